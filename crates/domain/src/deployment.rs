@@ -1,0 +1,129 @@
+//! What the user wants to run: a profile, how many copies, and whether at all.
+
+use crate::cause::{Action, Cause};
+use crate::ids::DeploymentId;
+use crate::profile::Profile;
+use crate::replica::{Phase, Replica};
+use crate::time::Time;
+use serde::{Deserialize, Serialize};
+
+/// A deployment's whole stored state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its id.
+    pub id: DeploymentId,
+    /// Its name, unique among those that are not stopped.
+    pub name: String,
+    /// Who pays.
+    pub tenant: String,
+    /// Who asked.
+    pub owner: String,
+    /// The profile's name in its file.
+    pub profile_name: String,
+    /// The file it came from, if it was on the server's machine.
+    pub source_file: Option<String>,
+    /// Number of the present specification, from 1. Older commands are refused.
+    pub generation: u32,
+    /// What runs.
+    pub profile: Profile,
+    /// Exactly this offer, if one was named.
+    pub offer: Option<String>,
+    /// How many copies.
+    pub replicas: u32,
+    /// A local port for other programs, if wanted.
+    pub forward: Option<Forward>,
+    /// The engine's version, resolved when the generation was made.
+    pub engine_version: String,
+    /// Should it run?
+    pub wish: Wish,
+    /// When it was made.
+    pub created_at: Time,
+}
+
+/// A listening address on the server's machine that leads to the engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// The address to bind.
+    pub bind: String,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+}
+
+/// Should a deployment run?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wish {
+    /// Yes.
+    Run,
+    /// No, and what it holds is given back.
+    Stop,
+}
+
+/// A deployment as people see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// On its way to a machine.
+    Starting,
+    /// The engine is being loaded.
+    Loading,
+    /// It answers.
+    Running,
+    /// It answered and cannot be reached now.
+    Unreachable,
+    /// On its way out.
+    Stopping,
+    /// Over, as wished.
+    Stopped,
+    /// Over, or held, with a cause.
+    Error,
+}
+
+impl Status {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Loading => "loading",
+            Self::Running => "running",
+            Self::Unreachable => "unreachable",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Deployment {
+    /// The status that its replicas add up to: the best of them speaks for all.
+    #[must_use]
+    pub fn status(&self, replicas: &[Replica]) -> Status {
+        let open = || replicas.iter().filter(|r| !r.phase.is_closed());
+        let any = |f: fn(&Phase) -> bool| open().any(|r| f(&r.phase));
+        if any(|p| matches!(p, Phase::Ready { .. })) {
+            return Status::Running;
+        }
+        if self.wish == Wish::Stop {
+            return if open().next().is_none() { Status::Stopped } else { Status::Stopping };
+        }
+        if any(|p| matches!(p, Phase::Loading { .. })) {
+            return Status::Loading;
+        }
+        if any(|p| matches!(p, Phase::Pending { .. } | Phase::Acquiring(_) | Phase::Booting { .. })) {
+            return Status::Starting;
+        }
+        if self.cause(replicas).is_some_and(|c| c.action != Action::None) {
+            return Status::Error;
+        }
+        if any(|p| matches!(p, Phase::Unreachable { .. })) {
+            return Status::Unreachable;
+        }
+        if open().next().is_some() { Status::Stopping } else { Status::Starting }
+    }
+
+    /// What went wrong with the present generation, if anything did and nothing of it answers.
+    #[must_use]
+    pub fn cause<'a>(&self, replicas: &'a [Replica]) -> Option<&'a Cause> {
+        replicas.iter().filter(|r| r.generation == self.generation).find_map(|r| r.cause.as_ref())
+    }
+}

@@ -1,0 +1,25 @@
+//! The nouns of charter, the money, the state machines and the planner.
+//!
+//! Everything here is a pure function of its arguments: no clock, no chance, no network, no files, no `async`.
+//! Time and ids come in as arguments; what should be done outside comes back as [`intent::Effect`] values that
+//! the caller must store before it acts on them. This crate never knows which provider, engine or database is used.
+
+pub mod budget;
+pub mod cause;
+pub mod deployment;
+pub mod fact;
+pub mod ids;
+pub mod instance;
+pub mod intent;
+pub mod invariants;
+pub mod look;
+pub mod money;
+pub mod offer;
+pub mod placement;
+pub mod plan;
+pub mod policy;
+pub mod profile;
+pub mod replica;
+pub mod routing;
+pub mod step;
+pub mod time;

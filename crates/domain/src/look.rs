@@ -1,0 +1,74 @@
+//! Looks: questions to the outside that change nothing there. A state says what it wants to see; the answer comes
+//! back as an event and is written down only when it changes the state.
+
+use crate::cause::Cause;
+use crate::instance::{Bid, Instance};
+use crate::intent::Process;
+use crate::placement::Placement;
+use crate::time::Span;
+
+/// What a replica wants to see next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// What could be had now.
+    Offers,
+    /// Is there something under this tag?
+    Tag(Bid),
+    /// Can the machine be reached, and is it what was promised?
+    Machine(Instance),
+    /// Does the engine run, and does it answer?
+    Engine(Instance, Process),
+    /// How many requests are still being answered?
+    InFlight,
+    /// Is the instance gone?
+    Absence(Instance),
+}
+
+/// What a look found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// A fitting offer, or for each offer why not.
+    Offers(Result<Box<Placement>, Vec<String>>),
+    /// What stands under the tag. `None` is only said by a list that is known to be complete.
+    Tagged(Option<Box<Instance>>),
+    /// The machine answers; with the host key it showed.
+    MachineUp(Option<String>),
+    /// The machine does not answer yet.
+    MachineAway(String),
+    /// The machine will never do.
+    MachineUnfit(Cause),
+    /// The engine's state.
+    Engine(EngineSight),
+    /// So many requests are still being answered.
+    InFlight(u64),
+    /// The provider does not know the instance.
+    Absent,
+    /// The provider still knows it.
+    Present,
+    /// No answer that could be believed.
+    Unclear(String),
+}
+
+/// The engine as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineSight {
+    /// How it is.
+    pub verdict: Verdict,
+    /// How long nothing has moved: no log line, no phase.
+    pub quiet: Span,
+}
+
+/// How an engine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It runs and does not answer yet.
+    Starting,
+    /// It lists the served name and gave a real answer over the path that clients use.
+    Ready,
+    /// It ended, or said that it will.
+    Failed(Cause),
+    /// It runs and gave no real answer.
+    Unhealthy(String),
+    /// Its machine could not be asked.
+    Away(String),
+}

@@ -1,0 +1,64 @@
+//! Something rentable now, or a machine of ours with free GPUs: a hint that may be gone.
+
+use crate::money::UsdPerHour;
+use serde::{Deserialize, Serialize};
+
+/// One GPU as its machine describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accelerator {
+    /// Index on its machine.
+    pub index: u32,
+    /// Its name, with spaces.
+    pub name: String,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Compute capability in tenths, if known.
+    pub compute_tenths: Option<u32>,
+    /// No engine of ours holds it.
+    pub free: bool,
+}
+
+/// What one provider would let us have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The provider's name in the configuration.
+    pub provider: String,
+    /// The provider's own id of the offer.
+    pub id: String,
+    /// The machine behind it, for exclusions and reputation.
+    pub host: String,
+    /// Its GPUs.
+    pub gpus: Vec<Accelerator>,
+    /// A machine without GPU that may be used for engines without GPU.
+    pub no_gpu_allowed: bool,
+    /// Free disk in bytes, if known.
+    pub disk_bytes: Option<u64>,
+    /// Driver version, if known.
+    pub driver: Option<String>,
+    /// What it costs.
+    pub price: UsdPerHour,
+}
+
+impl Offer {
+    /// Such as `2x NVIDIA L4`, or `no GPU`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        label(self.gpus.iter().map(|g| g.name.as_str()))
+    }
+}
+
+/// Names GPUs for people: `1x RTX 3090`, `1x L4 + 1x T4`, or `no GPU`.
+#[must_use]
+pub fn label<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut counted: Vec<(&str, u32)> = vec![];
+    for name in names {
+        match counted.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((name, 1)),
+        }
+    }
+    if counted.is_empty() {
+        return "no GPU".to_owned();
+    }
+    counted.iter().map(|(name, count)| format!("{count}x {name}")).collect::<Vec<_>>().join(" + ")
+}

@@ -1,0 +1,207 @@
+//! One copy of a deployment that can answer requests, and the phase it is in.
+
+use crate::cause::Cause;
+use crate::ids::{DeploymentId, ReplicaId};
+use crate::instance::{Acquisition, Instance, Release};
+use crate::intent::Process;
+use crate::look::Look;
+use crate::time::Time;
+use serde::{Deserialize, Serialize};
+
+/// A replica's whole stored state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// Its id.
+    pub id: ReplicaId,
+    /// Whose copy it is.
+    pub deployment: DeploymentId,
+    /// The generation of the deployment that it runs.
+    pub generation: u32,
+    /// Which copy, from 0.
+    pub slot: u32,
+    /// Set once it has to end; never cleared.
+    pub stop: Option<Stop>,
+    /// Machines asked for so far.
+    pub attempt: u32,
+    /// Searches in a row that found nothing.
+    pub searches: u32,
+    /// Engine starts on the present machine.
+    pub launches: u32,
+    /// Of those, how many failed since it last settled.
+    pub failed_launches: u32,
+    /// Hosts that failed this replica.
+    pub excluded_hosts: Vec<String>,
+    /// Providers that failed this replica.
+    pub excluded_providers: Vec<String>,
+    /// The last thing that went wrong.
+    pub cause: Option<Cause>,
+    /// Where it is.
+    pub phase: Phase,
+    /// When it came there.
+    pub since: Time,
+}
+
+/// Why a replica has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stop {
+    /// The user said so.
+    Requested,
+    /// A newer generation takes its place.
+    Replaced,
+    /// Fewer copies are wanted.
+    ScaledDown,
+}
+
+/// Where a replica is. Each phase holds exactly what it knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Looking for an offer, not before a time.
+    Pending {
+        /// Not before.
+        not_before: Time,
+    },
+    /// A machine is being taken.
+    Acquiring(Acquisition),
+    /// The machine is ours and does not answer yet.
+    Booting {
+        /// The machine.
+        instance: Instance,
+        /// Until when it may take.
+        deadline: Time,
+    },
+    /// The engine is being started.
+    Loading {
+        /// The machine.
+        instance: Instance,
+        /// Known once the start was confirmed.
+        process: Option<Process>,
+        /// Until when it may take.
+        deadline: Time,
+    },
+    /// It answers.
+    Ready {
+        /// The machine.
+        instance: Instance,
+        /// The engine.
+        process: Process,
+        /// Looks in a row that were not answered well.
+        failures: u32,
+    },
+    /// It answered once and cannot be asked now, or is kept after a failure for a person to look at.
+    Unreachable {
+        /// The machine.
+        instance: Instance,
+        /// The engine, if it was started.
+        process: Option<Process>,
+        /// Since when.
+        since: Time,
+        /// Kept on purpose.
+        held: bool,
+    },
+    /// No new requests; the present ones may finish.
+    Draining {
+        /// The machine.
+        instance: Instance,
+        /// Until when.
+        deadline: Time,
+    },
+    /// The machine is given back.
+    Releasing(Release),
+    /// Over; nothing is left outside.
+    Closed,
+}
+
+impl Replica {
+    /// A replica that has done nothing yet.
+    #[must_use]
+    pub const fn open(id: ReplicaId, deployment: DeploymentId, generation: u32, slot: u32, now: Time) -> Self {
+        Self {
+            id,
+            deployment,
+            generation,
+            slot,
+            stop: None,
+            attempt: 0,
+            searches: 0,
+            launches: 0,
+            failed_launches: 0,
+            excluded_hosts: vec![],
+            excluded_providers: vec![],
+            cause: None,
+            phase: Phase::Pending { not_before: now },
+            since: now,
+        }
+    }
+
+    /// The instance that is held now, if one is known.
+    #[must_use]
+    pub const fn instance(&self) -> Option<&Instance> {
+        match &self.phase {
+            Phase::Booting { instance, .. }
+            | Phase::Loading { instance, .. }
+            | Phase::Ready { instance, .. }
+            | Phase::Unreachable { instance, .. }
+            | Phase::Draining { instance, .. } => Some(instance),
+            Phase::Releasing(release) => Some(&release.instance),
+            Phase::Pending { .. } | Phase::Acquiring(_) | Phase::Closed => None,
+        }
+    }
+
+    /// The engine's process, if it was started.
+    #[must_use]
+    pub const fn process(&self) -> Option<&Process> {
+        match &self.phase {
+            Phase::Ready { process, .. } => Some(process),
+            Phase::Loading { process, .. } | Phase::Unreachable { process, .. } => process.as_ref(),
+            Phase::Pending { .. } | Phase::Acquiring(_) | Phase::Booting { .. } | Phase::Draining { .. } => None,
+            Phase::Releasing(_) | Phase::Closed => None,
+        }
+    }
+
+    /// What it wants to see next; `None` while an effect is under way, and at the end.
+    #[must_use]
+    pub fn look(&self) -> Option<Look> {
+        match &self.phase {
+            Phase::Pending { .. } => Some(Look::Offers),
+            Phase::Acquiring(Acquisition::Resolving { bid, .. }) => Some(Look::Tag(bid.clone())),
+            Phase::Booting { instance, .. } => Some(Look::Machine(instance.clone())),
+            Phase::Loading { instance, process: Some(process), .. } | Phase::Ready { instance, process, .. } => {
+                Some(Look::Engine(instance.clone(), process.clone()))
+            }
+            Phase::Unreachable { instance, process: Some(process), held: false, .. } => {
+                Some(Look::Engine(instance.clone(), process.clone()))
+            }
+            Phase::Draining { .. } => Some(Look::InFlight),
+            Phase::Releasing(release) if release.accepted => Some(Look::Absence(release.instance.clone())),
+            Phase::Acquiring(Acquisition::Renting(_)) | Phase::Loading { process: None, .. } => None,
+            Phase::Unreachable { .. } | Phase::Releasing(_) | Phase::Closed => None,
+        }
+    }
+}
+
+impl Phase {
+    /// The phase's name on the wire.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Pending { .. } => "pending",
+            Self::Acquiring(Acquisition::Renting(_)) => "renting",
+            Self::Acquiring(Acquisition::Resolving { .. }) => "resolving",
+            Self::Booting { .. } => "booting",
+            Self::Loading { .. } => "loading",
+            Self::Ready { .. } => "ready",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Draining { .. } => "draining",
+            Self::Releasing(_) => "releasing",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// Is nothing left to be done?
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed)
+    }
+}

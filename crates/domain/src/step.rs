@@ -1,0 +1,377 @@
+//! The life cycle of one replica: `step(state, event, now, policy) -> (state, intents, next look, facts)`.
+//!
+//! Every phase meets every event here. Late and duplicate events fall into one final arm that changes nothing.
+
+use crate::cause::{Action, Cause};
+use crate::ids::Tag;
+use crate::instance::{Acquired, Acquisition, Bid, Instance, Release};
+use crate::intent::{Draft, Effect, Outcome, Process, Refusal};
+use crate::look::{EngineSight, Sight, Verdict};
+use crate::policy::Policy;
+use crate::replica::{Phase, Replica, Stop};
+use crate::time::{Span, Time};
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The replica has to end.
+    Stop(Stop),
+    /// An effect ended.
+    Done(Effect, Outcome),
+    /// A look was answered.
+    Saw(Sight),
+}
+
+/// What one step decided. The intents are stored in the same commit as the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The state from now on.
+    pub next: Replica,
+    /// Effects to store.
+    pub intents: Vec<Draft>,
+    /// When to look again; `None` while an effect is under way, and at the end.
+    pub wake_at: Option<Time>,
+    /// What happened, for people.
+    pub facts: Vec<String>,
+}
+
+/// One step. `installation` goes into the tag of a machine that is asked for.
+#[must_use]
+pub fn step(replica: &Replica, event: Event, now: Time, policy: &Policy, installation: &str) -> Step {
+    let mut turn = Turn { r: replica.clone(), now, policy, intents: vec![], facts: vec![] };
+    if let Event::Stop(why) = &event
+        && turn.r.stop.is_none()
+        && !turn.r.phase.is_closed()
+    {
+        turn.r.stop = Some(*why);
+    }
+    let before = turn.r.phase.clone();
+    turn.r.phase = turn.phase(before, event, installation);
+    if turn.r.phase.name() != replica.phase.name() {
+        turn.r.since = now;
+    }
+    let wake_at = turn.wake_at();
+    Step { next: turn.r, intents: turn.intents, wake_at, facts: turn.facts }
+}
+
+struct Turn<'a> {
+    r: Replica,
+    now: Time,
+    policy: &'a Policy,
+    intents: Vec<Draft>,
+    facts: Vec<String>,
+}
+
+impl Turn<'_> {
+    fn phase(&mut self, phase: Phase, event: Event, installation: &str) -> Phase {
+        use Event::{Done, Saw, Stop as Stopped};
+        match (phase, event) {
+            (Phase::Pending { .. }, _) if self.r.stop.is_some() => self.close(),
+            (Phase::Pending { not_before }, Saw(Sight::Offers(found))) if not_before <= self.now => {
+                self.found(found, installation)
+            }
+            (Phase::Acquiring(state), Done(Effect::Create { bid }, outcome)) if bid.tag == state.bid().tag => {
+                let acquired = state.answered(outcome, self.now, self.policy);
+                self.acquired(acquired)
+            }
+            (Phase::Acquiring(state), Saw(sight)) => {
+                let acquired = state.saw(sight, self.now);
+                self.acquired(acquired)
+            }
+            (Phase::Booting { instance, .. } | Phase::Loading { instance, .. }, Stopped(_)) => self.release(instance),
+            (Phase::Booting { instance, deadline }, Saw(sight)) => self.booting(instance, deadline, sight),
+            (Phase::Loading { instance, deadline, .. }, Done(Effect::Launch { instance: at, number }, outcome))
+                if at.tag == instance.tag && number == self.r.launches =>
+            {
+                self.launched(instance, deadline, outcome)
+            }
+            (Phase::Loading { instance, process: Some(process), deadline }, Saw(Sight::Engine(sight))) => {
+                self.loading(instance, process, deadline, sight)
+            }
+            (Phase::Ready { instance, .. }, Stopped(_)) => {
+                Phase::Draining { instance, deadline: self.now + self.policy.drain }
+            }
+            (Phase::Ready { instance, process, failures }, Saw(Sight::Engine(sight))) => {
+                self.ready(instance, process, failures, sight)
+            }
+            (Phase::Unreachable { instance, .. }, Stopped(_)) => self.release(instance),
+            (Phase::Unreachable { instance, process: Some(process), since, held: false }, Saw(Sight::Engine(sight))) => {
+                self.unreachable(instance, process, since, sight)
+            }
+            (Phase::Draining { instance, deadline }, Saw(sight)) => {
+                let idle = matches!(sight, Sight::InFlight(0));
+                if idle || deadline <= self.now { self.release(instance) } else { Phase::Draining { instance, deadline } }
+            }
+            (Phase::Releasing(release), Done(Effect::Destroy { instance }, outcome)) if instance.tag == release.instance.tag => {
+                if let Outcome::Retry(why) = &outcome {
+                    self.facts.push(format!("could not give `{}` back yet: {why}", release.instance.placement.offer.host));
+                }
+                let (next, draft) = release.answered(&outcome, self.now, self.policy);
+                self.intents.extend(draft);
+                Phase::Releasing(next)
+            }
+            (Phase::Releasing(release), Saw(sight)) => self.releasing(release, &sight),
+            (phase, _) => phase, // Late and duplicate events change nothing.
+        }
+    }
+
+    fn found(&mut self, found: Result<Box<crate::placement::Placement>, Vec<String>>, installation: &str) -> Phase {
+        match found {
+            Ok(placement) => {
+                self.r.searches = 0;
+                self.r.attempt = self.r.attempt.saturating_add(1);
+                let offer = &placement.offer;
+                self.facts.push(format!("chose `{}` of `{}`: {}, {}", offer.host, offer.provider, placement.label(), offer.price));
+                let bid = Bid { tag: Tag::new(installation, &self.r.id, self.r.attempt), placement: *placement };
+                self.intents.push(Draft { effect: Effect::Create { bid: bid.clone() }, not_before: self.now });
+                Phase::Acquiring(Acquisition::Renting(bid))
+            }
+            Err(reasons) => {
+                self.r.searches = self.r.searches.saturating_add(1);
+                if self.r.searches <= self.policy.limits.search_retries {
+                    return Phase::Pending { not_before: self.pause(self.r.searches) };
+                }
+                let evidence = if reasons.is_empty() { "no machine is configured".to_owned() } else { reasons.join("; ") };
+                // A failure that came before is the root; that no other machine was left is only its consequence.
+                if self.r.cause.is_none() {
+                    let hint = "change what the profile asks for, or add a machine that has it";
+                    self.r.cause = Some(Cause::new("no_offer", Action::AskUser, evidence.clone(), hint));
+                }
+                self.facts.push(format!("found no machine: {evidence}"));
+                self.close()
+            }
+        }
+    }
+
+    fn acquired(&mut self, acquired: Acquired) -> Phase {
+        match acquired {
+            Acquired::Not(state) => {
+                if let (Acquisition::Resolving { .. }, Phase::Acquiring(Acquisition::Renting(_))) = (&state, &self.r.phase) {
+                    self.facts.push("the answer to the create call was lost; looking for the machine by its tag".to_owned());
+                }
+                Phase::Acquiring(state)
+            }
+            Acquired::Owned(instance) if self.r.stop.is_some() => self.release(*instance),
+            Acquired::Owned(instance) => {
+                self.r.launches = 0;
+                self.r.failed_launches = 0;
+                self.facts.push(format!("holds `{}` on `{}`", instance.id, instance.placement.offer.host));
+                Phase::Booting { instance: *instance, deadline: self.now + self.policy.limits.boot }
+            }
+            Acquired::Refused(bid, refusal) => self.refused(&bid, &refusal),
+            Acquired::Nothing(bid) => {
+                self.facts.push(format!("nothing came of `{}`", bid.tag));
+                self.search_again_or_close()
+            }
+        }
+    }
+
+    fn refused(&mut self, bid: &Bid, refusal: &Refusal) -> Phase {
+        let host = bid.placement.offer.host.clone();
+        self.facts.push(format!("`{host}` refused: {}", refusal.message));
+        let hint = "see the provider's own words above";
+        self.r.cause = Some(Cause::new("create_refused", refusal.action, refusal.message.clone(), hint));
+        self.exclude(&bid.placement.offer.provider, host, refusal.action);
+        match refusal.action {
+            Action::ChangeProfile | Action::AskUser => self.close(),
+            Action::None | Action::Wait | Action::RetryHere | Action::OtherHost | Action::OtherProvider => {
+                self.search_again_or_close()
+            }
+        }
+    }
+
+    fn exclude(&mut self, provider: &str, host: String, action: Action) {
+        match action {
+            Action::OtherHost => self.r.excluded_hosts.push(host),
+            Action::OtherProvider => self.r.excluded_providers.push(provider.to_owned()),
+            Action::None | Action::Wait | Action::RetryHere | Action::ChangeProfile | Action::AskUser => {}
+        }
+    }
+
+    fn search_again_or_close(&mut self) -> Phase {
+        if self.r.stop.is_some() || self.r.attempt >= self.policy.limits.attempts {
+            return self.close();
+        }
+        Phase::Pending { not_before: self.pause(self.r.attempt) }
+    }
+
+    fn booting(&mut self, mut instance: Instance, deadline: Time, sight: Sight) -> Phase {
+        match sight {
+            Sight::MachineUp(host_key) => {
+                instance.host_key = instance.host_key.or(host_key);
+                self.launch(instance, self.now)
+            }
+            Sight::MachineUnfit(cause) => self.fail(instance, cause),
+            Sight::MachineAway(why) if deadline <= self.now => {
+                let hint = "the machine never answered in the time that `limits.boot` gives it";
+                self.fail(instance, Cause::new("boot_timeout", Action::OtherHost, why, hint))
+            }
+            _ => Phase::Booting { instance, deadline },
+        }
+    }
+
+    fn launch(&mut self, instance: Instance, not_before: Time) -> Phase {
+        self.r.launches = self.r.launches.saturating_add(1);
+        let effect = Effect::Launch { instance: instance.clone(), number: self.r.launches };
+        self.intents.push(Draft { effect, not_before });
+        Phase::Loading { instance, process: None, deadline: not_before + self.policy.limits.load }
+    }
+
+    fn launched(&mut self, instance: Instance, deadline: Time, outcome: Outcome) -> Phase {
+        match outcome {
+            Outcome::Launched(process) => {
+                self.facts.push(format!("engine started as process {}", process.pid));
+                Phase::Loading { instance, process: Some(process), deadline }
+            }
+            Outcome::LaunchFailed(cause) => self.fail(instance, cause),
+            Outcome::Retry(why) if deadline <= self.now => {
+                let hint = "the machine could not be asked to start the engine";
+                self.fail(instance, Cause::new("launch_timeout", Action::OtherHost, why, hint))
+            }
+            // The same number again: the machine itself knows whether that start has happened.
+            _ => {
+                let effect = Effect::Launch { instance: instance.clone(), number: self.r.launches };
+                self.intents.push(Draft { effect, not_before: self.now + self.policy.backoff });
+                Phase::Loading { instance, process: None, deadline }
+            }
+        }
+    }
+
+    fn loading(&mut self, instance: Instance, process: Process, deadline: Time, sight: EngineSight) -> Phase {
+        let took = self.now.since(self.r.since);
+        match sight.verdict {
+            Verdict::Ready => {
+                self.facts.push(format!("answers requests after {took} of loading"));
+                self.r.cause = None;
+                Phase::Ready { instance, process, failures: 0 }
+            }
+            Verdict::Failed(cause) => self.fail(instance, cause),
+            Verdict::Starting | Verdict::Unhealthy(_) | Verdict::Away(_) if sight.quiet >= self.policy.limits.stall => {
+                let evidence = format!("nothing moved for {}", sight.quiet);
+                let hint = "read the log with `charter logs`; `limits.stall` sets the patience";
+                self.fail(instance, Cause::new("stalled", Action::OtherHost, evidence, hint))
+            }
+            Verdict::Starting | Verdict::Unhealthy(_) | Verdict::Away(_) if deadline <= self.now => {
+                let evidence = format!("no answer within {}", self.policy.limits.load);
+                let hint = "raise `limits.load` if the model is large and the line slow";
+                self.fail(instance, Cause::new("startup_timeout", Action::OtherHost, evidence, hint))
+            }
+            Verdict::Starting | Verdict::Unhealthy(_) | Verdict::Away(_) => {
+                Phase::Loading { instance, process: Some(process), deadline }
+            }
+        }
+    }
+
+    fn ready(&mut self, instance: Instance, process: Process, failures: u32, sight: EngineSight) -> Phase {
+        let failed = failures.saturating_add(1);
+        let over = failed >= self.policy.ready_failures;
+        match sight.verdict {
+            Verdict::Ready => Phase::Ready { instance, process, failures: 0 },
+            Verdict::Failed(cause) => self.fail(instance, cause),
+            Verdict::Starting | Verdict::Unhealthy(_) if over => {
+                let evidence = format!("{failed} looks in a row got no real answer");
+                let hint = "read the log with `charter logs`";
+                self.fail(instance, Cause::new("unhealthy", Action::RetryHere, evidence, hint))
+            }
+            Verdict::Away(why) if over => {
+                self.facts.push(format!("the machine cannot be reached: {why}"));
+                Phase::Unreachable { instance, process: Some(process), since: self.now, held: false }
+            }
+            Verdict::Starting | Verdict::Unhealthy(_) | Verdict::Away(_) => Phase::Ready { instance, process, failures: failed },
+        }
+    }
+
+    fn unreachable(&mut self, instance: Instance, process: Process, since: Time, sight: EngineSight) -> Phase {
+        match sight.verdict {
+            Verdict::Ready => {
+                self.facts.push("the machine is back".to_owned());
+                Phase::Ready { instance, process, failures: 0 }
+            }
+            Verdict::Failed(cause) => self.fail(instance, cause),
+            Verdict::Away(why) if self.now.since(since) >= self.policy.limits.ssh => {
+                let hint = "the machine was out of reach for longer than `limits.ssh`";
+                self.fail(instance, Cause::new("machine_unreachable", Action::OtherHost, why, hint))
+            }
+            Verdict::Starting | Verdict::Unhealthy(_) => Phase::Ready { instance, process, failures: 1 },
+            Verdict::Away(_) => Phase::Unreachable { instance, process: Some(process), since, held: false },
+        }
+    }
+
+    /// What follows from a failure on a machine that is ours: the class's action decides.
+    fn fail(&mut self, instance: Instance, cause: Cause) -> Phase {
+        self.facts.push(format!("failed ({}): {}", cause.class, cause.evidence));
+        let action = cause.action;
+        self.r.cause = Some(cause);
+        if matches!(self.r.phase, Phase::Ready { .. }) && self.now.since(self.r.since) >= self.policy.settled_after {
+            self.r.failed_launches = 0;
+        }
+        match action {
+            Action::None | Action::Wait | Action::RetryHere => {
+                self.r.failed_launches = self.r.failed_launches.saturating_add(1);
+                if self.r.failed_launches < self.policy.limits.failed_restarts {
+                    let not_before = self.pause(self.r.failed_launches);
+                    return self.launch(instance, not_before);
+                }
+                self.give_up(instance)
+            }
+            Action::OtherHost | Action::OtherProvider if self.r.attempt < self.policy.limits.attempts => {
+                let offer = instance.placement.offer.clone();
+                self.exclude(&offer.provider, offer.host, action);
+                self.release(instance)
+            }
+            Action::OtherHost | Action::OtherProvider | Action::ChangeProfile | Action::AskUser => self.give_up(instance),
+        }
+    }
+
+    fn give_up(&mut self, instance: Instance) -> Phase {
+        if self.policy.keep_on_error && self.r.stop.is_none() {
+            self.facts.push("kept for inspection because of `on-error: keep`; `charter down` ends it".to_owned());
+            return Phase::Unreachable { instance, process: None, since: self.now, held: true };
+        }
+        self.r.attempt = self.policy.limits.attempts.max(self.r.attempt);
+        self.release(instance)
+    }
+
+    fn release(&mut self, instance: Instance) -> Phase {
+        let (release, draft) = Release::begin(instance, self.now);
+        self.intents.push(draft);
+        Phase::Releasing(release)
+    }
+
+    fn releasing(&mut self, release: Release, sight: &Sight) -> Phase {
+        let host = release.instance.placement.offer.host.clone();
+        let (next, draft) = release.saw(sight, self.now, self.policy);
+        if draft.is_some() {
+            self.facts.push(format!("`{host}` still has it; giving it back again"));
+        }
+        self.intents.extend(draft);
+        match next {
+            Some(release) => Phase::Releasing(release),
+            None => {
+                self.facts.push(format!("gave `{host}` back, and saw that it is gone"));
+                self.search_again_or_close()
+            }
+        }
+    }
+
+    fn close(&mut self) -> Phase {
+        Phase::Closed
+    }
+
+    fn pause(&self, tries: u32) -> Time {
+        self.now + self.policy.backoff.backoff(tries, self.policy.backoff_max)
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        self.r.look()?;
+        // A drain is watched closely: every moment of it is paid for.
+        let closely = Span::ms(self.policy.look_starting.0 / 8);
+        Some(match &self.r.phase {
+            Phase::Pending { not_before } => *not_before,
+            Phase::Ready { failures: 0, .. } => self.now + self.policy.look_ready,
+            Phase::Draining { deadline, .. } => (self.now + closely).min(*deadline),
+            Phase::Releasing(release) if release.absent_looks > 0 => self.now + self.policy.absence_gap,
+            _ => self.now + self.policy.look_starting,
+        })
+    }
+}

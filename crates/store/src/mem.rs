@@ -1,0 +1,244 @@
+//! The store in memory, for simulations: maps under one lock. A clone of its [`State`] is the image that a crash leaves.
+
+use crate::port::{BackendRow, Begun, Claimed, Commit, Error, KeyRow, Store, StoredIntent, Versioned};
+use async_trait::async_trait;
+use charter_domain::budget::admit;
+use charter_domain::deployment::Deployment;
+use charter_domain::fact::Fact;
+use charter_domain::ids::{DeploymentId, IntentId, KeyId, ReplicaId};
+use charter_domain::money::Usd;
+use charter_domain::replica::Replica;
+use charter_domain::time::Time;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Everything that survives a crash.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    installation: Option<String>,
+    deployments: BTreeMap<DeploymentId, Versioned<Deployment>>,
+    replicas: BTreeMap<ReplicaId, (Versioned<Replica>, Option<Time>)>,
+    intents: BTreeMap<IntentId, StoredIntent>,
+    reservations: BTreeMap<ReplicaId, Usd>,
+    facts: Vec<Fact>,
+    keys: Vec<KeyRow>,
+    backends: Vec<BackendRow>,
+    commits: u64,
+}
+
+/// A store that forgets everything with its process.
+#[derive(Debug, Default)]
+pub struct Mem(Mutex<State>);
+
+impl Mem {
+    /// A store that goes on from `state`.
+    #[must_use]
+    pub const fn from_state(state: State) -> Self {
+        Self(Mutex::new(state))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a crash at this moment would leave.
+    #[must_use]
+    pub fn image(&self) -> State {
+        self.state().clone()
+    }
+}
+
+impl State {
+    /// Checks first and writes afterwards, so that a refusal leaves nothing behind.
+    fn commit(&mut self, commit: Commit) -> Result<(), Error> {
+        self.check(&commit)?;
+        for write in commit.deployments {
+            let row = Versioned { version: write.expected + 1, state: write.state };
+            self.deployments.insert(row.state.id.clone(), row);
+        }
+        for replica in commit.replicas {
+            let row = Versioned { version: replica.write.expected + 1, state: replica.write.state };
+            self.replicas.insert(row.state.id.clone(), (row, replica.wake_at));
+        }
+        if let Some(close) = commit.close {
+            self.intents.remove(&close.intent);
+        }
+        for new in commit.open {
+            let (attempts, fence) = if new.claimed.is_some() { (1, 1) } else { (0, 0) };
+            let lease_until = new.claimed.map(|(_, until)| until);
+            let id = new.intent.id.clone();
+            self.intents.insert(id, StoredIntent { intent: new.intent, attempts, started_at: None, lease_until, fence });
+        }
+        if let Some((_, reservation)) = commit.reserve {
+            self.reservations.insert(reservation.replica, reservation.amount);
+        }
+        for replica in commit.unreserve {
+            self.reservations.remove(&replica);
+        }
+        self.facts.extend(commit.facts);
+        self.commits += 1;
+        Ok(())
+    }
+
+    fn check(&self, commit: &Commit) -> Result<(), Error> {
+        for write in &commit.deployments {
+            if self.deployments.get(&write.state.id).map_or(0, |row| row.version) != write.expected {
+                return Err(Error::Conflict);
+            }
+            let taken = |row: &Versioned<Deployment>| row.state.name == write.state.name && row.state.id != write.state.id;
+            if self.deployments.values().any(taken) {
+                return Err(Error::NameTaken);
+            }
+        }
+        for replica in &commit.replicas {
+            let version = self.replicas.get(&replica.write.state.id).map_or(0, |(row, _)| row.version);
+            if version != replica.write.expected {
+                return Err(Error::Conflict);
+            }
+        }
+        if let Some(close) = &commit.close
+            && self.intents.get(&close.intent).is_none_or(|i| i.fence != close.fence)
+        {
+            return Err(Error::Conflict);
+        }
+        if let Some((budgets, reservation)) = &commit.reserve {
+            let committed = self.reserved_beside(&reservation.replica);
+            admit(budgets, committed, reservation.amount).map_err(|e| Error::OverBudget(Box::new(e)))?;
+        }
+        Ok(())
+    }
+
+    fn reserved_beside(&self, replica: &ReplicaId) -> Usd {
+        let others = self.reservations.iter().filter(|(id, _)| *id != replica);
+        others.fold(Usd(0), |sum, (_, amount)| sum.plus(*amount))
+    }
+}
+
+#[async_trait]
+impl Store for Mem {
+    async fn installation(&self, fresh: &str) -> Result<String, Error> {
+        Ok(self.state().installation.get_or_insert_with(|| fresh.to_owned()).clone())
+    }
+
+    async fn deployments(&self) -> Result<Vec<Versioned<Deployment>>, Error> {
+        let mut rows: Vec<_> = self.state().deployments.values().cloned().collect();
+        rows.sort_by(|a, b| (a.state.created_at, &a.state.id).cmp(&(b.state.created_at, &b.state.id)));
+        Ok(rows)
+    }
+
+    async fn deployment(&self, id_or_name: &str) -> Result<Option<Versioned<Deployment>>, Error> {
+        let state = self.state();
+        Ok(state.deployments.values().find(|d| d.state.id.0 == id_or_name || d.state.name == id_or_name).cloned())
+    }
+
+    async fn replicas(&self, deployment: Option<&DeploymentId>) -> Result<Vec<(Versioned<Replica>, Option<Time>)>, Error> {
+        let wanted = |r: &Replica| deployment.map_or(!r.phase.is_closed(), |d| r.deployment == *d);
+        Ok(self.state().replicas.values().filter(|(row, _)| wanted(&row.state)).cloned().collect())
+    }
+
+    async fn replica(&self, id: &ReplicaId) -> Result<Option<Versioned<Replica>>, Error> {
+        Ok(self.state().replicas.get(id).map(|(row, _)| row.clone()))
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), Error> {
+        self.state().commit(commit)
+    }
+
+    async fn claim(&self, _owner: &str, now: Time, until: Time, limit: u32) -> Result<Vec<Claimed>, Error> {
+        let mut state = self.state();
+        let mut due: Vec<(Time, IntentId)> = state
+            .intents
+            .values()
+            .filter(|i| i.intent.due_at <= now && i.lease_until.is_none_or(|until| until <= now))
+            .map(|i| (i.intent.due_at, i.intent.id.clone()))
+            .collect();
+        due.sort();
+        due.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let mut claimed = vec![];
+        for (_, id) in due {
+            if let Some(row) = state.intents.get_mut(&id) {
+                row.fence += 1;
+                row.attempts += 1;
+                row.lease_until = Some(until);
+                claimed.push(Claimed { intent: row.intent.clone(), fence: row.fence, begun_before: row.started_at.is_some() });
+            }
+        }
+        if !claimed.is_empty() {
+            state.commits += 1;
+        }
+        Ok(claimed)
+    }
+
+    async fn begin(&self, intent: &IntentId, fence: u64, now: Time) -> Result<Begun, Error> {
+        let mut state = self.state();
+        state.commits += 1;
+        match state.intents.get_mut(intent) {
+            Some(row) if row.fence == fence && row.started_at.is_none() => {
+                row.started_at = Some(now);
+                Ok(Begun::Yes)
+            }
+            _ => Ok(Begun::No),
+        }
+    }
+
+    async fn intents(&self) -> Result<Vec<StoredIntent>, Error> {
+        let mut rows: Vec<StoredIntent> = self.state().intents.values().cloned().collect();
+        rows.sort_by(|a, b| (a.intent.due_at, &a.intent.id).cmp(&(b.intent.due_at, &b.intent.id)));
+        Ok(rows)
+    }
+
+    async fn facts(&self, deployment: &DeploymentId, limit: u32) -> Result<Vec<Fact>, Error> {
+        let state = self.state();
+        let all: Vec<&Fact> = state.facts.iter().filter(|f| f.deployment == *deployment).collect();
+        let skip = all.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(all.into_iter().skip(skip).cloned().collect())
+    }
+
+    async fn reserved(&self) -> Result<Usd, Error> {
+        Ok(self.state().reservations.values().fold(Usd(0), |sum, amount| sum.plus(*amount)))
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRow>, Error> {
+        Ok(self.state().keys.clone())
+    }
+
+    async fn put_key(&self, key: KeyRow) -> Result<(), Error> {
+        let mut state = self.state();
+        match state.keys.iter_mut().find(|k| k.id == key.id) {
+            Some(old) => *old = key,
+            None => state.keys.push(key),
+        }
+        Ok(())
+    }
+
+    async fn remove_key(&self, id: &KeyId) -> Result<bool, Error> {
+        let mut state = self.state();
+        let before = state.keys.len();
+        state.keys.retain(|k| k.id != *id);
+        Ok(state.keys.len() < before)
+    }
+
+    async fn backends(&self) -> Result<Vec<BackendRow>, Error> {
+        Ok(self.state().backends.clone())
+    }
+
+    async fn add_backend(&self, backend: BackendRow) -> Result<(), Error> {
+        let mut state = self.state();
+        if state.backends.iter().any(|b| b.name == backend.name) {
+            return Err(Error::NameTaken);
+        }
+        state.backends.push(backend);
+        Ok(())
+    }
+
+    async fn remove_backend(&self, id_or_name: &str) -> Result<bool, Error> {
+        let mut state = self.state();
+        let before = state.backends.len();
+        state.backends.retain(|b| b.id.0 != id_or_name && b.name != id_or_name);
+        Ok(state.backends.len() < before)
+    }
+
+    fn commits(&self) -> u64 {
+        self.state().commits
+    }
+}

@@ -1,0 +1,54 @@
+//! Every statement, once. The text keeps to what SQLite and PostgreSQL share: `$n` parameters, TEXT and 64-bit
+//! integers, `RETURNING`, `ON CONFLICT`; no arrays, no `now()`, no row locks.
+
+pub(crate) const META_ADD: &str = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+pub(crate) const META_GET: &str = "SELECT value FROM meta WHERE name = $1";
+
+pub(crate) const DEPLOYMENTS: &str = "SELECT version, state FROM deployments ORDER BY created_at, id";
+pub(crate) const DEPLOYMENT: &str = "SELECT version, state FROM deployments WHERE id = $1 OR name = $1";
+pub(crate) const DEPLOYMENT_ADD: &str =
+    "INSERT INTO deployments (id, name, version, created_at, state) VALUES ($1, $2, 1, $3, $4) ON CONFLICT DO NOTHING";
+pub(crate) const DEPLOYMENT_SET: &str = "UPDATE deployments SET version = version + 1, state = $3 WHERE id = $1 AND version = $2";
+
+pub(crate) const REPLICAS_OPEN: &str = "SELECT version, wake_at, state FROM replicas WHERE phase <> 'closed' ORDER BY id";
+pub(crate) const REPLICAS_OF: &str = "SELECT version, wake_at, state FROM replicas WHERE deployment_id = $1 ORDER BY id";
+pub(crate) const REPLICA: &str = "SELECT version, wake_at, state FROM replicas WHERE id = $1";
+pub(crate) const REPLICA_ADD: &str = "INSERT INTO replicas (id, deployment_id, generation, phase, wake_at, version, state)
+    VALUES ($1, $2, $3, $4, $5, 1, $6) ON CONFLICT DO NOTHING";
+pub(crate) const REPLICA_SET: &str =
+    "UPDATE replicas SET version = version + 1, phase = $3, wake_at = $4, state = $5 WHERE id = $1 AND version = $2";
+
+pub(crate) const INTENT_ADD: &str = "INSERT INTO intents (id, replica_id, kind, due_at, attempts, lease_owner, lease_until, fence, effect)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+pub(crate) const INTENT_CLOSE: &str = "DELETE FROM intents WHERE id = $1 AND fence = $2";
+/// The condition stands twice on purpose: after waiting for a row lock PostgreSQL checks only the outer one again.
+pub(crate) const INTENTS_CLAIM: &str = "UPDATE intents SET lease_owner = $1, lease_until = $2, fence = fence + 1, attempts = attempts + 1
+    WHERE due_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)
+      AND id IN (SELECT id FROM intents WHERE due_at <= $3 AND (lease_until IS NULL OR lease_until <= $3) ORDER BY due_at, id LIMIT $4)
+    RETURNING id, replica_id, due_at, attempts, started_at, lease_until, fence, effect";
+pub(crate) const INTENT_BEGIN: &str = "UPDATE intents SET started_at = $3 WHERE id = $1 AND fence = $2 AND started_at IS NULL";
+pub(crate) const INTENTS: &str =
+    "SELECT id, replica_id, due_at, attempts, started_at, lease_until, fence, effect FROM intents ORDER BY due_at, id";
+
+pub(crate) const RESERVED: &str = "SELECT COALESCE(SUM(amount_usd_micros), 0) FROM reservations";
+pub(crate) const RESERVE: &str = "INSERT INTO reservations (replica_id, deployment_id, amount_usd_micros) VALUES ($1, $2, $3)
+    ON CONFLICT (replica_id) DO UPDATE SET amount_usd_micros = excluded.amount_usd_micros";
+pub(crate) const UNRESERVE: &str = "DELETE FROM reservations WHERE replica_id = $1";
+
+pub(crate) const FACT_ADD: &str = "INSERT INTO facts (at, deployment_id, replica_id, text) VALUES ($1, $2, $3, $4)";
+pub(crate) const FACTS: &str = "SELECT at, deployment_id, replica_id, text FROM
+    (SELECT seq, at, deployment_id, replica_id, text FROM facts WHERE deployment_id = $1 ORDER BY seq DESC LIMIT $2) AS newest ORDER BY seq";
+
+pub(crate) const KEYS: &str = "SELECT id, name, sha256, prefix, role, routes, created_at, expires_at FROM keys ORDER BY created_at, id";
+pub(crate) const KEY_PUT: &str = "INSERT INTO keys (id, name, sha256, prefix, role, routes, created_at, expires_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    ON CONFLICT (id) DO UPDATE SET name = excluded.name, sha256 = excluded.sha256, prefix = excluded.prefix, role = excluded.role,
+      routes = excluded.routes, expires_at = excluded.expires_at";
+pub(crate) const KEY_REMOVE: &str = "DELETE FROM keys WHERE id = $1";
+
+pub(crate) const BACKENDS: &str =
+    "SELECT id, name, base_url, upstream_model, served_names, max_concurrent, created_at FROM backends ORDER BY created_at, id";
+pub(crate) const BACKEND_ADD: &str =
+    "INSERT INTO backends (id, name, base_url, upstream_model, served_names, max_concurrent, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+pub(crate) const BACKEND_REMOVE: &str = "DELETE FROM backends WHERE id = $1 OR name = $1";
