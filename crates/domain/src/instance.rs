@@ -9,7 +9,7 @@ use crate::intent::{Draft, Effect, Outcome, Refusal};
 use crate::look::Sight;
 use crate::placement::Placement;
 use crate::policy::Policy;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use serde::{Deserialize, Serialize};
 
 /// Where a machine is reached by SSH.
@@ -129,6 +129,8 @@ pub struct Release {
     pub absent_looks: u32,
     /// The first of those.
     pub absent_since: Option<Time>,
+    /// The last of those.
+    pub absent_at: Option<Time>,
 }
 
 impl Release {
@@ -136,7 +138,7 @@ impl Release {
     #[must_use]
     pub fn begin(instance: Instance, now: Time) -> (Self, Draft) {
         let draft = Draft { effect: Effect::Destroy { instance: instance.clone() }, not_before: now };
-        (Self { instance, ordered: 1, accepted: false, absent_looks: 0, absent_since: None }, draft)
+        (Self { instance, ordered: 1, accepted: false, absent_looks: 0, absent_since: None, absent_at: None }, draft)
     }
 
     fn order_again(mut self, now: Time, policy: &Policy) -> (Self, Draft) {
@@ -145,6 +147,7 @@ impl Release {
         self.accepted = false;
         self.absent_looks = 0;
         self.absent_since = None;
+        self.absent_at = None;
         let draft = Draft { effect: Effect::Destroy { instance: self.instance.clone() }, not_before };
         (self, draft)
     }
@@ -170,7 +173,13 @@ impl Release {
     pub fn saw(mut self, sight: &Sight, now: Time, policy: &Policy) -> (Option<Self>, Option<Draft>) {
         match sight {
             Sight::Absent if self.accepted => {
+                // Looks that lie too far apart prove nothing together: between them the provider may have been wrong twice.
+                if self.absent_at.is_some_and(|last| now.since(last) > Span(policy.absence_gap.0.saturating_mul(2))) {
+                    self.absent_looks = 0;
+                    self.absent_since = None;
+                }
                 let since = *self.absent_since.get_or_insert(now);
+                self.absent_at = Some(now);
                 self.absent_looks = self.absent_looks.saturating_add(1);
                 let proven = self.absent_looks >= policy.absence_looks && now.since(since) >= policy.absence_gap;
                 if proven { (None, None) } else { (Some(self), None) }

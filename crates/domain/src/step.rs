@@ -161,6 +161,8 @@ impl Turn<'_> {
             Acquired::Refused(bid, refusal) => self.refused(&bid, &refusal),
             Acquired::Nothing(bid) => {
                 self.facts.push(format!("nothing came of `{}`", bid.tag));
+                let evidence = "the answer was lost, and nothing appeared under the tag".to_owned();
+                self.r.cause = Some(Cause::new("create_lost", Action::Wait, evidence, "try again with `charter up`"));
                 self.search_again_or_close()
             }
         }

@@ -1,0 +1,67 @@
+//! The sweep: a clean run counts its crash points and its deliveries; then one run dies at each point, and one run
+//! delivers each outcome twice.
+
+use crate::world::{Setup, Summary, Variant, run};
+
+/// What a sweep or a set of seeds showed.
+#[derive(Clone, Debug, Default)]
+pub struct Total {
+    /// Worlds run.
+    pub worlds: u64,
+    /// Worlds in which something did not hold, as the setups that repeat them.
+    pub failed: Vec<(Setup, String)>,
+    /// Effects performed.
+    pub effects: u64,
+    /// Crashes.
+    pub crashes: u64,
+    /// How often each rare path was reached.
+    pub reached: std::collections::BTreeMap<&'static str, u64>,
+}
+
+impl Total {
+    fn add(&mut self, setup: Setup, summary: &Summary) {
+        self.worlds += 1;
+        self.effects += summary.effects;
+        self.crashes += summary.crashes;
+        for (what, count) in &summary.reached {
+            *self.reached.entry(what).or_default() += count;
+        }
+        if let Some(violation) = summary.violations.first() {
+            self.failed.push((setup, format!("{:?}: {}", violation.id, violation.text)));
+        }
+    }
+}
+
+const fn calm(seed: u64, variant: Variant) -> Setup {
+    Setup { seed, faults: false, crash_at: None, twice: None, variant, logged: false }
+}
+
+/// Random worlds with faults, one per seed.
+#[must_use]
+pub fn seeds(first: u64, count: u64, variant: Variant) -> Total {
+    let mut total = Total::default();
+    for seed in first..first + count {
+        let setup = Setup { faults: true, ..calm(seed, variant) };
+        total.add(setup, &run(setup));
+    }
+    total
+}
+
+/// Every crash point and every double delivery of `count` scenarios without other faults.
+#[must_use]
+pub fn sweep(first: u64, count: u64, variant: Variant) -> Total {
+    let mut total = Total::default();
+    for seed in first..first + count {
+        let clean = run(calm(seed, variant));
+        total.add(calm(seed, variant), &clean);
+        for point in 1..=clean.points {
+            let setup = Setup { crash_at: Some(point), ..calm(seed, variant) };
+            total.add(setup, &run(setup));
+        }
+        for delivery in 1..=clean.effects {
+            let setup = Setup { twice: Some(delivery), ..calm(seed, variant) };
+            total.add(setup, &run(setup));
+        }
+    }
+    total
+}

@@ -1,0 +1,48 @@
+//! The life cycle under simulation: no seed and no crash point breaks an invariant, and the wrong variants are found.
+
+use charter_sim::sweep::{Total, seeds, sweep};
+use charter_sim::world::{Setup, Variant, run};
+
+fn none_failed(total: &Total) {
+    let first = total.failed.first();
+    assert!(first.is_none(), "{} of {} worlds failed, the first: {first:?}", total.failed.len(), total.worlds);
+}
+
+#[test]
+fn no_seed_breaks_an_invariant() {
+    let total = seeds(0, 1000, Variant::Right);
+    none_failed(&total);
+    for path in [
+        "a create was begun before and its end unknown",
+        "a create was refused",
+        "an answer was lost",
+        "a destroy was accepted and ignored",
+        "a list hid what is there",
+        "an engine failed",
+        "a stale fence was refused",
+    ] {
+        assert!(total.reached.get(path).copied().unwrap_or(0) > 0, "never reached: {path}");
+    }
+}
+
+#[test]
+fn dying_at_any_point_or_hearing_twice_changes_nothing() {
+    let total = sweep(0, 6, Variant::Right);
+    none_failed(&total);
+    assert!(total.reached.contains_key("an outcome was delivered twice"));
+}
+
+#[test]
+fn the_simulation_finds_each_wrong_executor() {
+    for variant in [Variant::FindThenCreate, Variant::CreateAgain, Variant::CallFirst] {
+        assert!(!seeds(0, 1000, variant).failed.is_empty(), "{variant:?} was not found");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let setup = Setup { seed: 7, faults: true, crash_at: None, twice: None, variant: Variant::Right, logged: false };
+    let (first, second) = (run(setup), run(setup));
+    assert_eq!(first.trace, second.trace);
+    assert_ne!(first.trace, run(Setup { seed: 8, ..setup }).trace);
+}
