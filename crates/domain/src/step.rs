@@ -80,7 +80,7 @@ impl Turn<'_> {
             }
             (Phase::Booting { instance, .. } | Phase::Loading { instance, .. }, Stopped(_)) => self.release(instance),
             (Phase::Booting { instance, deadline }, Saw(sight)) => self.booting(instance, deadline, sight),
-            (Phase::Loading { instance, deadline, .. }, Done(Effect::Launch { instance: at, number }, outcome))
+            (Phase::Loading { instance, deadline, process: None }, Done(Effect::Launch { instance: at, number }, outcome))
                 if at.tag == instance.tag && number == self.r.launches =>
             {
                 self.launched(instance, deadline, outcome)

@@ -265,6 +265,10 @@ impl Sim {
         self.cloud.age(self.now);
         self.plan()?;
         let due: Vec<ReplicaId> = self.looks.iter().filter(|(_, at)| **at <= self.now).map(|(id, _)| id.clone()).collect();
+        if self.faults && !self.work.is_empty() && self.rng.chance(3) {
+            // An executor sleeps longer than its lease and wakes with work that is not its own any more.
+            self.now = self.now + LEASE + Span::s(1);
+        }
         let choice = self.rng.below(4);
         if choice == 0 || (self.work.is_empty() && due.is_empty()) {
             let until = self.now + LEASE;
@@ -331,11 +335,8 @@ impl Sim {
             self.out.log.push(format!("{:>8} ms {id} {event:?} -> {}", self.now.0, done.next.phase.name()));
         }
         let same = done.next == state && done.intents.is_empty() && close.is_none();
-        match done.wake_at {
-            Some(at) => self.looks.insert(id.clone(), at),
-            None => self.looks.remove(id),
-        };
         if same {
+            self.look_again(id, done.wake_at);
             return Ok(());
         }
         if self.setup.variant == Variant::CallFirst {
@@ -353,10 +354,18 @@ impl Sim {
             open,
             ..Commit::default()
         };
-        if let Err(Error::Conflict) = now(self.store.commit(commit)) {
-            self.reached("a stale fence was refused");
+        match now(self.store.commit(commit)) {
+            Ok(()) => self.look_again(id, done.wake_at),
+            Err(_) => self.reached("a stale fence was refused"),
         }
         self.crash_here()
+    }
+
+    fn look_again(&mut self, id: &ReplicaId, wake_at: Option<Time>) {
+        match wake_at {
+            Some(at) => self.looks.insert(id.clone(), at),
+            None => self.looks.remove(id),
+        };
     }
 
     fn intent(&mut self, replica: &ReplicaId, effect: Effect, due_at: Time) -> NewIntent {
