@@ -1,0 +1,239 @@
+//! What ended, or holds up, the run that a log tells of.
+//!
+//! The first error in time that has a class wins, since everything after it is its consequence. Wrappers, advice and
+//! optional files are never matched; an error that the engine demonstrably outlived does not count.
+
+use crate::log::clean::{Level, Line, lines};
+use crate::log::phase::{Phase, last_run};
+use crate::log::signature::{DEATH, NEVER, SIGNATURES, Signature, matches};
+use charter_domain::cause::{Action, Cause};
+
+/// What a log means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The class.
+    pub class: &'static str,
+    /// How far the start had come.
+    pub phase: Phase,
+    /// The number of the line that shows it.
+    pub line: Option<usize>,
+    /// That line, cleaned and cut.
+    pub evidence: String,
+    /// What a person can do.
+    pub hint: String,
+    /// What charter does.
+    pub action: Action,
+    /// Options that would have worked: name and value.
+    pub suggest: Vec<(&'static str, u64)>,
+}
+
+impl Explanation {
+    /// The explanation as a cause of the life cycle.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        Cause::new(self.class, self.action, self.evidence.clone(), self.hint.clone())
+    }
+
+    /// Does it tell of a failure?
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        !matches!(self.class, "ok_ready" | "starting")
+    }
+}
+
+/// Longest evidence, in characters.
+const EVIDENCE_MAX: usize = 400;
+
+struct Candidate<'a> {
+    at: usize,
+    phase: Phase,
+    signature: &'a Signature,
+    text: String,
+}
+
+/// Explains a log.
+#[must_use]
+pub fn explain(log: &str) -> Explanation {
+    let all = lines(log);
+    let run = last_run(&all);
+    let ready = run.iter().position(|l| Phase::of(l) == Some(Phase::Running));
+    if let Some(ready) = ready {
+        return after_ready(run, ready);
+    }
+    let reached = run.iter().filter_map(Phase::of).max().unwrap_or(Phase::Process);
+    if let Some(found) = candidates(run).into_iter().find(|c| !outlived(run, c)) {
+        return from_candidate(run, &found);
+    }
+    if let Some(bug) = unclassed(run, reached) {
+        return bug;
+    }
+    let line = run.iter().rev().find(|l| Phase::of(l).is_some()).or(run.last());
+    Explanation {
+        class: if run.is_empty() { "unknown" } else { "starting" },
+        phase: reached,
+        line: line.map(|l| l.number),
+        evidence: line.map(|l| cut(&l.text)).unwrap_or_default(),
+        hint: if run.is_empty() { "the log is empty".into() } else { "nothing has failed so far".into() },
+        action: if run.is_empty() { Action::RetryHere } else { Action::Wait },
+        suggest: vec![],
+    }
+}
+
+/// Everything in the run that looks like a root cause, in time.
+fn candidates(run: &[Line]) -> Vec<Candidate<'static>> {
+    let mut phase = Phase::Process;
+    let mut found = vec![];
+    for (at, line) in run.iter().enumerate() {
+        phase = Phase::of(line).map_or(phase, |p| p.max(phase));
+        if matches!(line.level, Level::Info | Level::Warning) {
+            continue;
+        }
+        if let Some((signature, text)) = classify(run, at) {
+            found.push(Candidate { at, phase: signature.phase.unwrap_or(phase), signature, text });
+        }
+    }
+    found
+}
+
+/// The class of the line at `at`, alone or together with the lines that a terminal has wrapped it into.
+fn classify(run: &[Line], at: usize) -> Option<(&'static Signature, String)> {
+    let text = &run[at].text;
+    if let Some(signature) = of_text(text) {
+        return Some((signature, text.clone()));
+    }
+    let mut glued = text.clone();
+    let mut spaced = text.clone();
+    for next in run.get(at + 1..(at + 4).min(run.len())).unwrap_or_default() {
+        if next.prefixed || of_text(&next.text).is_some() {
+            return None;
+        }
+        glued.push_str(&next.text);
+        spaced.push(' ');
+        spaced.push_str(next.text.trim_start());
+        for joined in [&glued, &spaced] {
+            if let Some(signature) = of_text(joined) {
+                return Some((signature, joined.clone()));
+            }
+        }
+    }
+    None
+}
+
+fn of_text(text: &str) -> Option<&'static Signature> {
+    if NEVER.iter().any(|never| text.contains(never)) {
+        return None;
+    }
+    if text.trim() == "Killed" {
+        return SIGNATURES.iter().find(|s| s.class == "host_oom");
+    }
+    SIGNATURES.iter().find(|s| matches(s, text))
+}
+
+/// The engine went on by two phases or more after it: it was no failure.
+fn outlived(run: &[Line], candidate: &Candidate<'_>) -> bool {
+    let reached = candidate.phase;
+    let later = run[candidate.at..].iter().filter_map(Phase::of).max();
+    later.is_some_and(|later| (later as u8) >= (reached as u8).saturating_add(2))
+}
+
+fn from_candidate(run: &[Line], found: &Candidate<'_>) -> Explanation {
+    let (class, text) = (found.signature.class, &found.text);
+    let suggest = suggest(class, run, found);
+    let hint = match suggest.first() {
+        Some((name, value)) => format!("set `{name}: {value}`; or {}", found.signature.hint),
+        None => found.signature.hint.to_owned(),
+    };
+    Explanation {
+        class,
+        phase: found.phase,
+        line: Some(run[found.at].number),
+        evidence: cut(text),
+        hint,
+        action: found.signature.action,
+        suggest,
+    }
+}
+
+/// The number that the engine itself says would have worked.
+fn suggest(class: &str, run: &[Line], found: &Candidate<'_>) -> Vec<(&'static str, u64)> {
+    // The sentence may go on in the lines that follow.
+    let following: Vec<&str> = run[found.at..].iter().take(12).map(|l| l.text.as_str()).collect();
+    let (glued, spaced) = (following.concat(), following.join(" "));
+    let number = |after: &str| [&glued, &spaced].into_iter().find_map(|text| number_after(text, after));
+    let length = match class {
+        "kv_cache_too_small" => {
+            number("estimated maximum model length is").or_else(|| number("that can be stored in KV cache ("))
+        }
+        "max_len_exceeds_model" => number("max_position_embeddings=").or_else(|| number("derived max_model_len (")),
+        _ => None,
+    };
+    length.map(|n| vec![("max-model-len", n)]).unwrap_or_default()
+}
+
+/// The whole number that follows `after`, thousands separated or not.
+fn number_after(text: &str, after: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(after)?;
+    let digits = rest.trim_start().chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(char::is_ascii_digit);
+    digits.collect::<String>().parse().ok().filter(|n| *n > 0)
+}
+
+/// A log that reached a healthy start: either it still is, or it crashed.
+fn after_ready(run: &[Line], ready: usize) -> Explanation {
+    let after = &run[ready + 1..];
+    let said = |l: &&Line| matches!(l.level, Level::Error | Level::Plain) && DEATH.iter().any(|d| l.text.contains(d));
+    let ordered = after.iter().any(|l| l.text.contains("SIGTERM") || l.text.contains("shutdown triggered"));
+    let death = after.iter().find(said);
+    let fault = candidates(after).into_iter().find(|c| matches!(c.signature.class, "engine_crash_cuda" | "cuda_oom" | "nccl_error" | "host_oom"));
+    match (fault, death) {
+        (Some(fault), Some(_)) if !ordered => Explanation { phase: Phase::Running, ..from_candidate(after, &fault) },
+        (Some(fault), None) if !ordered && matches!(fault.signature.class, "engine_crash_cuda" | "host_oom") => {
+            Explanation { phase: Phase::Running, ..from_candidate(after, &fault) }
+        }
+        (_, Some(death)) if !ordered => Explanation {
+            class: "engine_crash_other",
+            phase: Phase::Running,
+            line: Some(death.number),
+            evidence: cut(&death.text),
+            hint: "the engine died while it was serving; it is started again".into(),
+            action: Action::RetryHere,
+            suggest: vec![],
+        },
+        _ => Explanation {
+            class: "ok_ready",
+            phase: Phase::Running,
+            line: Some(run[ready].number),
+            evidence: cut(&run[ready].text),
+            hint: String::new(),
+            action: Action::None,
+            suggest: vec![],
+        },
+    }
+}
+
+/// An exception that no signature knows. Inside the engine's own code it is the engine's bug.
+fn unclassed(run: &[Line], phase: Phase) -> Option<Explanation> {
+    let traceback = run.iter().position(|l| l.text.contains("Traceback (most recent call last)"))?;
+    let frames = &run[traceback + 1..];
+    let ended = frames.iter().position(|l| is_exception(&l.text))?;
+    let error = &frames[ended];
+    let inside = frames[..ended].iter().rev().find(|l| l.text.trim_start().starts_with("File \"")).is_some_and(|l| l.text.contains("/vllm/"));
+    let (class, action, hint) = if inside {
+        ("vllm_bug", Action::AskUser, "an exception inside the engine: try another version, and report it to the engine's makers")
+    } else {
+        ("unknown", Action::RetryHere, "the log names no cause that charter knows; read it with `charter logs`")
+    };
+    let (line, evidence) = (Some(error.number), cut(&error.text));
+    Some(Explanation { class, phase, line, evidence, hint: hint.into(), action, suggest: vec![] })
+}
+
+/// `SomeError: text`, at the beginning of a line.
+fn is_exception(text: &str) -> bool {
+    let name = text.split(':').next().unwrap_or_default();
+    let word = name.rsplit('.').next().unwrap_or_default();
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
+    plain && (word.ends_with("Error") || word.ends_with("Exception") || word == "KeyboardInterrupt") && word.starts_with(|c: char| c.is_ascii_uppercase())
+}
+
+fn cut(text: &str) -> String {
+    text.trim().chars().take(EVIDENCE_MAX).collect()
+}

@@ -1,0 +1,10 @@
+//! What an engine's log says: cleaned lines, the phase of the start, and the class of a failure.
+
+pub mod capacity;
+pub mod clean;
+pub mod explain;
+pub mod phase;
+mod signature;
+
+pub use explain::{Explanation, explain};
+pub use phase::Phase;
