@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod forward;
+pub mod host;
 pub mod keys;
 pub mod link;
 pub mod server;
@@ -13,5 +14,6 @@ pub mod session;
 pub use error::Error;
 pub use forward::Forward;
 pub use keys::KeyPair;
-pub use link::{Link, State};
+pub use host::{Host, HostError};
+pub use link::{Link, Links, State};
 pub use session::{Output, Session, Stream, Target};

@@ -164,3 +164,31 @@ impl Link {
         });
     }
 }
+
+/// All links of a process, so that everything that goes to one machine shares one session.
+#[derive(Clone, Debug, Default)]
+pub struct Links(Arc<std::sync::Mutex<Vec<Link>>>);
+
+impl Links {
+    /// The link to this target: same address, same user, same key, same pin.
+    #[must_use]
+    pub fn to(&self, target: &Target) -> Link {
+        let mut links = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let same = |link: &&Link| {
+            let other = link.target();
+            other.address() == target.address() && other.host_key == target.host_key && other.key.public_line() == target.key.public_line()
+        };
+        if let Some(link) = links.iter().find(same) {
+            return link.clone();
+        }
+        let link = Link::new(target.clone());
+        links.push(link.clone());
+        link
+    }
+
+    /// Forgets links that nobody else holds.
+    pub fn forget_unused(&self) {
+        let mut links = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        links.retain(|link| Arc::strong_count(&link.0) > 1);
+    }
+}

@@ -1,0 +1,46 @@
+# Shared by all scripts. POSIX sh; Linux with /proc.
+umask 077
+root=$HOME/.charter
+die() { printf 'error %s\n' "$*"; exit 1; }
+plain() { case $1 in '' | *[!A-Za-z0-9._-]* | .*) die "bad name";; esac; }
+lock() { command -v flock >/dev/null 2>&1 || die "flock (package util-linux) is missing"; flock -w 30 9 || die "the lock is held for too long"; }
+# The folder itself is the lock. It may be removed while we wait for it; then the new one is taken.
+lock_root() {
+  while :; do
+    mkdir -p "$root" || die "cannot write to $root"
+    exec 9<"$root" || die "cannot read $root"
+    lock
+    [ "$root" -ef "/proc/$$/fd/9" ] && return
+  done
+}
+# Session of a process; empty when it is gone.
+session_of() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 4; }
+state_of() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 1; }
+marked() { tr '\0' '\n' 2>/dev/null < "/proc/$1/environ" | grep -qx "CHARTER_TAG=$2"; }
+alive() { case $(state_of "$1") in '' | Z | X) return 1;; esac; }
+# Every process of a tag: those that carry its mark, and those of the sessions that its starts have led. Programs may
+# overwrite their environment, so the session counts too, unless its leader is a stranger who got the number later.
+pids_of() {
+  sessions=" "
+  for file in "$root/instances/$1"/launch-*/pid; do
+    [ -f "$file" ] || continue
+    leader=$(cat "$file")
+    if [ ! -d "/proc/$leader" ] || marked "$leader" "$1"; then sessions="$sessions$leader "; fi
+  done
+  for dir in /proc/[0-9]*; do
+    pid=${dir#/proc/}
+    [ "$pid" = $$ ] && continue
+    alive "$pid" || continue
+    if marked "$pid" "$1"; then echo "$pid"; continue; fi
+    case $sessions in *" $(session_of "$pid") "*) echo "$pid";; esac
+  done
+}
+end_all() {
+  tries=0
+  while pids=$(pids_of "$1"); [ -n "$pids" ]; do
+    if [ $tries -ge 50 ]; then kill -KILL $pids 2>/dev/null; elif [ $tries -eq 0 ]; then kill -TERM $pids 2>/dev/null; fi
+    [ $tries -ge 150 ] && die "process $(echo $pids) cannot be ended"
+    tries=$((tries + 1))
+    sleep 0.2
+  done
+}
