@@ -1,1 +1,20 @@
+//! The shell of the core: it claims what is to be done, performs it, and records what came of it; it looks where a state
+//! wants to look, and keeps plan, routes and reality together.
+//!
+//! The controller never calls a provider's create without a stored intent, and never matches on a provider's name.
 
+pub mod controller;
+mod driver;
+mod engine_host;
+mod executor;
+mod live;
+pub mod ports;
+mod probe;
+mod routes;
+mod script;
+mod sweep;
+pub mod tasks;
+
+pub use controller::{Controller, Declared, Parts, Settings};
+pub use live::{EngineView, Progress};
+pub use ports::{Clock, DataPlane, Ids, Secrets};

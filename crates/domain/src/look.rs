@@ -28,7 +28,7 @@ pub enum Look {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sight {
     /// A fitting offer, or for each offer why not.
-    Offers(Result<Box<Placement>, Vec<String>>),
+    Offers(Result<Box<Placement>, NoOffer>),
     /// What stands under the tag. `None` is only said by a list that is known to be complete.
     Tagged(Option<Box<Instance>>),
     /// The machine answers; with the host key it showed.
@@ -47,6 +47,15 @@ pub enum Sight {
     Present,
     /// No answer that could be believed.
     Unclear(String),
+}
+
+/// Why no offer fits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoOffer {
+    /// For each offer, or each machine that could not be asked, why.
+    pub reasons: Vec<String>,
+    /// Waiting will not change it.
+    pub lasting: bool,
 }
 
 /// The engine as it was seen.

@@ -53,6 +53,8 @@ pub struct Rejection {
     pub host: String,
     /// Why, as the end of the sentence "`host` ...".
     pub why: String,
+    /// It will be so as long as the profile and the machine stay what they are.
+    pub lasting: bool,
 }
 
 /// Takes the cheapest offer that meets every need, the provider's order and then the host's name deciding a tie.
@@ -68,7 +70,10 @@ pub fn choose(need: &Requirement, offers: &[Offer]) -> Result<Placement, Vec<Rej
                 let rank = need.providers.iter().position(|p| *p == offer.provider).unwrap_or(usize::MAX);
                 fitting.push((rank, Placement { offer: offer.clone(), gpus }));
             }
-            Err(why) => rejections.push(Rejection { host: offer.host.clone(), why }),
+            Err(why) => {
+                let lasting = !why.contains("is in use");
+                rejections.push(Rejection { host: offer.host.clone(), why, lasting });
+            }
         }
     }
     fitting.sort_by(|(a_rank, a), (b_rank, b)| {

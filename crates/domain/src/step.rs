@@ -6,7 +6,8 @@ use crate::cause::{Action, Cause};
 use crate::ids::Tag;
 use crate::instance::{Acquired, Acquisition, Bid, Instance, Release};
 use crate::intent::{Draft, Effect, Outcome, Process, Refusal};
-use crate::look::{EngineSight, Sight, Verdict};
+use crate::look::{EngineSight, NoOffer, Sight, Verdict};
+use crate::placement::Placement;
 use crate::policy::Policy;
 use crate::replica::{Phase, Replica, Stop};
 use crate::time::{Span, Time};
@@ -115,7 +116,7 @@ impl Turn<'_> {
         }
     }
 
-    fn found(&mut self, found: Result<Box<crate::placement::Placement>, Vec<String>>, installation: &str) -> Phase {
+    fn found(&mut self, found: Result<Box<Placement>, NoOffer>, installation: &str) -> Phase {
         match found {
             Ok(placement) => {
                 self.r.searches = 0;
@@ -126,9 +127,9 @@ impl Turn<'_> {
                 self.intents.push(Draft { effect: Effect::Create { bid: bid.clone() }, not_before: self.now });
                 Phase::Acquiring(Acquisition::Renting(bid))
             }
-            Err(reasons) => {
+            Err(NoOffer { reasons, lasting }) => {
                 self.r.searches = self.r.searches.saturating_add(1);
-                if self.r.searches <= self.policy.limits.search_retries {
+                if !lasting && self.r.searches <= self.policy.limits.search_retries {
                     return Phase::Pending { not_before: self.pause(self.r.searches) };
                 }
                 let evidence = if reasons.is_empty() { "no machine is configured".to_owned() } else { reasons.join("; ") };
@@ -368,9 +369,15 @@ impl Turn<'_> {
         self.r.look()?;
         // A drain is watched closely: every moment of it is paid for.
         let closely = Span::ms(self.policy.look_starting.0 / 8);
+        // What has just begun may be over at once; what takes long is looked at less and less, up to the usual pace.
+        let elapsed = self.now.since(self.r.since);
+        let young = Span((elapsed.0 / 4).clamp(20.min(self.policy.look_starting.0), self.policy.look_starting.0));
         Some(match &self.r.phase {
             Phase::Pending { not_before } => *not_before,
             Phase::Ready { failures: 0, .. } => self.now + self.policy.look_ready,
+            Phase::Booting { .. } | Phase::Loading { .. } => self.now + young,
+            Phase::Releasing(release) if release.absent_looks == 0 => self.now + young,
+            Phase::Draining { .. } if elapsed.0 == 0 => self.now + young,
             Phase::Draining { deadline, .. } => (self.now + closely).min(*deadline),
             Phase::Releasing(release) if release.absent_looks > 0 => self.now + self.policy.absence_gap,
             _ => self.now + self.policy.look_starting,

@@ -1,1 +1,8 @@
+//! Where machines come from: one port, and an adapter per kind.
+//!
+//! A provider never retries a create and never stores anything of ours. Names of providers stand nowhere outside.
 
+pub mod machines;
+pub mod port;
+
+pub use port::{CreateError, Descriptor, Kind, Listing, OfferPage, Provider, ProviderError};

@@ -7,7 +7,7 @@ use charter_domain::deployment::{Deployment, Wish};
 use charter_domain::ids::{DeploymentId, IntentId, ReplicaId};
 use charter_domain::intent::{Effect, Intent, Outcome, Refusal};
 use charter_domain::invariants::{self, InvariantId, Violation, violation};
-use charter_domain::look::{EngineSight, Look, Sight, Verdict};
+use charter_domain::look::{EngineSight, Look, NoOffer, Sight, Verdict};
 use charter_domain::money::UsdPerHour;
 use charter_domain::offer::Offer;
 use charter_domain::placement::Placement;
@@ -491,7 +491,7 @@ impl Sim {
     fn see(&mut self, look: Look) -> Sight {
         let at = self.now;
         match look {
-            Look::Offers if self.faults && self.rng.chance(20) => Sight::Offers(Err(vec!["none".into()])),
+            Look::Offers if self.faults && self.rng.chance(20) => Sight::Offers(Err(NoOffer::default())),
             Look::Offers => Sight::Offers(Ok(Box::new(placement()))),
             Look::Tag(bid) => Sight::Tagged(self.cloud.list(&bid, at).map(Box::new)),
             Look::Machine(instance) => match self.cloud.get(&instance.id, at) {

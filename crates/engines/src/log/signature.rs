@@ -135,7 +135,7 @@ pub(crate) const SIGNATURES: &[Signature] = &[
         &["undefined symbol"], &["ImportError:"], &["ModuleNotFoundError:"], &["appears to be a URI"],
         &["numpy.core.multiarray failed to import"], &["numpy.dtype size changed"], &["numpy.lib.function_base"],
         &["Failed to find C compiler"], &["cannot open shared object file"], &["command not found"], &["compiled using NumPy 1"],
-        &["error while loading shared libraries"],
+        &["error while loading shared libraries"], &["charter: step", "failed"],
     ]),
 ];
 

@@ -9,20 +9,27 @@ pub const IMAGE: &str = "vllm/vllm-openai";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
     /// Program and arguments.
-    pub argv: Vec<String>,
+    pub argv: Vec<Arg>,
     /// Environment that is no secret.
     pub env: Vec<(String, String)>,
+}
+
+/// One word of a command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arg {
+    /// Exactly this.
+    Word(String),
+    /// The port that the machine will find free.
+    Port,
 }
 
 /// Where it is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place<'a> {
-    /// On a machine, with this program and its first arguments.
+    /// On a machine, on its loopback address: the way in is an SSH stream.
     Machine {
-        /// Such as `["/home/u/venv/bin/vllm", "serve"]`.
+        /// Program and first arguments, such as `["/opt/vllm/bin/vllm", "serve"]`; empty when the caller puts them before.
         command: &'a [String],
-        /// Loopback only: the way in is an SSH stream.
-        port: u16,
     },
     /// In the official image, whose entrypoint is `vllm serve` already.
     Image {
@@ -99,19 +106,28 @@ pub fn check_option(name: &str, value: &OptionValue) -> Result<(), String> {
 /// the extra arguments, which win.
 #[must_use]
 pub fn launch(profile: &Profile, place: &Place<'_>) -> Launch {
-    let (mut argv, host, port) = match place {
-        Place::Machine { command, port } => (command.to_vec(), "127.0.0.1", *port),
+    let (first, host, port) = match place {
+        Place::Machine { command } => (command.to_vec(), "127.0.0.1", Arg::Port),
         // Saying `vllm serve` again would be taken for two stray arguments.
-        Place::Image { port } => (vec![], "0.0.0.0", *port),
+        Place::Image { port } => (vec![], "0.0.0.0", Arg::Word(port.to_string())),
     };
-    argv.push(profile.model.clone());
-    let mut flag = |name: &str, value: &str| argv.extend([format!("--{name}"), value.to_owned()]);
-    flag("host", host);
-    flag("port", &port.to_string());
-    flag("served-model-name", &profile.served_name);
-    let tensor_parallel = profile.engine.options.contains_key("tensor-parallel-size");
-    if profile.gpu.count > 1 && !tensor_parallel {
-        flag("tensor-parallel-size", &profile.gpu.count.to_string());
+    let mut argv: Vec<Arg> = words(first);
+    argv.extend(words([profile.model.clone(), "--host".into(), host.into(), "--port".into()]));
+    argv.push(port);
+    argv.extend(words(["--served-model-name".into(), profile.served_name.clone()]));
+    argv.extend(words(options(profile)));
+    argv.extend(words(profile.engine.extra_args.iter().cloned()));
+    Launch { argv, env: env(profile) }
+}
+
+fn words(texts: impl IntoIterator<Item = String>) -> Vec<Arg> {
+    texts.into_iter().map(Arg::Word).collect()
+}
+
+fn options(profile: &Profile) -> Vec<String> {
+    let mut argv = vec![];
+    if profile.gpu.count > 1 && !profile.engine.options.contains_key("tensor-parallel-size") {
+        argv.extend(["--tensor-parallel-size".to_owned(), profile.gpu.count.to_string()]);
     }
     for (name, value) in &profile.engine.options {
         match value {
@@ -125,8 +141,7 @@ pub fn launch(profile: &Profile, place: &Place<'_>) -> Launch {
         argv.extend(["--enable-lora".to_owned(), "--lora-modules".to_owned()]);
         argv.extend(profile.engine.lora.iter().map(|l| format!("{}={}", l.name, l.path)));
     }
-    argv.extend(profile.engine.extra_args.iter().cloned());
-    Launch { argv, env: env(profile) }
+    argv
 }
 
 fn env(profile: &Profile) -> Vec<(String, String)> {
@@ -185,14 +200,22 @@ mod tests {
         }
     }
 
+    fn text(made: &Launch) -> String {
+        let word = |arg: &Arg| match arg {
+            Arg::Word(word) => word.clone(),
+            Arg::Port => "PORT".to_owned(),
+        };
+        made.argv.iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
     #[test]
     fn on_a_machine_it_listens_on_loopback_and_extra_arguments_come_last() {
         let command = ["/v/bin/vllm".to_owned(), "serve".to_owned()];
-        let made = launch(&profile(), &Place::Machine { command: &command, port: 20001 });
-        let text = made.argv.join(" ");
+        let made = launch(&profile(), &Place::Machine { command: &command });
+        let text = text(&made);
         assert_eq!(
             text,
-            "/v/bin/vllm serve org/model --host 127.0.0.1 --port 20001 --served-model-name chat --tensor-parallel-size 2 \
+            "/v/bin/vllm serve org/model --host 127.0.0.1 --port PORT --served-model-name chat --tensor-parallel-size 2 \
              --enforce-eager --max-model-len 32768 --quantization fp8 --enable-lora --lora-modules sql=org/sql --max-model-len 1024"
         );
     }
@@ -200,7 +223,7 @@ mod tests {
     #[test]
     fn in_the_image_the_entrypoint_is_not_repeated() {
         let made = launch(&profile(), &Place::Image { port: 8000 });
-        assert_eq!(made.argv[..3], ["org/model", "--host", "0.0.0.0"]);
+        assert!(text(&made).starts_with("org/model --host 0.0.0.0 --port 8000 "));
     }
 
     #[test]

@@ -1,0 +1,409 @@
+//! The controller's shared parts, and what users ask of it.
+
+use crate::live::{EngineView, Live};
+use crate::ports::{Clock, DataPlane, Ids, Secrets};
+use crate::tasks::Tasks;
+use charter_domain::budget::Budget;
+use charter_domain::deployment::{Deployment, Forward, Wish};
+use charter_domain::fact::Fact;
+use charter_domain::ids::{DeploymentId, ReplicaId};
+use charter_domain::plan::{Command, Plan, plan};
+use charter_domain::policy::Policy;
+use charter_domain::profile::Profile;
+use charter_domain::replica::{Phase, Replica};
+use charter_domain::routing::RouteTable;
+use charter_domain::step::Event;
+use charter_domain::time::Span;
+use charter_providers::Provider;
+use charter_remote::{Forward as OpenForward, Host, Links};
+use charter_store::{Commit, Error, ReplicaWrite, Store, Versioned, Write};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// What a server is set to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Limits on money.
+    pub budgets: Vec<Budget>,
+    /// Leave failed machines as they are.
+    pub keep_on_error: bool,
+    /// Where the logs of engines that are gone are kept.
+    pub logs: PathBuf,
+    /// Between looks at something that is starting, and at something that runs.
+    pub look: (Span, Span),
+}
+
+/// What the controller is made of.
+pub struct Parts {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Where machines come from, in the order of the configuration.
+    pub providers: Vec<Arc<dyn Provider>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh ids.
+    pub ids: Arc<dyn Ids>,
+    /// Secrets.
+    pub secrets: Arc<dyn Secrets>,
+    /// The gateway's counters.
+    pub data_plane: Arc<dyn DataPlane>,
+    /// SSH, shared with the gateway of the same process.
+    pub links: Links,
+    /// Marks what is ours; eight characters.
+    pub installation: String,
+    /// Where engine keys are derived from.
+    pub secret: Vec<u8>,
+    /// How it is set.
+    pub settings: Settings,
+}
+
+/// The controller. Clones share everything.
+#[derive(Clone)]
+pub struct Controller(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) parts: Parts,
+    pub(crate) live: Live,
+    pub(crate) tasks: Tasks,
+    pub(crate) routes: watch::Sender<Arc<RouteTable>>,
+    /// Rises with every commit, so that people can wait for a change.
+    pub(crate) changes: watch::Sender<u64>,
+    pub(crate) drivers: Mutex<BTreeMap<ReplicaId, Arc<Notify>>>,
+    pub(crate) forwards: Mutex<BTreeMap<ReplicaId, (u16, OpenForward)>>,
+    pub(crate) ended: CancellationToken,
+}
+
+/// What a user wants to run.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// The deployment's name.
+    pub name: String,
+    /// Who pays.
+    pub tenant: String,
+    /// Who asks.
+    pub owner: String,
+    /// The profile's name.
+    pub profile_name: String,
+    /// The file that it came from.
+    pub source_file: Option<String>,
+    /// What runs.
+    pub profile: Profile,
+    /// Exactly this offer.
+    pub offer: Option<String>,
+    /// How many copies.
+    pub replicas: u32,
+    /// A local port for other programs.
+    pub forward: Option<Forward>,
+    /// The engine's version, resolved.
+    pub engine_version: String,
+}
+
+impl Controller {
+    /// A controller that does nothing yet: see [`Controller::start`].
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let (routes, _) = watch::channel(Arc::new(RouteTable::default()));
+        let (changes, _) = watch::channel(0);
+        Self(Arc::new(Inner {
+            parts,
+            live: Live::default(),
+            tasks: Tasks::default(),
+            routes,
+            changes,
+            drivers: Mutex::default(),
+            forwards: Mutex::default(),
+            ended: CancellationToken::new(),
+        }))
+    }
+
+    /// Begins to work: goes on with everything that was under way when the last process ended.
+    pub fn start(&self) {
+        self.spawn_executor();
+        self.spawn_planner();
+        self.spawn_routes();
+        self.spawn_sweep();
+    }
+
+    /// Stops working and waits until what is being done has been recorded, or the patience is over.
+    pub async fn stop(&self, patience: Span) {
+        self.0.ended.cancel();
+        if tokio::time::timeout(patience.std(), self.0.tasks.wait()).await.is_err() {
+            tracing::warn!("some work was not recorded; it will be found at the next start");
+        }
+    }
+
+    /// The routing table, now and whenever it changes.
+    #[must_use]
+    pub fn routes(&self) -> watch::Receiver<Arc<RouteTable>> {
+        self.0.routes.subscribe()
+    }
+
+    /// A number that rises with every change.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.0.parts.store
+    }
+
+    /// What the background tasks did last.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.0.tasks
+    }
+
+    /// What was last seen of a replica's engine.
+    #[must_use]
+    pub fn engine(&self, replica: &ReplicaId) -> Option<EngineView> {
+        self.0.live.get(replica)
+    }
+
+    /// The present time.
+    #[must_use]
+    pub fn now(&self) -> charter_domain::time::Time {
+        self.0.parts.clock.now()
+    }
+
+    /// Fresh part of an id.
+    #[must_use]
+    pub fn fresh(&self) -> String {
+        self.0.parts.ids.fresh()
+    }
+
+    /// The providers, in the order of the configuration.
+    #[must_use]
+    pub fn providers(&self) -> &[Arc<dyn Provider>] {
+        &self.0.parts.providers
+    }
+
+    pub(crate) fn provider(&self, name: &str) -> Option<Arc<dyn Provider>> {
+        self.0.parts.providers.iter().find(|p| p.name() == name).cloned()
+    }
+
+    /// Writes down what is wanted, plans, and begins. What is the same already, and not in error, stays untouched.
+    ///
+    /// # Errors
+    /// What the store says; [`Error::NameTaken`] when another tenant has the name.
+    pub async fn declare(&self, wanted: Declared) -> Result<Deployment, Error> {
+        for _ in 0..20 {
+            match self.try_declare(&wanted).await {
+                Err(Error::Conflict) => {}
+                other => return other,
+            }
+        }
+        Err(Error::Conflict)
+    }
+
+    async fn try_declare(&self, wanted: &Declared) -> Result<Deployment, Error> {
+        let old = self.store().deployment(&wanted.name).await?;
+        if old.as_ref().is_some_and(|o| o.state.tenant != wanted.tenant) {
+            return Err(Error::NameTaken);
+        }
+        let replicas = match &old {
+            Some(old) => self.replicas_of(&old.state.id).await?,
+            None => vec![],
+        };
+        let state = self.next_generation(wanted, old.as_ref(), &replicas);
+        let unchanged = old.as_ref().is_some_and(|o| o.state == state);
+        if unchanged {
+            return Ok(state);
+        }
+        let fact = match &old {
+            None => format!("asked for `{}`", state.profile.model),
+            Some(_) => format!("generation {} was asked for", state.generation),
+        };
+        let mut commit = self.planned(&state, &replicas);
+        commit.facts.insert(0, self.fact(&state.id, None, fact));
+        let expected = old.map_or(0, |o| o.version);
+        commit.deployments.push(Write { expected, state: state.clone() });
+        self.store().commit(commit).await?;
+        self.changed();
+        self.0.tasks.wake("planner");
+        self.drive_all(&state.id).await;
+        Ok(state)
+    }
+
+    fn next_generation(&self, wanted: &Declared, old: Option<&Versioned<Deployment>>, replicas: &[Replica]) -> Deployment {
+        let mut state = Deployment {
+            id: DeploymentId::new(&self.fresh()),
+            name: wanted.name.clone(),
+            tenant: wanted.tenant.clone(),
+            owner: wanted.owner.clone(),
+            profile_name: wanted.profile_name.clone(),
+            source_file: wanted.source_file.clone(),
+            generation: 1,
+            profile: wanted.profile.clone(),
+            offer: wanted.offer.clone(),
+            replicas: wanted.replicas,
+            forward: wanted.forward.clone(),
+            engine_version: wanted.engine_version.clone(),
+            wish: Wish::Run,
+            created_at: self.now(),
+        };
+        let Some(old) = old.map(|o| &o.state) else { return state };
+        state.id = old.id.clone();
+        state.created_at = old.created_at;
+        state.generation = old.generation;
+        let same_engine = state.profile == old.profile && state.offer == old.offer && state.engine_version == old.engine_version;
+        let over = old.wish == Wish::Stop;
+        let failed = replicas.iter().any(|r| r.generation == old.generation && r.phase.is_closed() && r.stop.is_none());
+        let held = replicas.iter().any(|r| matches!(r.phase, Phase::Unreachable { held: true, .. }));
+        if !same_engine || over || failed || held {
+            state.generation += 1;
+        }
+        state
+    }
+
+    /// Ends a deployment. Ending it again changes nothing.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn end(&self, id_or_name: &str) -> Result<Option<Deployment>, Error> {
+        for _ in 0..20 {
+            let Some(row) = self.store().deployment(id_or_name).await? else { return Ok(None) };
+            let mut state = row.state;
+            if state.wish == Wish::Stop {
+                return Ok(Some(state));
+            }
+            state.wish = Wish::Stop;
+            let fact = self.fact(&state.id, None, "was told to end".to_owned());
+            let write = Write { expected: row.version, state: state.clone() };
+            match self.store().commit(Commit { deployments: vec![write], facts: vec![fact], ..Commit::default() }).await {
+                Ok(()) => {
+                    self.plan_one(&state).await?;
+                    self.changed();
+                    return Ok(Some(state));
+                }
+                Err(Error::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Conflict)
+    }
+
+    /// Changes where a deployment's local port listens.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn set_forward(&self, id: &DeploymentId, forward: Forward) -> Result<(), Error> {
+        for _ in 0..20 {
+            let Some(row) = self.store().deployment(id.as_str()).await? else { return Ok(()) };
+            let mut state = row.state;
+            state.forward = Some(forward.clone());
+            let write = Write { expected: row.version, state };
+            match self.store().commit(Commit { deployments: vec![write], ..Commit::default() }).await {
+                Ok(()) => {
+                    let replicas = self.replicas_of(id).await?;
+                    let mut open = self.0.forwards.lock().unwrap_or_else(PoisonError::into_inner);
+                    replicas.iter().for_each(|r| drop(open.remove(&r.id)));
+                    drop(open);
+                    self.0.tasks.wake("routes");
+                    return Ok(());
+                }
+                Err(Error::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Conflict)
+    }
+
+    /// All replicas of a deployment, the closed ones too.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn replicas_of(&self, id: &DeploymentId) -> Result<Vec<Replica>, Error> {
+        Ok(self.store().replicas(Some(id)).await?.into_iter().map(|(row, _)| row.state).collect())
+    }
+
+    /// Where a replica's local port listens, if it has one.
+    #[must_use]
+    pub fn forward_of(&self, replica: &ReplicaId) -> Option<std::net::SocketAddr> {
+        self.0.forwards.lock().unwrap_or_else(PoisonError::into_inner).get(replica).map(|(_, f)| f.address())
+    }
+
+    /// The state of the SSH link to a replica's machine.
+    #[must_use]
+    pub fn link_of(&self, replica: &Replica) -> Option<charter_remote::Link> {
+        let instance = replica.instance()?;
+        let provider = self.provider(&instance.placement.offer.provider)?;
+        provider.target(instance).ok().map(|target| self.0.parts.links.to(&target))
+    }
+
+    pub(crate) fn host_of(&self, instance: &charter_domain::instance::Instance) -> Result<Host, String> {
+        let name = &instance.placement.offer.provider;
+        let provider = self.provider(name).ok_or_else(|| format!("provider `{name}` is not in the configuration"))?;
+        let target = provider.target(instance).map_err(|e| e.to_string())?;
+        Ok(Host(self.0.parts.links.to(&target)))
+    }
+
+    pub(crate) fn policy(&self, profile: &Profile, replica: &Replica) -> Policy {
+        let settings = &self.0.parts.settings;
+        let mut policy = Policy { limits: profile.limits, keep_on_error: settings.keep_on_error, ..Policy::default() };
+        (policy.look_starting, policy.look_ready) = settings.look;
+        let name = match &replica.phase {
+            Phase::Acquiring(state) => Some(state.bid().placement.offer.provider.clone()),
+            _ => replica.instance().map(|i| i.placement.offer.provider.clone()),
+        };
+        if let Some(described) = name.and_then(|n| self.provider(&n)).map(|p| p.descriptor()) {
+            policy.visibility_horizon = described.visibility_horizon;
+            policy.absence_looks = described.absence_looks;
+            policy.absence_gap = described.absence_gap;
+        }
+        policy
+    }
+
+    pub(crate) fn fact(&self, deployment: &DeploymentId, replica: Option<&ReplicaId>, text: String) -> Fact {
+        Fact { at: self.now(), deployment: deployment.clone(), replica: replica.cloned(), text }
+    }
+
+    pub(crate) fn changed(&self) {
+        self.0.changes.send_modify(|n| *n += 1);
+    }
+
+    /// The commit that opens what the plan opens. Stops are events of their own.
+    fn planned(&self, state: &Deployment, replicas: &[Replica]) -> Commit {
+        let mut commit = Commit::default();
+        for command in plan(state, replicas).commands {
+            if let Command::Open { slot } = command {
+                let id = ReplicaId::new(&self.fresh());
+                let replica = Replica::open(id, state.id.clone(), state.generation, slot, self.now());
+                commit.replicas.push(ReplicaWrite { write: Write { expected: 0, state: replica }, wake_at: Some(self.now()) });
+            }
+        }
+        commit
+    }
+
+    /// Plans one deployment and does what the plan says.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn plan_one(&self, state: &Deployment) -> Result<Plan, Error> {
+        let replicas = self.replicas_of(&state.id).await?;
+        let made = plan(state, &replicas);
+        let commit = self.planned(state, &replicas);
+        if !commit.replicas.is_empty() {
+            // A deployment that changed meanwhile is planned again; its version guards what is opened.
+            let Some(row) = self.store().deployment(state.id.as_str()).await? else { return Ok(made) };
+            if row.state != *state {
+                return Ok(made);
+            }
+            let write = Write { expected: row.version, state: row.state };
+            self.store().commit(Commit { deployments: vec![write], ..commit }).await?;
+            self.changed();
+        }
+        for command in &made.commands {
+            if let Command::Stop { replica, why } = command {
+                self.apply(replica, Event::Stop(*why), None).await?;
+            }
+        }
+        self.drive_all(&state.id).await;
+        Ok(made)
+    }
+}

@@ -1,0 +1,211 @@
+//! The executor: applies events to stored states, and performs what was stored.
+
+use crate::controller::Controller;
+use crate::tasks::Kind;
+use charter_domain::budget::{Reservation, worst_cost};
+use charter_domain::ids::{IntentId, ReplicaId};
+use charter_domain::intent::{Draft, Effect, Intent, Outcome, Refusal};
+use charter_domain::replica::Replica;
+use charter_domain::step::{Event, step};
+use charter_domain::time::{Span, Time};
+use charter_providers::{CreateError, Provider};
+use charter_store::{Begun, Claimed, Close, Commit, Error, NewIntent, ReplicaWrite, Write};
+use std::sync::Arc;
+
+/// How long a claim holds.
+const LEASE: Span = Span::s(150);
+/// How long an effect may take; shorter than the lease, so that no effect is begun twice at the same time.
+const PATIENCE: Span = Span::s(120);
+/// Intents that are claimed at once.
+const CLAIM_MAX: u32 = 16;
+/// Money is set aside for so long a run before it is looked at again.
+const HORIZON: Span = Span::min(60);
+/// A conflict is met by reading again; so often at most.
+const CONFLICTS_MAX: u32 = 50;
+
+impl Controller {
+    pub(crate) fn spawn_executor(&self) {
+        let this = self.clone();
+        self.0.tasks.background(&self.0.ended, "executor", Span::s(2), move || {
+            let this = this.clone();
+            async move { this.claim_due().await }
+        });
+    }
+
+    /// Takes over what is due and nobody works on: delayed intents, and those of a process that died.
+    async fn claim_due(&self) -> Result<String, String> {
+        let now = self.now();
+        let owner = self.0.parts.installation.clone();
+        let claimed = self.store().claim(&owner, now, now + LEASE, CLAIM_MAX).await.map_err(|e| e.to_string())?;
+        let count = claimed.len();
+        for one in claimed {
+            self.spawn_perform(one);
+        }
+        Ok(format!("{count} intents claimed"))
+    }
+
+    fn spawn_perform(&self, claimed: Claimed) {
+        let this = self.clone();
+        self.0.tasks.spawn(Kind::Work, async move {
+            let replica = claimed.intent.replica.clone();
+            let Some(outcome) = this.perform(&claimed).await else { return };
+            let event = Event::Done(claimed.intent.effect.clone(), outcome);
+            if let Err(error) = this.apply(&replica, event, Some(&claimed)).await {
+                tracing::warn!(%error, %replica, "an outcome was not recorded; its intent comes up again");
+            }
+        });
+    }
+
+    /// Applies an event: step, commit, and begin what follows. Returns when the replica wants to look again.
+    ///
+    /// # Errors
+    /// What the store says, except conflicts, which are met by stepping again.
+    pub(crate) async fn apply(&self, id: &ReplicaId, event: Event, close: Option<&Claimed>) -> Result<Option<Time>, Error> {
+        let mut event = event;
+        for _ in 0..CONFLICTS_MAX {
+            let Some(row) = self.store().replica(id).await? else { return Ok(None) };
+            let Some(deployment) = self.store().deployment(row.state.deployment.as_str()).await? else { return Ok(None) };
+            let policy = self.policy(&deployment.state.profile, &row.state);
+            let done = step(&row.state, event.clone(), self.now(), &policy, &self.0.parts.installation);
+            if done.next == row.state && done.intents.is_empty() && close.is_none() {
+                return Ok(done.wake_at);
+            }
+            let open: Vec<NewIntent> = done.intents.into_iter().map(|d| self.new_intent(id, d)).collect();
+            let facts = done.facts.into_iter().map(|text| self.fact(&row.state.deployment, Some(id), text)).collect();
+            let commit = Commit {
+                replicas: vec![ReplicaWrite { write: Write { expected: row.version, state: done.next.clone() }, wake_at: done.wake_at }],
+                close: close.map(|c| Close { intent: c.intent.id.clone(), fence: c.fence }),
+                reserve: self.reservation(&done.next, &open),
+                unreserve: if done.next.phase.is_closed() { vec![id.clone()] } else { vec![] },
+                open: open.clone(),
+                facts,
+                ..Commit::default()
+            };
+            match self.store().commit(commit).await {
+                Ok(()) => {
+                    self.after(&row.state, &done.next, open);
+                    return Ok(done.wake_at);
+                }
+                Err(Error::Conflict) if self.lost(close).await? => return Ok(None),
+                Err(Error::Conflict) => {}
+                Err(Error::OverBudget(over)) => {
+                    let text = format!("{} is committed, {} more would pass the hard limit of {}", over.committed, over.asked, over.budget.hard);
+                    let none = charter_domain::look::NoOffer { reasons: vec![text], lasting: true };
+                    event = Event::Saw(charter_domain::look::Sight::Offers(Err(none)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Conflict)
+    }
+
+    /// Has somebody else taken over the intent whose outcome we hold?
+    async fn lost(&self, close: Option<&Claimed>) -> Result<bool, Error> {
+        let Some(claimed) = close else { return Ok(false) };
+        let stored = self.store().intents().await?;
+        Ok(!stored.iter().any(|i| i.intent.id == claimed.intent.id && i.fence == claimed.fence))
+    }
+
+    /// What is due at once is ours from birth, which saves the claim's own commit.
+    fn new_intent(&self, replica: &ReplicaId, draft: Draft) -> NewIntent {
+        let now = self.now();
+        let id = IntentId::new(&self.fresh());
+        let claimed = (draft.not_before <= now).then(|| (self.0.parts.installation.clone(), now + LEASE));
+        NewIntent { intent: Intent { id, replica: replica.clone(), effect: draft.effect, due_at: draft.not_before }, claimed }
+    }
+
+    fn reservation(&self, next: &Replica, open: &[NewIntent]) -> Option<(Vec<charter_domain::budget::Budget>, Reservation)> {
+        let bid = open.iter().find_map(|new| match &new.intent.effect {
+            Effect::Create { bid } => Some(bid),
+            Effect::Launch { .. } | Effect::Destroy { .. } => None,
+        })?;
+        let amount = worst_cost(bid.placement.offer.price, HORIZON);
+        let reservation = Reservation { deployment: next.deployment.clone(), replica: next.id.clone(), amount };
+        (amount.0 > 0).then(|| (self.0.parts.settings.budgets.clone(), reservation))
+    }
+
+    /// What follows a commit in this process: perform, look, plan, route.
+    fn after(&self, old: &Replica, new: &Replica, open: Vec<NewIntent>) {
+        for intent in open {
+            if intent.claimed.is_some() {
+                self.spawn_perform(Claimed { intent: intent.intent, fence: 1, begun_before: false });
+            } else {
+                self.wake_executor_at(intent.intent.due_at);
+            }
+        }
+        if old.phase.name() != new.phase.name() {
+            self.0.tasks.wake("routes");
+            if new.phase.is_closed() || new.stop.is_some() {
+                self.0.tasks.wake("planner");
+            }
+        }
+        if new.phase.is_closed() {
+            self.0.live.forget(&new.id);
+        }
+        self.drive(&new.id);
+        self.changed();
+    }
+
+    fn wake_executor_at(&self, at: Time) {
+        let (this, pause) = (self.clone(), at.since(self.now()));
+        self.0.tasks.spawn(Kind::Timer(self.0.ended.clone()), async move {
+            tokio::time::sleep(Span::ms(pause.0 + 1).std()).await;
+            this.0.tasks.wake("executor");
+        });
+    }
+
+    async fn perform(&self, claimed: &Claimed) -> Option<Outcome> {
+        let effect = &claimed.intent.effect;
+        if effect.once() {
+            if claimed.begun_before {
+                return Some(Outcome::Unknown);
+            }
+            match self.store().begin(&claimed.intent.id, claimed.fence, self.now()).await {
+                Ok(Begun::Yes) => {}
+                Ok(Begun::No) => return None,
+                Err(error) => {
+                    tracing::warn!(%error, "an effect was not begun");
+                    return None;
+                }
+            }
+        }
+        let work = async {
+            match effect {
+                Effect::Create { bid } => self.create(bid).await,
+                Effect::Launch { instance, number } => self.launch(&claimed.intent.replica, instance, *number).await,
+                Effect::Destroy { instance } => self.destroy(instance).await,
+            }
+        };
+        let late = || if effect.once() { Outcome::Unknown } else { Outcome::Retry(format!("no answer within {PATIENCE}")) };
+        Some(tokio::time::timeout(PATIENCE.std(), work).await.unwrap_or_else(|_| late()))
+    }
+
+    async fn create(&self, bid: &charter_domain::instance::Bid) -> Outcome {
+        let name = &bid.placement.offer.provider;
+        let Some(provider) = self.provider(name) else {
+            let message = format!("provider `{name}` is not in the configuration");
+            return Outcome::Refused(Refusal { message, action: charter_domain::cause::Action::OtherProvider });
+        };
+        match provider.create(bid, self.now()).await {
+            Ok(instance) => Outcome::Created(Box::new(instance)),
+            Err(CreateError::Refused(error)) => Outcome::Refused(Refusal { action: error.action(), message: error.message }),
+            Err(CreateError::Unknown(error)) => {
+                tracing::warn!(%error, tag = %bid.tag, "the answer to a create call was lost");
+                Outcome::Unknown
+            }
+        }
+    }
+
+    async fn destroy(&self, instance: &charter_domain::instance::Instance) -> Outcome {
+        let name = &instance.placement.offer.provider;
+        let Some(provider) = self.provider(name) else {
+            return Outcome::Retry(format!("provider `{name}` is not in the configuration: put it back, so that it can be ended"));
+        };
+        let provider: Arc<dyn Provider> = provider;
+        match provider.destroy(instance).await {
+            Ok(()) => Outcome::Destroyed,
+            Err(error) => Outcome::Retry(error.to_string()),
+        }
+    }
+}
+

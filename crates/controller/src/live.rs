@@ -1,0 +1,90 @@
+//! What is seen and not stored: progress of a start, health, capacity. Lost with the process, and seen again at once.
+
+use charter_domain::ids::ReplicaId;
+use charter_domain::time::{Span, Time};
+use charter_engines::log::Phase;
+use charter_engines::probe::Task;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// How far a start has come, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The phase's name.
+    pub phase: &'static str,
+    /// What happens, with its percentage if it has one.
+    pub text: String,
+    /// Per cent of the phase, if it says so.
+    pub percent: Option<u8>,
+}
+
+/// An engine as it was last seen.
+#[derive(Clone, Debug, Default)]
+pub struct EngineView {
+    /// The start number this is about.
+    pub number: u32,
+    /// Size of its log, and the end of it.
+    pub log_bytes: u64,
+    /// The end of its log.
+    pub log_tail: String,
+    /// When anything moved last.
+    pub moved_at: Time,
+    /// How far it has come.
+    pub phase: Option<Phase>,
+    /// Per cent of the phase.
+    pub percent: Option<u8>,
+    /// What `/health` says; reported, and never decisive alone.
+    pub health: Option<u16>,
+    /// Tokens that its cache holds.
+    pub capacity_tokens: Option<u64>,
+    /// The task that it answered.
+    pub task: Option<Task>,
+    /// The last complete symptom line.
+    pub symptom: String,
+    /// An answer is outstanding for the reason given.
+    pub waiting_for: Option<String>,
+}
+
+/// All views of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Live(Mutex<BTreeMap<ReplicaId, EngineView>>);
+
+impl Live {
+    /// The view of a replica, if its start is the one asked for.
+    pub(crate) fn get(&self, replica: &ReplicaId) -> Option<EngineView> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(replica).cloned()
+    }
+
+    /// Changes the view of a replica; a new start begins with an empty one.
+    pub(crate) fn update<T>(&self, replica: &ReplicaId, number: u32, now: Time, change: impl FnOnce(&mut EngineView) -> T) -> T {
+        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = views.entry(replica.clone()).or_default();
+        if view.number != number {
+            *view = EngineView { number, moved_at: now, ..EngineView::default() };
+        }
+        change(view)
+    }
+
+    pub(crate) fn forget(&self, replica: &ReplicaId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(replica);
+    }
+}
+
+impl EngineView {
+    /// How long nothing has moved.
+    pub(crate) fn quiet(&self, now: Time) -> Span {
+        now.since(self.moved_at)
+    }
+
+    /// The progress for people, once something is known.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        let phase = self.phase?;
+        let text = match (self.percent, &self.waiting_for) {
+            (Some(percent), _) => format!("{} · {percent} %", phase.says()),
+            (None, Some(why)) if phase == Phase::Running => why.clone(),
+            (None, _) => phase.says().to_owned(),
+        };
+        Some(Progress { phase: phase.as_str(), text, percent: self.percent })
+    }
+}

@@ -1,0 +1,34 @@
+//! What the controller is given from outside: time, ids, secrets, and the data plane's counters.
+
+use charter_domain::profile::SecretRef;
+use charter_domain::time::Time;
+
+/// The present time.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Time;
+}
+
+/// Fresh ids.
+pub trait Ids: Send + Sync {
+    /// The part of an id after its prefix: letters and digits, rising with time.
+    fn fresh(&self) -> String;
+}
+
+/// Reads secrets where the configuration says they are.
+pub trait Secrets: Send + Sync {
+    /// The secret's value.
+    ///
+    /// # Errors
+    /// Why it cannot be had, without any part of it.
+    fn read(&self, secret: &SecretRef) -> Result<String, String>;
+}
+
+/// The gateway, as far as the controller must know it.
+pub trait DataPlane: Send + Sync {
+    /// Requests that are being answered by a backend, once every gateway has the table of `version` or a later one.
+    /// `None` while a gateway may still send it new ones.
+    fn in_flight(&self, backend: &str, version: u64) -> Option<u64>;
+    /// When the backend answered its last request.
+    fn last_used(&self, backend: &str) -> Option<Time>;
+}

@@ -1,0 +1,100 @@
+//! Asking an engine over a stream of the same kind as its clients' requests: does it list the name, does it answer?
+
+use bytes::Bytes;
+use charter_engines::probe::{Task, listed};
+use charter_remote::Link;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use std::time::Duration;
+
+/// Largest answer that is read.
+const BODY_MAX: usize = 4 * 1024 * 1024;
+/// How long a question about names and health may take.
+const ASK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a real answer may take: the first one warms the engine up.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What an engine said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It lists the name and answered a request of this task.
+    Real(Task),
+    /// It does not, and why.
+    None(String),
+}
+
+/// An engine behind a link.
+pub(crate) struct Engine<'a> {
+    pub(crate) link: &'a Link,
+    pub(crate) port: u16,
+    pub(crate) key: &'a str,
+}
+
+impl Engine<'_> {
+    async fn ask(&self, method: Method, path: &str, body: Vec<u8>, patience: Duration) -> Result<(u16, Bytes), String> {
+        let work = async {
+            let stream = self.link.open_stream(self.port).await.map_err(|e| e.to_string())?;
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+            let pump = tokio::spawn(connection);
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header("host", "engine")
+                .header("authorization", format!("Bearer {}", self.key))
+                .header("content-type", "application/json")
+                .body(Full::new(Bytes::from(body)))
+                .map_err(|e| e.to_string())?;
+            let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
+            let status = response.status().as_u16();
+            let body = Limited::new(response.into_body(), BODY_MAX).collect().await.map_err(|e| e.to_string())?;
+            pump.abort();
+            Ok((status, body.to_bytes()))
+        };
+        match tokio::time::timeout(patience, work).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
+        }
+    }
+
+    /// The status of `/health`, if it gave one.
+    pub(crate) async fn health(&self) -> Option<u16> {
+        self.ask(Method::GET, "/health", vec![], ASK_PATIENCE).await.ok().map(|(status, _)| status)
+    }
+
+    /// The engine's metrics.
+    pub(crate) async fn metrics(&self) -> Option<String> {
+        let (status, body) = self.ask(Method::GET, "/metrics", vec![], ASK_PATIENCE).await.ok()?;
+        (status == 200).then(|| String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// Asks for the list of names, and then for one real answer of the model's own task.
+    pub(crate) async fn answer(&self, name: &str, known: Option<Task>) -> Answer {
+        match self.ask(Method::GET, "/v1/models", vec![], ASK_PATIENCE).await {
+            Ok((200, body)) => {
+                let names = listed(&body);
+                if !names.iter().any(|(listed, _)| listed == name) {
+                    let found: Vec<String> = names.into_iter().map(|(n, _)| n).take(5).collect();
+                    return Answer::None(format!("`/v1/models` does not list `{name}` but {found:?}"));
+                }
+            }
+            Ok((status, _)) => return Answer::None(format!("`/v1/models` answers {status}")),
+            Err(why) => return Answer::None(why),
+        }
+        let tasks: Vec<Task> = known.map_or_else(|| Task::ALL.to_vec(), |task| vec![task]);
+        let mut last = String::new();
+        for task in tasks {
+            let body = task.body(name).to_string().into_bytes();
+            match self.ask(Method::POST, task.path(), body, ANSWER_PATIENCE).await {
+                Ok((200, body)) if task.answered(&body) => return Answer::Real(task),
+                Ok((status, body)) => {
+                    let said: String = String::from_utf8_lossy(&body).chars().filter(|c| !c.is_control()).take(200).collect();
+                    last = format!("`{}` answers {status}: {said}", task.path());
+                }
+                Err(why) => last = format!("`{}`: {why}", task.path()),
+            }
+        }
+        Answer::None(last)
+    }
+}

@@ -1,0 +1,124 @@
+//! The routing table: made anew from the store whenever something changed, and published if it differs.
+
+use crate::controller::Controller;
+use charter_domain::deployment::{Deployment, Wish};
+use charter_domain::replica::{Phase, Replica};
+use charter_domain::routing::{Backend, Key, Reach, RouteTable, ServedName};
+use charter_domain::time::Span;
+use charter_remote::Forward;
+use charter_store::Error;
+use std::sync::{Arc, PoisonError};
+
+impl Controller {
+    pub(crate) fn spawn_routes(&self) {
+        let this = self.clone();
+        self.0.tasks.background(&self.0.ended, "routes", Span::s(5), move || {
+            let this = this.clone();
+            async move { this.publish().await.map_err(|e| e.to_string()) }
+        });
+    }
+
+    /// Publishes the present table now; whoever changed keys or backends calls it.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn publish(&self) -> Result<String, Error> {
+        let mut table = RouteTable { version: 0, backends: vec![], keys: self.keys().await? };
+        let open = self.store().replicas(None).await?;
+        for (row, _) in &open {
+            if let Some(deployment) = self.store().deployment(row.state.deployment.as_str()).await?
+                && let Some(backend) = self.backend(&row.state, &deployment.state)
+            {
+                self.supervise(&row.state, &deployment.state, &backend).await;
+                table.backends.push(backend);
+            }
+        }
+        table.backends.extend(self.store().backends().await?.into_iter().map(registered));
+        let present = Arc::clone(&self.0.routes.borrow());
+        table.version = present.version;
+        if *present != table {
+            table.version += 1;
+            self.0.routes.send_replace(Arc::new(table.clone()));
+        }
+        self.close_forwards(&open.iter().map(|(r, _)| &r.state).collect::<Vec<_>>());
+        Ok(format!("version {}, {} backends, {} keys", table.version, table.backends.len(), table.keys.len()))
+    }
+
+    async fn keys(&self) -> Result<Vec<Key>, Error> {
+        let keys = self.store().keys().await?.into_iter();
+        Ok(keys.map(|k| Key { sha256: k.sha256, routes: k.routes, expires_at: k.expires_at }).collect())
+    }
+
+    fn backend(&self, replica: &Replica, deployment: &Deployment) -> Option<Backend> {
+        if deployment.wish == Wish::Stop || replica.generation != deployment.generation || replica.stop.is_some() {
+            return None;
+        }
+        let profile = &deployment.profile;
+        let mut served_names = vec![ServedName { name: profile.served_name.clone(), parent: None }];
+        let adapters = profile.engine.lora.iter();
+        served_names.extend(adapters.map(|l| ServedName { name: l.name.clone(), parent: Some(profile.served_name.clone()) }));
+        let known = Backend {
+            id: replica.id.0.clone(),
+            served_names,
+            upstream_model: None,
+            reach: Reach::Http { base_url: String::new() },
+            bearer: None,
+            max_concurrent: profile.max_concurrent,
+            ready: false,
+        };
+        let (Phase::Ready { instance, process, .. } | Phase::Unreachable { instance, process: Some(process), .. }) = &replica.phase else {
+            return Some(known);
+        };
+        let provider = self.provider(&instance.placement.offer.provider)?;
+        let target = provider.target(instance).ok()?;
+        let reach = Reach::Ssh {
+            address: charter_domain::instance::Address { host: target.host.clone(), port: target.port, user: target.user.clone() },
+            host_key: target.host_key.clone(),
+            private_key: target.key.to_openssh().ok()?,
+            port: process.port,
+        };
+        let ready = matches!(replica.phase, Phase::Ready { .. });
+        Some(Backend { reach, ready, bearer: Some(self.engine_key(&instance.tag)), ..known })
+    }
+
+    /// Keeps the link of a ready replica up, and its local port open if one is wanted.
+    async fn supervise(&self, replica: &Replica, deployment: &Deployment, backend: &Backend) {
+        let Reach::Ssh { port, .. } = &backend.reach else { return };
+        let Some(link) = self.link_of(replica) else { return };
+        let Some(wanted) = &deployment.forward else { return };
+        let is_open = |c: &Self| {
+            let open = c.0.forwards.lock().unwrap_or_else(PoisonError::into_inner);
+            open.get(&replica.id).is_some_and(|(to, _)| to == port)
+        };
+        if is_open(self) {
+            return;
+        }
+        // A port that moved with its engine is freed before it is bound anew.
+        self.0.forwards.lock().unwrap_or_else(PoisonError::into_inner).remove(&replica.id);
+        tokio::task::yield_now().await;
+        match Forward::open(link, &wanted.bind, wanted.port, *port).await {
+            Ok(forward) => {
+                self.0.forwards.lock().unwrap_or_else(PoisonError::into_inner).insert(replica.id.clone(), (*port, forward));
+                self.changed();
+            }
+            Err(error) => tracing::warn!(%error, deployment = deployment.name, "its local port is not open"),
+        }
+    }
+
+    fn close_forwards(&self, open: &[&Replica]) {
+        let mut forwards = self.0.forwards.lock().unwrap_or_else(PoisonError::into_inner);
+        forwards.retain(|id, _| open.iter().any(|r| r.id == *id && r.process().is_some()));
+    }
+}
+
+fn registered(row: charter_store::BackendRow) -> Backend {
+    Backend {
+        id: row.name,
+        served_names: row.served_names.into_iter().map(|name| ServedName { name, parent: None }).collect(),
+        upstream_model: row.upstream_model,
+        reach: Reach::Http { base_url: row.base_url },
+        bearer: None,
+        max_concurrent: row.max_concurrent,
+        ready: true,
+    }
+}

@@ -1,0 +1,150 @@
+//! Connections to backends: TCP, TLS, or a stream inside an SSH session, all behind one connector with one pool.
+
+use charter_domain::routing::{Backend, Reach};
+use charter_remote::{KeyPair, Links, Stream, Target};
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+/// How long a TCP connection may take.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The way to one backend reached by SSH.
+#[derive(Clone)]
+struct Way {
+    link: charter_remote::Link,
+    port: u16,
+}
+
+/// Dials by the name of a backend. Clones share links and table.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    links: Links,
+    ways: Arc<Mutex<HashMap<String, Way>>>,
+    http: HttpsConnector<HttpConnector>,
+}
+
+impl Connector {
+    pub(crate) fn new(links: Links) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(CONNECT_PATIENCE));
+        let http = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().wrap_connector(tcp);
+        Self { links, ways: Arc::default(), http }
+    }
+
+    /// Takes over the backends of a table. Links that stay are kept, with the streams through them.
+    pub(crate) fn update(&self, backends: &[&Backend]) {
+        let mut ways = HashMap::new();
+        for backend in backends {
+            let Reach::Ssh { address, host_key, private_key, port } = &backend.reach else { continue };
+            let Ok(key) = KeyPair::from_openssh(private_key) else {
+                tracing::warn!(backend = backend.id, "its private key cannot be read");
+                continue;
+            };
+            let (host, user) = (address.host.clone(), address.user.clone());
+            let target = Target { host, port: address.port, user, key, host_key: host_key.clone() };
+            let link = self.links.to(&target);
+            let known = self.ways.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&authority(&backend.id));
+            if !known {
+                link.supervise(*port);
+            }
+            ways.insert(authority(&backend.id), Way { link, port: *port });
+        }
+        *self.ways.lock().unwrap_or_else(PoisonError::into_inner) = ways;
+        self.links.forget_unused();
+    }
+
+    /// Where requests for `path` at this backend go. A backend behind SSH is named by its id, and the pool keeps it apart.
+    pub(crate) fn uri(backend: &Backend, path: &str) -> Option<Uri> {
+        let text = match &backend.reach {
+            Reach::Http { base_url } => format!("{}{path}", base_url.trim_end_matches('/')),
+            Reach::Ssh { .. } => format!("http://{}{path}", authority(&backend.id)),
+        };
+        text.parse().ok()
+    }
+}
+
+/// The id as a host name; no real name ends like this.
+fn authority(id: &str) -> String {
+    format!("{}.ssh.charter.invalid", id.to_ascii_lowercase().replace('_', "-"))
+}
+
+impl Service<Uri> for Connector {
+    type Response = Socket;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Socket>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let way = self.ways.lock().unwrap_or_else(PoisonError::into_inner).get(uri.host().unwrap_or_default()).cloned();
+        let mut http = self.http.clone();
+        Box::pin(async move {
+            if let Some(way) = way {
+                let stream = way.link.open_stream(way.port).await.map_err(io::Error::other)?;
+                return Ok(Socket::Ssh(TokioIo::new(stream)));
+            }
+            let socket = http.call(uri).await.map_err(io::Error::other)?;
+            Ok(Socket::Http(Box::new(socket)))
+        })
+    }
+}
+
+/// A connection to a backend.
+pub(crate) enum Socket {
+    Ssh(TokioIo<Stream>),
+    Http(Box<MaybeHttpsStream<TokioIo<TcpStream>>>),
+}
+
+impl Connection for Socket {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Ssh(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Http(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Ssh(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Http(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Ssh(io) => Pin::new(io).poll_flush(cx),
+            Self::Http(io) => Pin::new(io.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Ssh(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Http(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
+        }
+    }
+}

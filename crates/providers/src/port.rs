@@ -1,0 +1,113 @@
+//! The port: what the control plane asks of a provider.
+
+use async_trait::async_trait;
+use charter_domain::cause::Action;
+use charter_domain::ids::Tag;
+use charter_domain::instance::{Bid, Instance};
+use charter_domain::offer::Offer;
+use charter_domain::time::{Span, Time};
+use charter_remote::Target;
+
+/// What can be said of a provider without asking it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Its kind in the configuration.
+    pub kind: &'static str,
+    /// The longest that a list may hide an instance that exists.
+    pub visibility_horizon: Span,
+    /// Looks in a row that must not find an instance before it counts as gone.
+    pub absence_looks: u32,
+    /// How far the first and the last of them must lie apart.
+    pub absence_gap: Span,
+    /// Whether an idle instance costs money, so that keep-alive applies unless the profile says otherwise.
+    pub rented: bool,
+}
+
+/// What could be had now, and what could not be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OfferPage {
+    /// Offers.
+    pub offers: Vec<Offer>,
+    /// For each part that could not be asked, why, and whether waiting will not change it.
+    pub problems: Vec<(String, bool)>,
+}
+
+/// Everything that carries a tag of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The tags, with the host that holds each.
+    pub tags: Vec<(Tag, String)>,
+    /// Only a complete list says that something is absent.
+    pub complete: bool,
+}
+
+/// What kind of failure it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What was offered is gone, or full.
+    NoCapacity,
+    /// The request is wrong.
+    Invalid,
+    /// The credentials are.
+    Auth,
+    /// Try again later.
+    Transient,
+    /// It knows nothing of that.
+    NotFound,
+}
+
+/// Why a provider could not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ProviderError {
+    /// What kind of failure.
+    pub kind: Kind,
+    /// In words.
+    pub message: String,
+}
+
+impl ProviderError {
+    /// Who should be asked next.
+    #[must_use]
+    pub const fn action(&self) -> Action {
+        match self.kind {
+            Kind::NoCapacity | Kind::NotFound | Kind::Transient => Action::OtherHost,
+            Kind::Invalid => Action::ChangeProfile,
+            Kind::Auth => Action::AskUser,
+        }
+    }
+}
+
+/// How a create call failed. The type makes the caller think.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CreateError {
+    /// Nothing was made.
+    Refused(ProviderError),
+    /// Whether something was made cannot be known.
+    Unknown(ProviderError),
+}
+
+/// A source of machines.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Its name in the configuration.
+    fn name(&self) -> &str;
+    /// What can be said without asking.
+    fn descriptor(&self) -> Descriptor;
+    /// What could be had now. An offer is a hint that may be gone.
+    async fn offers(&self) -> OfferPage;
+    /// Takes what `bid` asks for. Called at most once per tag, and never retried inside.
+    async fn create(&self, bid: &Bid, now: Time) -> Result<Instance, CreateError>;
+    /// What stands under the bid's tag. `None` only when that is known.
+    async fn find(&self, bid: &Bid, now: Time) -> Result<Option<Instance>, ProviderError>;
+    /// Does the provider still know the instance?
+    async fn is_present(&self, instance: &Instance) -> Result<bool, ProviderError>;
+    /// Ends it. Repeatable; what is not there any more is success. No proof of absence.
+    async fn destroy(&self, instance: &Instance) -> Result<(), ProviderError>;
+    /// Everything that carries a tag with this owner's prefix.
+    async fn list(&self, owner: &str) -> Listing;
+    /// Ends what carries `tag` on `host` and belongs to no instance that we know.
+    async fn destroy_stray(&self, tag: &Tag, host: &str) -> Result<(), ProviderError>;
+    /// How to reach an instance by SSH.
+    fn target(&self, instance: &Instance) -> Result<Target, ProviderError>;
+}
