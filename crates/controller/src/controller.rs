@@ -407,3 +407,29 @@ impl Controller {
         Ok(made)
     }
 }
+
+impl Controller {
+    /// What a deployment would be if it were declared now.
+    #[must_use]
+    pub fn as_deployment(&self, wanted: Declared, old: Option<Deployment>) -> Deployment {
+        let old = old.map(|state| Versioned { version: 0, state });
+        self.next_generation(&wanted, old.as_ref(), &[])
+    }
+
+    /// Reads an engine's log: from a byte on, or its end. Returns where to go on.
+    ///
+    /// # Errors
+    /// Why the machine could not be asked.
+    pub async fn read_log(&self, replica: &Replica, from: Option<u64>, most_bytes: usize) -> Result<(u64, String), String> {
+        let instance = replica.instance().ok_or("it holds no machine")?;
+        let (host, tag) = (self.host_of(instance)?, instance.tag.to_string());
+        let Some(from) = from else {
+            let seen = host.observe(&tag, replica.launches, u64::MAX, most_bytes).await.map_err(|e| e.to_string())?;
+            return Ok((seen.log_bytes, seen.log.unwrap_or_default()));
+        };
+        let (size, text) = host.read_log(&tag, replica.launches, from, most_bytes).await.map_err(|e| e.to_string())?;
+        let read = u64::try_from(text.len()).unwrap_or(0);
+        // A cut in the middle of a character makes the text longer than what was read; never go beyond the end.
+        Ok((from.saturating_add(read).min(size), text))
+    }
+}

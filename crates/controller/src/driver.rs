@@ -217,3 +217,25 @@ impl Controller {
         }
     }
 }
+
+impl Controller {
+    /// What is wrong with a profile that no machine could cure; found before anything is asked for.
+    ///
+    /// # Errors
+    /// One sentence per fault.
+    pub fn check(&self, profile: &charter_domain::profile::Profile) -> Result<(), Vec<String>> {
+        use charter_engines::vllm::{launch::check_option, version::Version};
+        let mut faults: Vec<String> = profile.engine.options.iter().filter_map(|(n, v)| check_option(n, v).err()).collect();
+        if let Err(why) = Version::resolve(&profile.engine.version, charter_engines::vllm::version::BUILT_IN) {
+            faults.push(why);
+        }
+        for name in profile.providers.iter().filter(|n| self.provider(n).is_none()) {
+            let known: Vec<&str> = self.providers().iter().map(|p| p.name()).collect();
+            faults.push(format!("provider `{name}` is not in the server's configuration (it has: {})", known.join(", ")));
+        }
+        if self.providers().is_empty() {
+            faults.push("the server's configuration has no provider: write one under `server.providers`, and start the server from that file".to_owned());
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+}

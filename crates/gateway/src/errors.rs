@@ -43,6 +43,7 @@ impl Refusal {
 
     const fn status(&self) -> StatusCode {
         match self {
+            Self::InvalidJson(_) | Self::MissingModel => StatusCode::BAD_REQUEST,
             Self::InvalidKey => StatusCode::UNAUTHORIZED,
             Self::RouteNotAllowed(_) => StatusCode::FORBIDDEN,
             Self::ModelNotFound(_) | Self::NotFound(_) => StatusCode::NOT_FOUND,
@@ -92,6 +93,7 @@ impl Refusal {
     }
 
     pub(crate) fn response(&self) -> Response<Full<Bytes>> {
+        let param = matches!(self, Self::MissingModel | Self::ModelNotFound(_)).then_some("model");
         let body = serde_json::json!({"error": {
             "message": self.message(), "type": self.kind(), "param": param, "code": self.code(),
         }});

@@ -1,1 +1,17 @@
+//! The control plane's HTTP API: thin handlers over the controller, with a key and a role for every route.
 
+mod auth;
+mod backends;
+mod convert;
+mod deployments;
+mod gateways;
+mod keys;
+mod plan;
+mod problem;
+mod router;
+mod status;
+
+pub use auth::{hash, prefix_of};
+pub use gateways::Gateways;
+pub use router::{App, Register, Versions, router};
+pub use status::rfc3339;

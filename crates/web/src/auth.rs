@@ -1,0 +1,66 @@
+//! Who asks: a bearer key, compared by its hash, with a role.
+
+use crate::problem::{Failed, failed};
+use crate::router::App;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{Method, header};
+use charter_store::Role;
+use ring::digest;
+
+/// SHA-256 of a key, in hex.
+#[must_use]
+pub fn hash(key: &str) -> String {
+    use std::fmt::Write as _;
+    digest::digest(&digest::SHA256, key.as_bytes()).as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        write!(hex, "{byte:02x}").ok();
+        hex
+    })
+}
+
+/// The part of a key that people may see.
+#[must_use]
+pub fn prefix_of(key: &str) -> String {
+    key.chars().take(8).collect()
+}
+
+/// A caller who showed a known key.
+pub(crate) struct Caller {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+}
+
+impl Caller {
+    /// Only a role that is at least this one.
+    pub(crate) fn need(&self, role: Role) -> Result<(), Failed> {
+        if self.role >= role {
+            return Ok(());
+        }
+        let message = format!("this key is a {}, and {} is needed", self.role.as_str(), role.as_str());
+        Err(failed(403, "A0003", message, "ask for a key with that role: `charter key create --role`"))
+    }
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Failed;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failed> {
+        let shown = parts.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.split_once(' '));
+        let secret = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, secret)| secret.trim());
+        let sha256 = hash(secret);
+        let keys = app.controller.store().keys().await?;
+        let now = app.controller.now();
+        let known = keys.into_iter().find(|k| k.sha256 == sha256 && k.expires_at.is_none_or(|at| now < at));
+        let Some(key) = known else {
+            let hint = "set `CHARTER_KEY`, or run as the user who started the server";
+            return Err(failed(401, "A0002", "the API key is missing, unknown or expired", hint));
+        };
+        let caller = Self { name: key.name, role: key.role };
+        // Whatever a handler asks beyond this: looking needs any role, changing needs an operator.
+        if parts.method != Method::GET {
+            caller.need(Role::Operator)?;
+        }
+        Ok(caller)
+    }
+}

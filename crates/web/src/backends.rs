@@ -1,0 +1,83 @@
+//! Backends that people register by hand: asked once, and then routed to beside our own.
+
+use crate::auth::Caller;
+use crate::problem::{Answer, Failed, failed, unknown};
+use crate::router::App;
+use axum::extract::{Json, Path, State};
+use axum::http::StatusCode;
+use charter_api::problem::Problem;
+use charter_domain::ids::BackendId;
+use charter_store::{BackendRow, Error, Role};
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    name: String,
+    base_url: String,
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    max_concurrent: Option<u32>,
+}
+
+fn shown(row: &BackendRow) -> serde_json::Value {
+    serde_json::json!({
+        "id": row.id.0, "name": row.name, "base_url": row.base_url, "model": row.upstream_model,
+        "served_names": row.served_names, "max_concurrent": row.max_concurrent,
+    })
+}
+
+/// Asks the backend what it serves, and registers it.
+pub(crate) async fn register(State(app): State<App>, caller: Caller, Json(wanted): Json<Wanted>) -> Answer<(StatusCode, Json<serde_json::Value>)> {
+    caller.need(Role::Operator)?;
+    if !charter_api::file::is_name(&wanted.name) {
+        return Err(failed(422, "A0422", format!("`{}` is no name for a backend", wanted.name), "letters, digits, `.`, `_` and `-`"));
+    }
+    let base_url = wanted.base_url.trim_end_matches('/').trim_end_matches("/v1").to_owned();
+    let names = app.register.names(&base_url).await.map_err(Failed)?;
+    let (served_names, upstream_model) = match wanted.model {
+        Some(model) if !names.contains(&model) => {
+            let detail = format!("it lists: {}", names.join(", "));
+            let problem = Problem::new(422, "G0002", format!("`{base_url}` does not serve `{model}`"), "name a model that it lists");
+            return Err(Failed(problem.with_detail(detail)));
+        }
+        Some(model) => (vec![wanted.name.clone()], Some(model)),
+        None => (names, None),
+    };
+    if let Some(taken) = served_names.iter().find(|n| app.is_served(n)) {
+        let hint = format!("register it with `--model` under a name of its own, such as `{taken}-2`");
+        return Err(failed(409, "G0003", format!("`{taken}` is served already"), hint));
+    }
+    let row = BackendRow {
+        id: BackendId::new(&app.controller.fresh()),
+        name: wanted.name,
+        base_url,
+        upstream_model,
+        served_names,
+        max_concurrent: wanted.max_concurrent.unwrap_or(16).max(1),
+        created_at: app.controller.now(),
+    };
+    match app.controller.store().add_backend(row.clone()).await {
+        Err(Error::NameTaken) => {
+            return Err(failed(409, "G0004", format!("there is a backend `{}` already", row.name), "remove it first: `charter backend remove`"));
+        }
+        other => other?,
+    }
+    app.controller.publish().await?;
+    let answer = serde_json::json!({"name": row.name, "served_names": row.served_names, "healthy": true});
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+pub(crate) async fn list(State(app): State<App>, _: Caller) -> Answer<Json<serde_json::Value>> {
+    let items: Vec<_> = app.controller.store().backends().await?.iter().map(shown).collect();
+    Ok(Json(serde_json::json!({"items": items, "next": null})))
+}
+
+pub(crate) async fn remove(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    if !app.controller.store().remove_backend(&name).await? {
+        return Err(unknown("backend", &name));
+    }
+    app.controller.publish().await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,212 @@
+//! Deployments: declared, shown, ended; their logs, time lines, and the way to their machines.
+
+use crate::auth::Caller;
+use crate::convert;
+use crate::problem::{Answer, Failed, failed, unknown};
+use crate::router::App;
+use crate::status::{self, rfc3339};
+use axum::extract::{Json, Path, Query, State};
+use axum::http::StatusCode;
+use charter_api::problem::Problem;
+use charter_api::status as wire;
+use charter_controller::Declared;
+use charter_domain::deployment::{Deployment, Forward, Wish};
+use charter_domain::replica::Replica;
+use charter_store::{Error, Role};
+use std::time::Duration;
+
+/// The body of `POST deployments`, and one entry of `POST plan`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    name: String,
+    profile: serde_json::Value,
+    deployment: serde_json::Value,
+    #[serde(default)]
+    source_file: Option<String>,
+}
+
+/// Reads and checks what a caller wants.
+pub(crate) fn declare(app: &App, caller: &Caller, wanted: Wanted) -> Answer<Declared> {
+    let invalid = |detail: String| {
+        Failed(Problem::new(422, "C0010", format!("the deployment `{}` cannot be run as it is described", wanted.name), "correct the file").with_detail(detail))
+    };
+    if !charter_api::file::is_name(&wanted.name) {
+        return Err(invalid(format!("`{}` is no name: letters, digits, `.`, `_` and `-`", wanted.name)));
+    }
+    let (profile, deployment) = charter_api::file::from_wire(&wanted.profile, &wanted.deployment).map_err(|faults| invalid(faults.join("\n")))?;
+    let profile = convert::profile(profile, app.limits);
+    app.controller.check(&profile).map_err(|faults| invalid(faults.join("\n")))?;
+    let mut declared = convert::declared(wanted.name, &caller.name, wanted.source_file, profile, deployment);
+    declared.engine_version = app.versions.resolve(&declared.profile);
+    Ok(declared)
+}
+
+pub(crate) async fn create(State(app): State<App>, caller: Caller, Json(wanted): Json<Wanted>) -> Answer<(StatusCode, Json<wire::Deployment>)> {
+    let declared = declare(&app, &caller, wanted)?;
+    if let Some(taken) = clash(&app, &declared).await? {
+        let hint = format!("give it another `served-name`, such as `{taken}-2`");
+        return Err(failed(409, "G0003", format!("`{taken}` is served by another deployment already"), hint));
+    }
+    let name = declared.name.clone();
+    match app.controller.declare(declared).await {
+        Ok(state) => Ok((StatusCode::ACCEPTED, Json(status::one(&app.controller, &state).await?))),
+        Err(Error::NameTaken) => Err(failed(409, "A0410", format!("another tenant has a deployment `{name}`"), "choose another name")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A served name that another deployment, or a registered backend, has.
+async fn clash(app: &App, declared: &Declared) -> Answer<Option<String>> {
+    let mut names = vec![declared.profile.served_name.clone()];
+    names.extend(declared.profile.engine.lora.iter().map(|l| l.name.clone()));
+    for row in app.controller.store().deployments().await? {
+        let other = row.state;
+        let theirs = |name: &&String| {
+            other.profile.served_name == **name || other.profile.engine.lora.iter().any(|l| l.name == **name)
+        };
+        if other.name != declared.name && other.wish == Wish::Run && names.iter().any(|n| theirs(&n)) {
+            return Ok(names.iter().find(theirs).cloned());
+        }
+    }
+    let backends = app.controller.store().backends().await?;
+    Ok(names.into_iter().find(|n| backends.iter().any(|b| b.served_names.contains(n))))
+}
+
+pub(crate) async fn list(State(app): State<App>, _: Caller) -> Answer<Json<serde_json::Value>> {
+    Ok(Json(serde_json::json!({"items": status::all(&app).await?.deployments, "next": null})))
+}
+
+pub(crate) async fn overview(State(app): State<App>, _: Caller) -> Answer<Json<wire::Status>> {
+    Ok(Json(status::all(&app).await?))
+}
+
+async fn find(app: &App, name: &str) -> Answer<Deployment> {
+    let row = app.controller.store().deployment(name).await?;
+    row.map(|r| r.state).ok_or_else(|| unknown("deployment", name))
+}
+
+#[derive(serde::Deserialize)]
+pub(crate) struct Wait {
+    /// Answer when something has changed after this number, or after a while.
+    #[serde(default)]
+    after: Option<u64>,
+}
+
+/// How long a question may wait for a change.
+const WAIT: Duration = Duration::from_secs(20);
+
+pub(crate) async fn get(State(app): State<App>, _: Caller, Path(name): Path<String>, Query(wait): Query<Wait>) -> Answer<Json<serde_json::Value>> {
+    let mut changes = app.controller.changes();
+    if let Some(after) = wait.after {
+        // Whether it came in time does not matter: the present state is the answer.
+        let waited = tokio::time::timeout(WAIT, changes.wait_for(|n| *n > after)).await;
+        tracing::trace!(in_time = waited.is_ok(), "waited for a change");
+    }
+    let change = *changes.borrow_and_update();
+    let state = find(&app, &name).await?;
+    let facts = app.controller.store().facts(&state.id, 50).await?;
+    let facts: Vec<_> = facts.into_iter().map(|f| serde_json::json!({"at": rfc3339(f.at), "at_ms": f.at.0, "replica": f.replica.map(|r| r.0), "text": f.text})).collect();
+    Ok(Json(serde_json::json!({"change": change, "deployment": status::one(&app.controller, &state).await?, "facts": facts})))
+}
+
+pub(crate) async fn remove(State(app): State<App>, _: Caller, Path(name): Path<String>) -> Answer<(StatusCode, Json<wire::Deployment>)> {
+    let Some(state) = app.controller.end(&name).await? else { return Err(unknown("deployment", &name)) };
+    Ok((StatusCode::ACCEPTED, Json(status::one(&app.controller, &state).await?)))
+}
+
+/// The replica whose engine people mean: the newest that has one, or the newest that failed.
+async fn replica_of(app: &App, state: &Deployment) -> Answer<Option<Replica>> {
+    let mut all = app.controller.replicas_of(&state.id).await?;
+    all.sort_by_key(|r| (r.process().is_some(), r.instance().is_some(), r.generation, r.since));
+    Ok(all.pop())
+}
+
+#[derive(serde::Deserialize)]
+pub(crate) struct Part {
+    #[serde(default)]
+    from: Option<u64>,
+    #[serde(default)]
+    tail: Option<usize>,
+}
+
+/// Most of a log that one answer carries.
+const LOG_MAX: usize = 256 * 1024;
+
+/// The engine's log: its end, or what follows a position. `start` names the run, so that a follower notices a new one.
+pub(crate) async fn logs(State(app): State<App>, _: Caller, Path(name): Path<String>, Query(part): Query<Part>) -> Answer<Json<serde_json::Value>> {
+    let state = find(&app, &name).await?;
+    let Some(replica) = replica_of(&app, &state).await? else {
+        return Ok(Json(serde_json::json!({"start": "", "next": 0, "text": "", "ended": true})));
+    };
+    let start = format!("{}.{}", replica.id, replica.launches);
+    let (Some(instance), true) = (replica.instance().cloned(), replica.process().is_some()) else {
+        let text = app.controller.kept_log(&replica.id).unwrap_or_default();
+        let ended = replica.phase.is_closed();
+        let shown = if part.from.is_some() { String::new() } else { tail(&text, part.tail) };
+        return Ok(Json(serde_json::json!({"start": start, "next": text.len(), "text": shown, "ended": ended})));
+    };
+    let read = app.controller.read_log(&replica, part.from, LOG_MAX).await;
+    let (next, text) = read.map_err(|why| failed(502, "R0006", format!("the log of `{name}` cannot be read"), "it is tried again by itself").detail(why))?;
+    let masked = app.controller.masked(&state, &instance.tag, &text);
+    let shown = if part.from.is_some() { masked } else { tail(&masked, part.tail) };
+    Ok(Json(serde_json::json!({"start": start, "next": next, "text": shown, "ended": false})))
+}
+
+impl Failed {
+    fn detail(self, text: String) -> Self {
+        Self(self.0.with_detail(text))
+    }
+}
+
+fn tail(text: &str, lines: Option<usize>) -> String {
+    let Some(count) = lines else { return text.to_owned() };
+    let all: Vec<&str> = text.lines().collect();
+    let mut out = all[all.len().saturating_sub(count)..].join("\n");
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out
+}
+
+/// How to reach the machine by SSH. The key itself is never sent: its place on the server's machine is.
+pub(crate) async fn ssh(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<serde_json::Value>> {
+    caller.need(Role::Admin)?;
+    let state = find(&app, &name).await?;
+    let replica = replica_of(&app, &state).await?.filter(|r| r.instance().is_some());
+    let link = replica.as_ref().and_then(|r| app.controller.link_of(r));
+    let (Some(link), Some(replica)) = (link, replica) else {
+        return Err(failed(409, "A0411", format!("`{name}` holds no machine"), "start it with `charter up`"));
+    };
+    let target = link.target();
+    Ok(Json(serde_json::json!({
+        "host": target.host, "port": target.port, "user": target.user, "host_key": target.host_key,
+        "machine": replica.instance().map(|i| i.placement.offer.host.clone()),
+        "provider": replica.instance().map(|i| i.placement.offer.provider.clone()),
+    })))
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Port {
+    bind: String,
+    port: u16,
+}
+
+/// Opens a local port that leads to the engine, and answers with its address.
+pub(crate) async fn forward(State(app): State<App>, _: Caller, Path(name): Path<String>, Json(port): Json<Port>) -> Answer<Json<serde_json::Value>> {
+    let state = find(&app, &name).await?;
+    let bound = std::net::TcpListener::bind((port.bind.as_str(), port.port));
+    if let Err(error) = bound {
+        let message = format!("`{}:{}` cannot be bound on the server's machine", port.bind, port.port);
+        return Err(failed(409, "R0009", message, "choose another port, or 0 for a free one").detail(error.to_string()));
+    }
+    drop(bound);
+    app.controller.set_forward(&state.id, Forward { bind: port.bind, port: port.port }).await?;
+    app.controller.publish().await?;
+    let replicas = app.controller.replicas_of(&state.id).await?;
+    match replicas.iter().find_map(|r| app.controller.forward_of(&r.id)) {
+        Some(address) => Ok(Json(serde_json::json!({"address": address.to_string()}))),
+        None => Err(failed(409, "A0412", format!("`{name}` is not ready: its port opens when it is"), "wait with `charter up`, then ask again")),
+    }
+}

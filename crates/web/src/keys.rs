@@ -1,0 +1,74 @@
+//! API keys: made, listed, revoked. A key is shown once.
+
+use crate::auth::{Caller, hash, prefix_of};
+use crate::problem::{Answer, failed, unknown};
+use crate::router::App;
+use crate::status::rfc3339;
+use axum::extract::{Json, Path, State};
+use axum::http::StatusCode;
+use charter_domain::ids::KeyId;
+use charter_domain::time::Span;
+use charter_store::{KeyRow, Role};
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    role: Option<String>,
+    #[serde(default)]
+    routes: Vec<String>,
+    #[serde(default)]
+    expires_in_seconds: Option<i64>,
+}
+
+fn shown(key: &KeyRow) -> serde_json::Value {
+    serde_json::json!({
+        "id": key.id.0, "name": key.name, "prefix": key.prefix, "role": key.role.as_str(), "routes": key.routes,
+        "created_at": rfc3339(key.created_at), "expires_at": key.expires_at.map(rfc3339),
+    })
+}
+
+pub(crate) async fn create(State(app): State<App>, caller: Caller, Json(wanted): Json<Wanted>) -> Answer<(StatusCode, Json<serde_json::Value>)> {
+    caller.need(Role::Admin)?;
+    let role = wanted.role.as_deref().unwrap_or("viewer");
+    let role = Role::parse(role).ok_or_else(|| failed(422, "A0422", format!("`{role}` is no role"), "viewer, operator or admin"))?;
+    let now = app.controller.now();
+    let secret = (app.new_key)();
+    let key = KeyRow {
+        id: KeyId::new(&app.controller.fresh()),
+        name: wanted.name.unwrap_or_else(|| format!("made by {}", caller.name)),
+        sha256: hash(&secret),
+        prefix: prefix_of(&secret),
+        role,
+        routes: wanted.routes,
+        created_at: now,
+        expires_at: wanted.expires_in_seconds.map(|s| now + Span::s(s)),
+    };
+    app.controller.store().put_key(key.clone()).await?;
+    app.controller.publish().await?;
+    let mut answer = shown(&key);
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("key".to_owned(), secret.into());
+    }
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<serde_json::Value>> {
+    caller.need(Role::Admin)?;
+    let items: Vec<_> = app.controller.store().keys().await?.iter().map(shown).collect();
+    Ok(Json(serde_json::json!({"items": items, "next": null})))
+}
+
+pub(crate) async fn revoke(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
+    caller.need(Role::Admin)?;
+    let keys = app.controller.store().keys().await?;
+    let Some(key) = keys.iter().find(|k| k.id.0 == id || k.name == id) else { return Err(unknown("key", &id)) };
+    if key.role == Role::Admin && keys.iter().filter(|k| k.role == Role::Admin).count() == 1 {
+        return Err(failed(409, "A0409", "this is the last admin key", "make another one first: `charter key create --role admin`"));
+    }
+    app.controller.store().remove_key(&key.id).await?;
+    app.controller.publish().await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,108 @@
+//! All routes, and what their handlers share.
+
+use crate::gateways::{self, Gateways};
+use crate::{backends, deployments, keys, plan};
+use crate::auth::Caller;
+use crate::problem::{Answer, Failed, failed};
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::{delete, get, post};
+use charter_api::problem::Problem;
+use charter_controller::Controller;
+use charter_domain::profile::{Limits, Profile};
+use charter_store::Role;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Largest body of an API request.
+const BODY_MAX: usize = 1024 * 1024;
+
+/// Resolves what a profile's engine version means now.
+pub trait Versions: Send + Sync {
+    /// The version that is stored.
+    fn resolve(&self, profile: &Profile) -> String;
+}
+
+/// Asks a backend that a person names.
+pub trait Register: Send + Sync {
+    /// The names that it lists.
+    fn names<'a>(&'a self, base_url: &'a str) -> Pin<Box<dyn Future<Output = Result<Vec<String>, Problem>> + Send + 'a>>;
+}
+
+/// What handlers share.
+#[derive(Clone)]
+pub struct App {
+    /// The controller.
+    pub controller: Controller,
+    /// Gateways in processes of their own.
+    pub gateways: Arc<Gateways>,
+    /// Engine versions.
+    pub versions: Arc<dyn Versions>,
+    /// Backends by hand.
+    pub register: Arc<dyn Register>,
+    /// Makes the text of a new key.
+    pub new_key: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Limits where a profile says nothing.
+    pub limits: Limits,
+    /// Our address.
+    pub url: String,
+    /// The gateway's address.
+    pub gateway_url: Option<String>,
+    /// Our version.
+    pub version: String,
+    /// Ends the process.
+    pub stop: CancellationToken,
+}
+
+impl App {
+    /// Is a name served at this moment?
+    pub(crate) fn is_served(&self, name: &str) -> bool {
+        self.controller.routes().borrow().backends.iter().any(|b| b.served_names.iter().any(|s| s.name == name))
+    }
+}
+
+/// The API. Every route but the two health questions asks for a key: they tell nothing but that the process lives.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { axum::Json(serde_json::json!({"status": "ok"})) }))
+        .route("/readyz", get(ready))
+        .route("/api/v1/status", get(deployments::overview))
+        .route("/api/v1/deployments", get(deployments::list).post(deployments::create))
+        .route("/api/v1/deployments/{name}", get(deployments::get).delete(deployments::remove))
+        .route("/api/v1/deployments/{name}/logs", get(deployments::logs))
+        .route("/api/v1/deployments/{name}/ssh", get(deployments::ssh))
+        .route("/api/v1/deployments/{name}/forward", post(deployments::forward))
+        .route("/api/v1/plan", post(plan::plan))
+        .route("/api/v1/keys", get(keys::list).post(keys::create))
+        .route("/api/v1/keys/{id}", delete(keys::revoke))
+        .route("/api/v1/backends", get(backends::list).post(backends::register))
+        .route("/api/v1/backends/{name}", delete(backends::remove))
+        .route("/api/v1/gateway/table", post(gateways::table))
+        .route("/api/v1/doctor", get(gateways::doctor))
+        .route("/api/v1/server/stop", post(stop))
+        .route("/deploy/cloud-model/register-backend", post(backends::register))
+        .fallback(nothing)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(app)
+}
+
+async fn ready(State(app): State<App>) -> impl IntoResponse {
+    match app.controller.store().reserved().await {
+        Ok(_) => (StatusCode::OK, axum::Json(serde_json::json!({"status": "ready"}))),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(serde_json::json!({"status": "the database fails"}))),
+    }
+}
+
+async fn nothing(_: Caller) -> Failed {
+    failed(404, "A0405", "there is nothing at this path", "the paths are listed in the documentation of the API")
+}
+
+async fn stop(State(app): State<App>, caller: Caller) -> Answer<StatusCode> {
+    caller.need(Role::Admin)?;
+    app.stop.cancel();
+    Ok(StatusCode::ACCEPTED)
+}

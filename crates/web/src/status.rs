@@ -1,0 +1,115 @@
+//! Views of deployments for people and programs.
+
+use crate::router::App;
+use charter_api::status as wire;
+use charter_controller::Controller;
+use charter_domain::deployment::{Deployment, Status};
+use charter_domain::replica::{Phase, Replica};
+use charter_domain::time::Time;
+use charter_store::Error;
+
+/// A time as RFC 3339 in UTC, to the second.
+#[must_use]
+pub fn rfc3339(time: Time) -> String {
+    let days = time.0.div_euclid(86_400_000);
+    let seconds = time.0.rem_euclid(86_400_000) / 1000;
+    // Howard Hinnant's civil-from-days, in integers.
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let mp = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Everything that `charter status` shows.
+pub(crate) async fn all(app: &App) -> Result<wire::Status, Error> {
+    let mut deployments = vec![];
+    for row in app.controller.store().deployments().await? {
+        deployments.push(one(&app.controller, &row.state).await?);
+    }
+    let price = deployments.iter().flat_map(|d| &d.replicas).map(|r| r.price_usd_micros_per_hour).sum();
+    let committed = app.controller.store().reserved().await?.0;
+    Ok(wire::Status {
+        schema: "charter.status/1".into(),
+        server: wire::Server { url: app.url.clone(), gateway_url: app.gateway_url.clone(), version: app.version.clone() },
+        deployments,
+        totals: wire::Totals { price_usd_micros_per_hour: price, spent_usd_micros: 0, committed_usd_micros: committed },
+    })
+}
+
+/// One deployment.
+pub(crate) async fn one(controller: &Controller, state: &Deployment) -> Result<wire::Deployment, Error> {
+    let all = controller.replicas_of(&state.id).await?;
+    let status = state.status(&all);
+    let shown = all.iter().filter(|r| !r.phase.is_closed() || (r.generation == state.generation && status == Status::Error));
+    let cause = state.cause(&all).filter(|_| status == Status::Error).map(|c| wire::Cause {
+        class: c.class.clone(),
+        evidence: c.evidence.clone(),
+        hint: c.hint.clone(),
+        action: c.action.as_str().to_owned(),
+    });
+    let mut served_names = vec![state.profile.served_name.clone()];
+    served_names.extend(state.profile.engine.lora.iter().map(|l| l.name.clone()));
+    Ok(wire::Deployment {
+        id: state.id.0.clone(),
+        name: state.name.clone(),
+        tenant: state.tenant.clone(),
+        owner: state.owner.clone(),
+        profile: state.profile_name.clone(),
+        generation: state.generation,
+        status: status.as_str().to_owned(),
+        served_names,
+        drift: vec![],
+        expires_at: None,
+        idle_destroy_at: None,
+        engine: wire::Engine { kind: state.profile.engine.kind.clone(), version: state.engine_version.clone(), image_digest: None },
+        cause,
+        replicas: shown.map(|r| replica(controller, r)).collect(),
+        usage: wire::Usage::default(),
+        spent_usd_micros: 0,
+    })
+}
+
+fn replica(controller: &Controller, state: &Replica) -> wire::Replica {
+    let bid = match &state.phase {
+        Phase::Acquiring(acquisition) => Some(&acquisition.bid().placement),
+        _ => state.instance().map(|i| &i.placement),
+    };
+    let view = controller.engine(&state.id).filter(|v| v.number == state.launches && state.process().is_some());
+    let progress = view.as_ref().and_then(|v| v.progress()).filter(|_| matches!(state.phase, Phase::Loading { .. }));
+    let tunnel = state.process().and_then(|_| controller.link_of(state)).map(|l| l.state().as_str().to_owned());
+    wire::Replica {
+        id: state.id.0.clone(),
+        generation: state.generation,
+        phase: state.phase.name().to_owned(),
+        since_at: rfc3339(state.since),
+        provider: bid.map(|b| b.offer.provider.clone()),
+        instance: state.instance().map(|i| i.id.clone()),
+        gpu: bid.map(charter_domain::placement::Placement::label),
+        price_usd_micros_per_hour: bid.map_or(0, |b| b.offer.price.0),
+        tunnel,
+        forward: controller.forward_of(&state.id).map(|a| a.to_string()),
+        progress: progress.map(|p| wire::Progress { phase: p.phase.to_owned(), text: p.text, percent: p.percent }),
+        health: view.as_ref().and_then(|v| v.health),
+        capacity_tokens: view.as_ref().and_then(|v| v.capacity_tokens),
+        symptom: view.map(|v| v.symptom).filter(|s| !s.is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_utc() {
+        assert_eq!(rfc3339(Time(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(Time(1_795_259_775_000)), "2026-11-21T11:16:15Z");
+        assert_eq!(rfc3339(Time(951_782_400_000)), "2000-02-29T00:00:00Z");
+    }
+}
