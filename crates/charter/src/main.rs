@@ -1,1 +1,33 @@
-fn main() {}
+//! The `charter` program: the command line, the server, the gateway, and the demo.
+
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod environment;
+mod http;
+mod local;
+mod output;
+mod pages;
+mod ports;
+mod releases;
+mod serve;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // One crypto provider for the whole process; a second call would only repeat it.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return ExitCode::FAILURE;
+    }
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
+    let printer = output::Printer::new(&cli.global);
+    match commands::run(cli, &printer) {
+        Ok(code) => code,
+        Err(problem) => printer.failed(&problem),
+    }
+}

@@ -9,7 +9,7 @@ use charter_domain::ids::{ReplicaId, Tag};
 use charter_domain::instance::Instance;
 use charter_domain::intent::{Outcome, Process};
 use charter_domain::look::{EngineSight, Sight, Verdict};
-use charter_domain::profile::{EnvValue, SecretRef, is_secret_name};
+use charter_domain::profile::{EnvValue, SecretRef, Source, is_secret_name};
 use charter_domain::replica::{Phase as ReplicaPhase, Replica};
 use charter_domain::time::Span;
 use charter_engines::log::{Phase, capacity, clean, explain, phase};
@@ -51,7 +51,9 @@ impl Controller {
             Ok(env) => env,
             Err(why) => return failed("secret_missing", Action::AskUser, why, "set the secret where `env` says it is, and deploy again"),
         };
-        let version = match Version::resolve(&deployment.engine_version, &deployment.engine_version) {
+        // A program that is there already has the version that it has.
+        let wanted = if deployment.profile.engine.source == Source::Installed { "nightly" } else { &deployment.engine_version };
+        let version = match Version::resolve(wanted, wanted) {
             Ok(version) => version,
             Err(why) => return failed("bad_args", Action::ChangeProfile, why, "correct `engine.version`"),
         };

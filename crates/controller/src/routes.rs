@@ -39,9 +39,32 @@ impl Controller {
         if *present != table {
             table.version += 1;
             self.0.routes.send_replace(Arc::new(table.clone()));
+            self.tell_when_used(table.version);
         }
         self.close_forwards(&open.iter().map(|(r, _)| &r.state).collect::<Vec<_>>());
         Ok(format!("version {}, {} backends, {} keys", table.version, table.backends.len(), table.keys.len()))
+    }
+
+    /// Tells waiting people of a table once every gateway uses it: only then is a new backend really there.
+    fn tell_when_used(&self, version: u64) {
+        let this = self.clone();
+        self.0.tasks.spawn(crate::tasks::Kind::Timer(self.0.ended.clone()), async move {
+            for _ in 0..2000 {
+                if this.0.parts.data_plane.in_flight("", version).is_some() {
+                    break;
+                }
+                tokio::time::sleep(Span::ms(2).std()).await;
+            }
+            this.changed();
+        });
+    }
+
+    /// Do clients reach this replica through every gateway that is there?
+    #[must_use]
+    pub fn is_routed(&self, replica: &Replica) -> bool {
+        let table = Arc::clone(&self.0.routes.borrow());
+        let routed = table.backends.iter().any(|b| b.id == replica.id.0 && b.ready);
+        routed && self.0.parts.data_plane.in_flight(&replica.id.0, table.version).is_some()
     }
 
     async fn keys(&self) -> Result<Vec<Key>, Error> {

@@ -97,8 +97,13 @@ impl Gateway {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let table = self.table();
-        let count = |e: &Arc<Entry>| (e.backend.id.clone(), e.counters.in_flight.load(Ordering::Acquire));
-        Stats { version: table.version, in_flight: table.entries.iter().map(count).collect() }
+        Stats { version: table.version, in_flight: table.in_flight() }
+    }
+
+    /// Requests that a backend is answering.
+    #[must_use]
+    pub fn in_flight(&self, backend: &str) -> u64 {
+        self.table().in_flight().iter().filter(|(id, _)| id == backend).map(|(_, count)| count).sum()
     }
 
     /// When a backend answered last.

@@ -56,6 +56,8 @@ pub(crate) struct Entry {
 pub(crate) struct Table {
     pub(crate) version: u64,
     pub(crate) entries: Vec<Arc<Entry>>,
+    /// Backends that have left the table while they were still answering.
+    retired: Vec<Arc<Entry>>,
     by_name: HashMap<String, Vec<usize>>,
     keys: HashMap<String, Key>,
 }
@@ -79,8 +81,17 @@ impl Table {
             }
             table.entries.push(Arc::new(Entry { backend: backend.clone(), counters }));
         }
+        let busy = |e: &&Arc<Entry>| e.counters.in_flight.load(Ordering::Acquire) > 0;
+        let left = |e: &&Arc<Entry>| !table.entries.iter().any(|n| n.backend.id == e.backend.id);
+        table.retired = old.retired.iter().chain(&old.entries).filter(busy).filter(left).cloned().collect();
         table.keys = source.keys.iter().map(|k| (k.sha256.clone(), k.clone())).collect();
         table
+    }
+
+    /// Requests being answered, by backend, those included that get no new ones.
+    pub(crate) fn in_flight(&self) -> Vec<(String, u64)> {
+        let count = |e: &Arc<Entry>| (e.backend.id.clone(), e.counters.in_flight.load(Ordering::Acquire));
+        self.entries.iter().chain(&self.retired).map(count).collect()
     }
 
     /// The key that a secret belongs to. Only hashes are compared, so the time taken tells nothing about a key.

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a gateway waits for a new table before it asks again.
-const POLL: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(500);
 /// A gateway that has not asked for so long is not there any more.
 const GONE: Span = Span::s(35);
 
@@ -48,24 +48,37 @@ pub(crate) struct Poll {
     id: String,
     /// The version that it uses.
     version: u64,
+    /// The control plane's process that gave it; versions of another one mean nothing.
+    #[serde(default)]
+    epoch: String,
     /// Requests being answered, by backend.
     #[serde(default)]
     in_flight: BTreeMap<String, u64>,
 }
 
+/// A table, and the process of the control plane that made it.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub struct Published {
+    /// Different after every start of the control plane.
+    pub epoch: String,
+    /// The table.
+    pub table: RouteTable,
+}
+
 /// The table, as soon as it is newer than the one that the gateway uses. It holds keys, so only an admin gets it.
-pub(crate) async fn table(State(app): State<App>, caller: Caller, Json(poll): Json<Poll>) -> Answer<Json<RouteTable>> {
+pub(crate) async fn table(State(app): State<App>, caller: Caller, Json(poll): Json<Poll>) -> Answer<Json<Published>> {
     caller.need(Role::Admin)?;
-    app.gateways.report(&poll.id, Report { at: app.controller.now(), version: poll.version, in_flight: poll.in_flight });
+    let same = poll.epoch == app.epoch;
+    let version = if same { poll.version } else { 0 };
+    app.gateways.report(&poll.id, Report { at: app.controller.now(), version, in_flight: poll.in_flight });
     let mut routes = app.controller.routes();
-    // Drains are watched closely, so a gateway with requests under way reports often.
-    let newer = routes.wait_for(|t| t.version > poll.version);
-    let found = tokio::time::timeout(POLL / 20, newer).await;
-    let table = match found {
-        Ok(Ok(table)) => RouteTable::clone(&table),
-        Ok(Err(_)) | Err(_) => RouteTable::clone(&app.controller.routes().borrow()),
-    };
-    Ok(Json(table))
+    // Drains are watched closely, so a gateway reports often; a new table is given at once.
+    if same {
+        let newer = tokio::time::timeout(POLL, routes.wait_for(|t| t.version > version)).await;
+        tracing::trace!(newer = newer.is_ok(), "a gateway asked for routes");
+    }
+    let table = RouteTable::clone(&routes.borrow_and_update());
+    Ok(Json(Published { epoch: app.epoch.clone(), table }))
 }
 
 #[derive(serde::Deserialize)]

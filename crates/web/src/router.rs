@@ -54,6 +54,8 @@ pub struct App {
     pub gateway_url: Option<String>,
     /// Our version.
     pub version: String,
+    /// Different at every start.
+    pub epoch: String,
     /// Ends the process.
     pub stop: CancellationToken,
 }
@@ -105,4 +107,13 @@ async fn stop(State(app): State<App>, caller: Caller) -> Answer<StatusCode> {
     caller.need(Role::Admin)?;
     app.stop.cancel();
     Ok(StatusCode::ACCEPTED)
+}
+
+/// Serves until `stop`.
+///
+/// # Errors
+/// What the listener says.
+pub async fn serve(listener: tokio::net::TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
+    let ended = async move { stop.cancelled().await };
+    axum::serve(listener, router).with_graceful_shutdown(ended).await
 }

@@ -1,0 +1,269 @@
+//! The command line: names, flags and help.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Turns a file into a running model, on machines that you own or rent.
+#[derive(Debug, Parser)]
+#[command(name = "charter", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Print exactly one JSON document on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Address of the server
+    #[arg(long, global = true, env = "CHARTER_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// File that holds the API key; else CHARTER_KEY, else the local server's own
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Where database, keys and logs are
+    #[arg(long, global = true, env = "CHARTER_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The configuration; else ./charter.yaml, else the one in the user's configuration folder
+    #[arg(long, global = true, env = "CHARTER_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Say less
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Colours on standard error and output
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server: control plane and gateway
+    Serve(Serve),
+    /// Run a gateway in a process of its own
+    Gateway(Gateway),
+    /// End the local server; what it rents stays
+    Stop,
+    /// Show what `up` would do, touching nothing
+    Plan(Names),
+    /// Make the deployments of the file run, and return when they are ready
+    Up(Up),
+    /// Run one model without a file
+    Deploy(Deploy),
+    /// Show what runs
+    Status {
+        /// One deployment
+        name: Option<String>,
+    },
+    /// Show an engine's log
+    Logs {
+        name: String,
+        /// Go on until it ends
+        #[arg(short, long)]
+        follow: bool,
+        /// Only so many lines of what is there
+        #[arg(long, value_name = "N", default_value_t = 200)]
+        tail: usize,
+    },
+    /// Open a shell on a deployment's machine, or run a command there
+    Ssh {
+        name: String,
+        /// Print the OpenSSH command instead
+        #[arg(long)]
+        print: bool,
+        #[arg(last = true, value_name = "CMD")]
+        command: Vec<String>,
+    },
+    /// Open a local port that leads to a deployment's engine
+    Forward {
+        name: String,
+        #[arg(long, value_name = "A", default_value = "127.0.0.1")]
+        bind: String,
+        /// 0 takes a free one
+        #[arg(long, value_name = "P", default_value_t = 0)]
+        port: u16,
+    },
+    /// End deployments, and return when what they held is proven gone
+    Down {
+        #[arg(required_unless_present = "all", value_name = "NAME")]
+        names: Vec<String>,
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+        /// Return at once
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Backends that charter did not start
+    #[command(subcommand)]
+    Backend(Backend),
+    /// API keys
+    #[command(subcommand)]
+    Key(Key),
+    /// Questions about engines
+    #[command(subcommand)]
+    Engine(Engine),
+    /// Explain an error code
+    Explain { code: String },
+    /// Print the completions of a shell
+    Completions { shell: clap_complete::Shell },
+    /// Go through everything once on this computer, with a stand-in for machine and engine
+    Demo {
+        /// Do it, tell how it went, and clean up
+        #[arg(long)]
+        once: bool,
+    },
+    #[command(name = "__engine", hide = true, disable_help_flag = true)]
+    StandIn {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Serve {
+    /// Address of the control plane; port 0 takes a free one
+    #[arg(long, env = "CHARTER_LISTEN", default_value = "127.0.0.1:8470", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Address of the gateway; else the same host and the next port
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) gateway_listen: Option<SocketAddr>,
+    /// Leave the gateway to other processes
+    #[arg(long)]
+    pub(crate) no_gateway: bool,
+    /// SQLite file; else the one in the data directory
+    #[arg(long, env = "CHARTER_DATABASE", value_name = "URL")]
+    pub(crate) database: Option<String>,
+    /// Listen on other addresses than loopback without TLS
+    #[arg(long)]
+    pub(crate) insecure_listen: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Gateway {
+    /// Address of the control plane
+    #[arg(long, value_name = "URL")]
+    pub(crate) control: String,
+    /// Address to serve on
+    #[arg(long, default_value = "127.0.0.1:8471", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Listen on other addresses than loopback without TLS
+    #[arg(long)]
+    pub(crate) insecure_listen: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Names {
+    /// The file; else the configuration
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Only these deployments
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) names: Names,
+    /// Return when ready; this is what it does anyway
+    #[arg(long, conflicts_with = "detach")]
+    pub(crate) wait: bool,
+    /// Highest price per hour, in US dollars
+    #[arg(long, value_name = "USD")]
+    pub(crate) max_price: Option<String>,
+    /// Exactly this offer
+    #[arg(long, value_name = "ID")]
+    pub(crate) offer: Option<String>,
+    /// Return at once
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Deploy {
+    /// Hub id, or absolute path on the machine
+    pub(crate) model: String,
+    /// Only this provider
+    #[arg(long)]
+    pub(crate) provider: Option<String>,
+    /// The deployment's name; else from the model's
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Only this card
+    #[arg(long)]
+    pub(crate) gpu: Option<String>,
+    /// Highest price per hour, in US dollars
+    #[arg(long, value_name = "USD")]
+    pub(crate) max_price: Option<String>,
+    /// The inference server
+    #[arg(long, default_value = "vllm")]
+    pub(crate) engine: String,
+    /// Return at once
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Backend {
+    /// Route requests to an OpenAI-compatible address
+    Register {
+        name: String,
+        url: String,
+        /// Its model, served under NAME
+        #[arg(long)]
+        model: Option<String>,
+        #[arg(long, value_name = "N")]
+        max_concurrent: Option<u32>,
+    },
+    /// List them
+    List,
+    /// Route nothing there any more
+    Remove { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a key; it is shown once
+    Create {
+        #[arg(long, default_value = "viewer", value_parser = ["viewer", "operator", "admin"])]
+        role: String,
+        /// Served names it may use, separated by commas; else all
+        #[arg(long, value_delimiter = ',', value_name = "A,B")]
+        routes: Vec<String>,
+        /// Such as 1h or 30d; else never
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+        /// What people call it
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List them
+    List,
+    /// Refuse a key from now on
+    Revoke { key: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Engine {
+    /// Say what an engine's log means
+    ExplainLog {
+        /// A file, or - for standard input
+        file: String,
+    },
+}

@@ -1,0 +1,220 @@
+//! `demo`: everything once on this computer, with a stand-in for machine and engine. No root, no network, nothing installed.
+
+use super::{Context, Done};
+use crate::client::{Client, segment};
+use crate::http;
+use crate::local::Known;
+use crate::output::{Printer, Tone};
+use crate::serve::{Options, Running, start};
+use charter_api::problem::Problem;
+use charter_domain::time::Span;
+use charter_remote::KeyPair;
+use charter_testbed::machine::LocalMachine;
+use hyper::Method;
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long the whole demo may take.
+const PATIENCE: Duration = Duration::from_secs(110);
+/// Requests that it sends through the gateway.
+const REQUESTS: u32 = 8;
+
+#[derive(Default)]
+struct Report {
+    steps: Vec<Value>,
+    requests: u32,
+    failed: u32,
+    leaked: usize,
+}
+
+struct Stage {
+    folder: PathBuf,
+    machine: LocalMachine,
+    server: Running,
+    client: Client,
+}
+
+pub(crate) async fn demo(context: &Context<'_>, once: bool) -> Done {
+    let printer = context.printer;
+    let folder = std::env::temp_dir().join(format!("charter-demo-{}", crate::ports::random::<6>().iter().map(|b| format!("{b:02x}")).collect::<String>()));
+    let begun = now();
+    let mut report = Report::default();
+    let outcome = match tokio::time::timeout(PATIENCE, stage(&folder)).await {
+        Ok(Ok(stage)) => {
+            let result = tokio::select! {
+                result = play(&stage, &mut report, printer, once) => result,
+                () = tokio::time::sleep(PATIENCE) => Err(problem("it took too long")),
+                _ = tokio::signal::ctrl_c() => Err(problem("it was interrupted")),
+            };
+            clean_up(stage, &mut report).await;
+            result
+        }
+        Ok(Err(problem)) => Err(problem),
+        Err(_) => Err(problem("it took too long to begin")),
+    };
+    if let Err(error) = std::fs::remove_dir_all(&folder) {
+        tracing::debug!(%error, "there was no folder to remove");
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let ok = outcome.is_ok() && report.leaked == 0 && report.failed == 0;
+    if printer.json {
+        printer.document(&json!({
+            "schema": "charter.demo/1", "ok": ok, "seconds": (seconds * 10.0).round() / 10.0, "steps": report.steps,
+            "requests": report.requests, "failed_requests": report.failed, "spent_usd_micros": 0, "leaked": report.leaked,
+        }));
+        return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    outcome?;
+    printer.data(&format!("{} requests, {} failed, {} machines left behind, {seconds:.1} s", report.requests, report.failed, report.leaked));
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn problem(why: &str) -> Problem {
+    Problem::new(0, "A0011", "the demo did not come to its end", "run it again with `--json`, and report what it prints").with_detail(why)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the demo tells how long its steps took")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+async fn stage(folder: &Path) -> Result<Stage, Problem> {
+    let failed = |e: std::io::Error| problem(&e.to_string());
+    crate::serve::make_private_folder(folder).map_err(failed)?;
+    let key = KeyPair::derive(&crate::ports::random::<32>(), "demo");
+    let key_file = folder.join("id");
+    let pem = key.to_openssh().map_err(|e| problem(&e.to_string()))?;
+    std::fs::write(&key_file, pem).map_err(failed)?;
+    let machine = LocalMachine::start(&folder.join("machine"), &key.public_line()).await.map_err(failed)?;
+    let program = std::env::current_exe().map_err(failed)?;
+    let yaml = format!(
+        "version: 1\nserver:\n  providers:\n    local:\n      kind: machines\n      machines:\n        - {{name: this-computer, address: \"{}\", user: demo, key-file: {}, allow-no-gpu: true}}\n\
+         profiles:\n  demo:\n    model: demo/stand-in\n    served-name: demo\n    engine: {{source: installed, command: [{}, __engine, serve], env: {{STANDIN_START_MS: \"1200\", STANDIN_TOKEN_MS: \"5\"}}}}\n\
+         deployments:\n  demo: {{profile: demo}}\n",
+        machine.address(),
+        json!(key_file.display().to_string()),
+        json!(program.display().to_string()),
+    );
+    let config = folder.join("charter.yaml");
+    std::fs::write(&config, yaml).map_err(failed)?;
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let data_dir = folder.join("data");
+    let look = (Span::s(2), Span::s(60));
+    let server = start(Options { listen: free, gateway_listen: Some(free), data_dir: data_dir.clone(), config: Some(config), look }).await?;
+    let key = std::fs::read_to_string(data_dir.join("local.key")).map_err(failed)?;
+    let client = Client(Known { url: server.url.clone(), key: key.trim().to_owned() });
+    Ok(Stage { folder: folder.to_owned(), machine, server, client })
+}
+
+/// Notes a step, and says it.
+fn step(report: &mut Report, printer: &Printer, name: &str, seconds: f64, detail: &str) {
+    let seconds = (seconds * 1000.0).round() / 1000.0;
+    report.steps.push(json!({"name": name, "ok": true, "seconds": seconds, "detail": detail}));
+    printer.say(&format!("  {name:<13} {seconds:>7.3} s  {detail}"));
+}
+
+async fn play(stage: &Stage, report: &mut Report, printer: &Printer, once: bool) -> Result<(), Problem> {
+    printer.say_in(Tone::Strong, "charter demo: a machine and an engine stand-in on this computer");
+    let file = crate::config::read(&stage.folder.join("charter.yaml"))?;
+    let wanted = super::up::wanted(&stage.folder.join("charter.yaml"), &file, &[])?;
+    let begun = now();
+    let _: Value = stage.client.post("/api/v1/deployments", &wanted[0].body).await?;
+    let marks = watch(stage, begun).await?;
+    let names = [("search", "pending", "chose this computer, no GPU, $0.00/h"), ("rent", "renting", "claimed a folder on the machine"), ("boot", "booting", "reached it by SSH"), ("deploy", "loading", "the engine gave a real answer")];
+    let mut before = Duration::ZERO;
+    for (index, (name, _, detail)) in names.iter().enumerate() {
+        let until = marks.get(index).copied().unwrap_or(before).max(before);
+        step(report, printer, name, (until - before).as_secs_f64(), detail);
+        before = until;
+    }
+    let begun = now();
+    for _ in 0..REQUESTS {
+        report.requests += 1;
+        if let Err(why) = ask(stage).await {
+            report.failed += 1;
+            printer.say_in(Tone::Bad, &format!("  a request failed: {why}"));
+        }
+    }
+    let detail = format!("{REQUESTS} streamed answers through {}", stage.server.gateway_url.as_deref().unwrap_or_default());
+    step(report, printer, "ask", begun.elapsed().as_secs_f64(), &detail);
+    if !once {
+        printer.data(&format!("gateway: {}", stage.server.gateway_url.as_deref().unwrap_or_default()));
+        printer.data(&format!("key: {}", stage.client.0.key));
+        printer.say("it runs until Ctrl-C");
+        if tokio::signal::ctrl_c().await.is_err() {
+            return Err(problem("signals cannot be received"));
+        }
+    }
+    let begun = now();
+    stage.client.act(Method::DELETE, &format!("/api/v1/deployments/{}", segment("demo"))).await?;
+    until(stage, |status| status == "stopped").await?;
+    step(report, printer, "destroy", begun.elapsed().as_secs_f64(), "the engine ended, and the machine was given back");
+    let begun = now();
+    let left = stage.machine.instances();
+    report.leaked = left;
+    if left > 0 {
+        return Err(problem(&format!("{left} machines are left")));
+    }
+    step(report, printer, "verify-empty", begun.elapsed().as_secs_f64(), "nothing is left on the machine");
+    Ok(())
+}
+
+/// When each phase was left behind: search, rent, boot, load.
+async fn watch(stage: &Stage, begun: Instant) -> Result<Vec<Duration>, Problem> {
+    let order = ["pending", "renting", "booting", "loading", "ready"];
+    let mut marks: Vec<Duration> = vec![];
+    let mut change: Option<u64> = None;
+    loop {
+        let after = change.map_or(String::new(), |n| format!("?after={n}"));
+        let answer: Value = stage.client.get(&format!("/api/v1/deployments/demo{after}")).await?;
+        change = answer.get("change").and_then(Value::as_u64);
+        let phase = answer.pointer("/deployment/replicas/0/phase").and_then(Value::as_str).unwrap_or_default();
+        let reached = order.iter().position(|p| *p == phase).unwrap_or(0);
+        while marks.len() < reached {
+            marks.push(begun.elapsed());
+        }
+        if phase == "ready" {
+            return Ok(marks);
+        }
+        if answer.pointer("/deployment/status").and_then(Value::as_str) == Some("error") {
+            let cause = answer.pointer("/deployment/cause").cloned().unwrap_or_default();
+            return Err(problem(&cause.to_string()));
+        }
+    }
+}
+
+async fn until(stage: &Stage, reached: impl Fn(&str) -> bool) -> Result<(), Problem> {
+    let mut change: Option<u64> = None;
+    loop {
+        let after = change.map_or(String::new(), |n| format!("?after={n}"));
+        let answer: Value = stage.client.get(&format!("/api/v1/deployments/demo{after}")).await?;
+        change = answer.get("change").and_then(Value::as_u64);
+        if answer.pointer("/deployment/status").and_then(Value::as_str).is_some_and(&reached) {
+            return Ok(());
+        }
+    }
+}
+
+/// One streamed request through the gateway, checked to its end.
+async fn ask(stage: &Stage) -> Result<(), String> {
+    let url = format!("{}/chat/completions", stage.server.gateway_url.as_deref().unwrap_or_default());
+    let body = json!({"model": "demo", "stream": true, "max_tokens": 8, "messages": [{"role": "user", "content": "are you there? "}]});
+    let answer = http::send(Method::POST, &url, Some(&stage.client.0.key), Some(body.to_string()), Duration::from_secs(30)).await?;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let whole = answer.status == 200 && text.ends_with("data: [DONE]\n\n") && text.contains("are ");
+    if whole { Ok(()) } else { Err(format!("status {}: {text}", answer.status)) }
+}
+
+/// Ends what is left, on every path.
+async fn clean_up(stage: Stage, report: &mut Report) {
+    let ended = stage.client.act(Method::DELETE, "/api/v1/deployments/demo").await;
+    if ended.is_ok() {
+        let waited = tokio::time::timeout(Duration::from_secs(20), until(&stage, |status| status == "stopped")).await;
+        tracing::debug!(in_time = waited.is_ok(), "the deployment has ended");
+    }
+    report.leaked = stage.machine.instances();
+    stage.server.end().await;
+}

@@ -1,0 +1,57 @@
+//! `down`: end deployments, and return when what they held is proven gone.
+
+use super::{Context, Done};
+use crate::client::{Client, segment};
+use crate::output::Tone;
+use charter_api::problem::Problem;
+use charter_api::status::{Deployment, Status};
+use hyper::Method;
+use serde_json::Value;
+use std::process::ExitCode;
+
+pub(crate) async fn down(context: &Context<'_>, names: Vec<String>, all: bool, no_wait: bool) -> Done {
+    let client = context.client()?;
+    let status: Status = client.get("/api/v1/status").await?;
+    let names = if all { status.deployments.iter().map(|d| d.name.clone()).collect() } else { names };
+    for name in &names {
+        if !status.deployments.iter().any(|d| d.name == *name || d.id == *name) {
+            return Err(Problem::new(404, "A0404", format!("there is no deployment `{name}`"), "`charter status` lists what is there"));
+        }
+        client.act(Method::DELETE, &format!("/api/v1/deployments/{}", segment(name))).await?;
+    }
+    if !no_wait {
+        for name in &names {
+            wait(context, &client, name).await?;
+        }
+    }
+    if context.printer.json {
+        let answer: Status = client.get("/api/v1/status").await?;
+        let ended: Vec<&Deployment> = answer.deployments.iter().filter(|d| names.contains(&d.name)).collect();
+        context.printer.document(&serde_json::json!({"deployments": ended}));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn wait(context: &Context<'_>, client: &Client, name: &str) -> Result<(), Problem> {
+    let mut change: Option<u64> = None;
+    let mut said = String::new();
+    loop {
+        let after = change.map_or(String::new(), |n| format!("?after={n}"));
+        let answer: Value = client.get(&format!("/api/v1/deployments/{}{after}", segment(name))).await?;
+        change = answer.get("change").and_then(Value::as_u64);
+        let status = answer.pointer("/deployment/status").and_then(Value::as_str).unwrap_or_default();
+        if status == "stopped" {
+            context.printer.settle();
+            if !context.printer.json {
+                context.printer.data(&format!("{name} has ended, and nothing of it is left"));
+            }
+            return Ok(());
+        }
+        let last = answer.get("facts").and_then(Value::as_array).and_then(|f| f.last()).and_then(|f| f.get("text")).and_then(Value::as_str);
+        let last = last.unwrap_or_default().to_owned();
+        if last != said && last.starts_with("could not give") {
+            context.printer.say_in(Tone::Busy, &format!("  {last}"));
+        }
+        said = last;
+    }
+}

@@ -1,0 +1,53 @@
+//! `key`: API keys. A key is shown once.
+
+use super::{Context, Done};
+use crate::cli::Key;
+use crate::client::segment;
+use crate::output::table;
+use charter_api::file::decode::duration_ms;
+use charter_api::problem::Problem;
+use hyper::Method;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+pub(crate) async fn key(context: &Context<'_>, args: Key) -> Done {
+    let client = context.client()?;
+    let printer = context.printer;
+    match args {
+        Key::Create { role, routes, expires, name } => {
+            let expires = match expires.as_deref().map(duration_ms) {
+                Some(Err(why)) => return Err(Problem::new(0, "C0001", why, "write it as `--expires 1h`")),
+                Some(Ok(ms)) => Some(ms / 1000),
+                None => None,
+            };
+            let body = json!({"name": name, "role": role, "routes": routes, "expires_in_seconds": expires});
+            let answer: Value = client.post("/api/v1/keys", &body).await?;
+            if printer.json {
+                printer.document(&answer);
+            } else {
+                printer.data(answer.get("key").and_then(Value::as_str).unwrap_or_default());
+                printer.say("this key is shown once; it is not stored");
+            }
+        }
+        Key::List => {
+            let answer: Value = client.get("/api/v1/keys").await?;
+            if printer.json {
+                printer.document(&answer);
+            } else {
+                let items = answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+                let text = |item: &Value, key: &str| item.get(key).filter(|v| !v.is_null()).map_or_else(|| "-".to_owned(), |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+                let rows: Vec<Vec<String>> = items.iter().map(|i| ["id", "prefix", "role", "name", "expires_at"].map(|k| text(i, k)).to_vec()).collect();
+                table(&["ID", "BEGINS", "ROLE", "NAME", "EXPIRES"], &rows).iter().for_each(|line| printer.data(line));
+            }
+        }
+        Key::Revoke { key } => {
+            client.act(Method::DELETE, &format!("/api/v1/keys/{}", segment(&key))).await?;
+            if printer.json {
+                printer.document(&json!({"revoked": key}));
+            } else {
+                printer.data(&format!("{key} is refused from now on"));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

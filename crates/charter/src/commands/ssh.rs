@@ -1,0 +1,109 @@
+//! `ssh` and `forward`: the way to a deployment's machine for people and for other programs.
+
+use super::{Context, Done};
+use crate::client::segment;
+use crate::config;
+use crate::environment;
+use charter_api::problem::Problem;
+use charter_remote::session::quote;
+use charter_remote::{KeyPair, Session, Target};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Most that a command may print, and how long it may take.
+const OUTPUT_MAX: usize = 64 * 1024 * 1024;
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+pub(crate) async fn ssh(context: &Context<'_>, name: &str, print: bool, command: &[String]) -> Done {
+    let client = context.client()?;
+    let way: Value = client.get(&format!("/api/v1/deployments/{}/ssh", segment(name))).await?;
+    let text = |key: &str| way.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let port = way.get("port").and_then(Value::as_u64).and_then(|p| u16::try_from(p).ok()).unwrap_or(22);
+    let (host, user, host_key) = (text("host"), text("user"), text("host_key"));
+    let data_dir = config::data_dir(&context.global)?;
+    let key_file = key_file(context, &data_dir, &text("provider"), &text("machine"))?;
+    let mut words = vec!["ssh".to_owned(), "-i".to_owned(), key_file.display().to_string(), "-p".to_owned(), port.to_string()];
+    words.extend(["-o".to_owned(), "IdentitiesOnly=yes".to_owned(), format!("{user}@{host}")]);
+    if print {
+        let line: Vec<String> = words.iter().map(|w| if plain(w) { w.clone() } else { quote(w) }).collect();
+        if context.printer.json {
+            context.printer.document(&json!({"command": line.join(" "), "host_key": host_key}));
+        } else {
+            context.printer.data(&line.join(" "));
+            context.printer.say(&format!("the machine's host key must be {host_key}"));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if command.is_empty() {
+        return interactive(&words);
+    }
+    let failed = |e: charter_remote::Error| Problem::new(0, e.code(), e.to_string(), e.hint());
+    let pem = std::fs::read_to_string(&key_file).map_err(|e| key_problem(&key_file, &e))?;
+    let key = KeyPair::from_openssh(&pem).map_err(failed)?;
+    let target = Target { host, port, user, key, host_key: Some(host_key).filter(|k| !k.is_empty()) };
+    let session = Session::connect(&target).await.map_err(failed)?;
+    // As OpenSSH does: the words are joined, and the shell there reads them.
+    let output = session.exec(&command.join(" "), b"", OUTPUT_MAX, PATIENCE).await.map_err(failed)?;
+    std::io::stdout().write_all(&output.stdout).ok();
+    std::io::stderr().write_all(&output.stderr).ok();
+    let status = output.status.and_then(|s| u8::try_from(s).ok()).unwrap_or(255);
+    Ok(ExitCode::from(status))
+}
+
+fn plain(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c))
+}
+
+fn key_problem(path: &Path, error: &dyn std::fmt::Display) -> Problem {
+    let message = format!("the private key `{}` cannot be read", path.display());
+    Problem::new(0, "R0005", message, "run this as the user, and on the machine, of the server").with_detail(error.to_string())
+}
+
+/// The key that leads to a machine: the file that the configuration names, or the installation's own, written out for
+/// OpenSSH where only this user can read it.
+fn key_file(context: &Context<'_>, data_dir: &Path, provider: &str, machine: &str) -> Result<PathBuf, Problem> {
+    if let Some(path) = config::find(&context.global, None) {
+        let file = config::read(&path)?;
+        let machines = file.server.providers.iter().filter(|p| p.name == provider).flat_map(|p| &p.machines);
+        let named = machines.filter(|m| m.name == machine).find_map(|m| m.key_file.clone());
+        if let Some(named) = named {
+            let home = environment::var("HOME").unwrap_or_default();
+            return Ok(named.strip_prefix("~/").map_or_else(|| PathBuf::from(&named), |rest| Path::new(&home).join(rest)));
+        }
+    }
+    let secret = data_dir.join("installation.key");
+    let secret = std::fs::read_to_string(&secret).map_err(|e| key_problem(&secret, &e))?;
+    let pair = KeyPair::derive(secret.trim().as_bytes(), "installation");
+    let path = data_dir.join("id_ed25519");
+    let text = pair.to_openssh().map_err(|e| key_problem(&path, &e))?;
+    let mut file = crate::serve::private_file(&path).map_err(|e| key_problem(&path, &e))?;
+    file.write_all(text.as_bytes()).map_err(|e| key_problem(&path, &e))?;
+    Ok(path)
+}
+
+/// Hands the terminal to OpenSSH.
+fn interactive(words: &[String]) -> Done {
+    let status = std::process::Command::new(&words[0]).args(&words[1..]).status();
+    match status {
+        Ok(status) => Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(255))),
+        Err(error) => {
+            let hint = "install OpenSSH's client (package openssh-client), or run one command: `charter ssh NAME -- CMD`";
+            Err(Problem::new(0, "R0011", "no shell could be opened", hint).with_detail(error.to_string()))
+        }
+    }
+}
+
+pub(crate) async fn forward(context: &Context<'_>, name: &str, bind: &str, port: u16) -> Done {
+    let client = context.client()?;
+    let answer: Value = client.post(&format!("/api/v1/deployments/{}/forward", segment(name)), &json!({"bind": bind, "port": port})).await?;
+    let address = answer.get("address").and_then(Value::as_str).unwrap_or_default();
+    if context.printer.json {
+        context.printer.document(&answer);
+    } else {
+        context.printer.data(address);
+    }
+    Ok(ExitCode::SUCCESS)
+}

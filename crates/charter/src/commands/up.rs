@@ -1,0 +1,238 @@
+//! `up` and `deploy`: declare, watch, and return when the model answers.
+
+use super::{Context, Done};
+use crate::cli::{Deploy, Up};
+use crate::client::{Client, segment};
+use crate::config;
+use crate::local;
+use crate::output::{Printer, Tone};
+use charter_api::file::decode::usd_micros;
+use charter_api::problem::Problem;
+use charter_api::status::{Deployment, Progress};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What a server is asked to run.
+pub(crate) struct Wanted {
+    pub(crate) name: String,
+    pub(crate) body: Value,
+}
+
+/// The deployments of a file that were named, or all.
+pub(crate) fn wanted(path: &Path, file: &charter_api::file::File, names: &[String]) -> Result<Vec<Wanted>, Problem> {
+    for name in names {
+        if !file.deployments.iter().any(|(n, ..)| n == name) {
+            let known: Vec<&str> = file.deployments.iter().map(|(n, ..)| n.as_str()).collect();
+            let message = format!("`{}` has no deployment `{name}`", path.display());
+            return Err(Problem::new(0, "C0004", message, format!("it has: {}", known.join(", "))));
+        }
+    }
+    let source = std::fs::canonicalize(path).ok().map(|p| p.display().to_string());
+    let chosen = file.deployments.iter().filter(|(n, ..)| names.is_empty() || names.contains(n));
+    let all: Vec<Wanted> = chosen
+        .filter_map(|(name, deployment, raw)| {
+            let profile = file.profiles.iter().find(|(n, ..)| *n == deployment.profile).map(|(_, _, raw)| raw)?;
+            let body = json!({"name": name, "profile": profile, "deployment": raw, "source_file": source});
+            Some(Wanted { name: name.clone(), body })
+        })
+        .collect();
+    if all.is_empty() {
+        let message = format!("`{}` has no `deployments`", path.display());
+        return Err(Problem::new(0, "C0004", message, "name at least one, with its profile"));
+    }
+    Ok(all)
+}
+
+fn check_price(price: Option<&str>) -> Result<(), Problem> {
+    match price.map(usd_micros) {
+        Some(Err(why)) => Err(Problem::new(0, "C0001", why, "write it as `--max-price 0.25`")),
+        Some(Ok(_)) | None => Ok(()),
+    }
+}
+
+pub(crate) async fn up(context: &Context<'_>, args: Up) -> Done {
+    check_price(args.max_price.as_deref())?;
+    let (path, file) = config::required(&context.global, args.names.file.as_ref())?;
+    let mut all = wanted(&path, &file, &args.names.names)?;
+    for one in &mut all {
+        if let Some(offer) = &args.offer {
+            one.body["deployment"]["offer"] = offer.clone().into();
+        }
+        if let Some(price) = &args.max_price {
+            if one.body["profile"]["gpu"].is_null() {
+                one.body["profile"]["gpu"] = json!({});
+            }
+            one.body["profile"]["gpu"]["max-usd-per-hour"] = price.clone().into();
+        }
+    }
+    run(context, Some(&path), all, args.detach).await
+}
+
+pub(crate) async fn deploy(context: &Context<'_>, args: Deploy) -> Done {
+    check_price(args.max_price.as_deref())?;
+    let name = args.name.unwrap_or_else(|| name_of(&args.model));
+    let mut gpu = json!({});
+    if let Some(price) = &args.max_price {
+        gpu["max-usd-per-hour"] = price.clone().into();
+    }
+    if let Some(card) = &args.gpu {
+        gpu["tiers"] = json!([{"gpu": card, "max-usd-per-hour": args.max_price.as_deref().unwrap_or("1000")}]);
+        gpu["other-names"] = false.into();
+    }
+    let mut profile = json!({"model": args.model, "engine": {"kind": args.engine}, "gpu": gpu});
+    if let Some(provider) = &args.provider {
+        profile["provider"] = json!([provider]);
+    }
+    let body = json!({"name": name, "profile": profile, "deployment": {"profile": name}});
+    let file = config::find(&context.global, None);
+    run(context, file.as_deref(), vec![Wanted { name, body }], args.detach).await
+}
+
+/// A deployment's name from a model's: `org/Model-7B` becomes `model-7b`.
+fn name_of(model: &str) -> String {
+    let last = model.trim_end_matches('/').rsplit('/').next().unwrap_or(model);
+    let plain: String = last.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c.to_ascii_lowercase() } else { '-' }).collect();
+    let name: String = plain.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).chars().take(63).collect();
+    if name.is_empty() { "model".to_owned() } else { name }
+}
+
+async fn run(context: &Context<'_>, file: Option<&Path>, all: Vec<Wanted>, detach: bool) -> Done {
+    let (known, started) = local::find_or_start(&context.global, file)?;
+    if started {
+        context.printer.say_in(Tone::Faint, &format!("started a server at {}", known.url));
+    }
+    let client = Client(known);
+    let mut declared = vec![];
+    for one in &all {
+        let made: Deployment = client.post("/api/v1/deployments", &one.body).await?;
+        declared.push(made);
+    }
+    if detach {
+        return finished(context, &client, &all).await;
+    }
+    let mut failed = None;
+    for one in &all {
+        let watch = Watch { client: &client, printer: context.printer, name: &one.name };
+        if let Err(problem) = watch.until_ready().await {
+            failed = Some(problem);
+        }
+    }
+    match failed {
+        Some(problem) => Err(problem),
+        None => finished(context, &client, &all).await,
+    }
+}
+
+async fn finished(context: &Context<'_>, client: &Client, all: &[Wanted]) -> Done {
+    let mut status: charter_api::status::Status = client.get("/api/v1/status").await?;
+    status.deployments.retain(|d| all.iter().any(|w| w.name == d.name));
+    if context.printer.json {
+        context.printer.document(&status);
+    } else if let Some(gateway) = &status.server.gateway_url {
+        for deployment in status.deployments.iter().filter(|d| d.status == "running") {
+            let name = deployment.served_names.first().cloned().unwrap_or_default();
+            context.printer.data(&format!("{} answers as `{name}` at {gateway}", deployment.name));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Watches one deployment and tells what happens to it.
+pub(crate) struct Watch<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) printer: &'a Printer,
+    pub(crate) name: &'a str,
+}
+
+#[derive(Default)]
+struct Seen {
+    change: Option<u64>,
+    facts: usize,
+    first: bool,
+    last_at: i64,
+    progress: Option<Progress>,
+}
+
+impl Watch<'_> {
+    pub(crate) async fn until_ready(&self) -> Result<Deployment, Problem> {
+        let mut seen = Seen { first: true, ..Seen::default() };
+        loop {
+            let deployment = self.look(&mut seen).await?;
+            let copies = deployment.replicas.iter().filter(|r| r.generation == deployment.generation);
+            let (ready, other): (Vec<_>, Vec<_>) = copies.partition(|r| r.phase == "ready");
+            match deployment.status.as_str() {
+                "running" if other.is_empty() && !ready.is_empty() => {
+                    self.printer.settle();
+                    return Ok(deployment);
+                }
+                "error" => return Err(self.error(&deployment)),
+                "stopped" | "stopping" if deployment.replicas.iter().all(|r| r.generation == deployment.generation) => {
+                    let message = format!("`{}` was told to end meanwhile", self.name);
+                    return Err(Problem::new(409, "A0413", message, "start it again: `charter up`"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn error(&self, deployment: &Deployment) -> Problem {
+        self.printer.settle();
+        let Some(cause) = &deployment.cause else {
+            return Problem::new(0, "E0001", format!("`{}` could not be started", self.name), "see `charter logs`");
+        };
+        let code = match cause.class.as_str() {
+            "no_offer" => "P0001",
+            "create_refused" | "create_lost" => "P0003",
+            "ssh_refused" | "boot_timeout" | "machine_unreachable" | "machine_reset" | "launch_timeout" => "R0010",
+            "secret_missing" => "C0011",
+            _ => "E0002",
+        };
+        Problem::new(0, code, format!("`{}` did not start: {}", self.name, cause.class), cause.hint.clone()).with_detail(cause.evidence.clone())
+    }
+
+    /// Waits for the next change, and tells what is new.
+    async fn look(&self, seen: &mut Seen) -> Result<Deployment, Problem> {
+        let after = seen.change.map_or(String::new(), |n| format!("?after={n}"));
+        let answer: Value = self.client.get(&format!("/api/v1/deployments/{}{after}", segment(self.name))).await?;
+        seen.change = answer.get("change").and_then(Value::as_u64);
+        let read = serde_json::from_value::<Deployment>(answer.get("deployment").cloned().unwrap_or_default());
+        let deployment = read.map_err(|e| Problem::new(0, "A0007", "the server's answer cannot be read", "is it another version?").with_detail(e.to_string()))?;
+        let facts = answer.get("facts").and_then(Value::as_array).cloned().unwrap_or_default();
+        self.tell(seen, &facts);
+        let progress = deployment.replicas.iter().find_map(|r| r.progress.clone());
+        if progress.is_some() && progress != seen.progress {
+            self.tell_progress(progress.as_ref(), seen.progress.as_ref());
+            seen.progress = progress;
+        }
+        Ok(deployment)
+    }
+
+    /// New lines of the time line. What lies before this watch began belongs to an earlier story.
+    fn tell(&self, seen: &mut Seen, facts: &[Value]) {
+        let text = |fact: &Value| fact.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let at = |fact: &Value| fact.get("at_ms").and_then(Value::as_i64).unwrap_or(0);
+        if seen.first {
+            seen.first = false;
+            let begin = facts.iter().rposition(|f| text(f).contains("asked for")).unwrap_or(0);
+            seen.last_at = facts.get(begin).map_or(0, at);
+            seen.facts = begin;
+        }
+        for fact in facts.iter().skip(seen.facts) {
+            self.printer.settle();
+            let since = (at(fact) - seen.last_at).max(0);
+            self.printer.say(&format!("  {:>6}.{} s  {}", since / 1000, since % 1000 / 100, text(fact)));
+        }
+        // The server tells the newest fifty; a longer story scrolls by from there.
+        seen.facts = facts.len();
+    }
+
+    fn tell_progress(&self, new: Option<&Progress>, old: Option<&Progress>) {
+        let Some(new) = new else { return };
+        if self.printer.live {
+            self.printer.transient(&format!("            {}", new.text));
+        } else if old.is_none_or(|o| o.phase != new.phase) {
+            self.printer.say(&format!("            {}", new.text));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Real time, ids, secrets and counters.
+
+use charter_controller::{Clock, DataPlane, Ids, Secrets};
+use charter_domain::profile::SecretRef;
+use charter_domain::time::Time;
+use charter_gateway::Gateway;
+use charter_web::Gateways;
+use ring::rand::{SecureRandom, SystemRandom};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The wall clock.
+pub(crate) struct RealClock;
+
+#[expect(clippy::disallowed_methods, reason = "this is the Clock port's real side")]
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl Clock for RealClock {
+    fn now(&self) -> Time {
+        now()
+    }
+}
+
+/// Ids that rise with time.
+pub(crate) struct RealIds;
+
+impl Ids for RealIds {
+    #[expect(clippy::disallowed_methods, reason = "this is the Ids port's real side")]
+    fn fresh(&self) -> String {
+        uuid::Uuid::now_v7().simple().to_string()
+    }
+}
+
+/// Random bytes of the operating system.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if SystemRandom::new().fill(&mut bytes).is_err() {
+        // Nothing may be made from a predictable key.
+        std::process::abort();
+    }
+    bytes
+}
+
+/// A new API key.
+pub(crate) fn new_key() -> String {
+    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let letters = random::<40>().map(|b| char::from(LETTERS[usize::from(b) % 62]));
+    format!("chk_{}", letters.iter().collect::<String>())
+}
+
+/// Secrets of the server's environment, files and programs.
+pub(crate) struct RealSecrets;
+
+impl Secrets for RealSecrets {
+    fn read(&self, secret: &SecretRef) -> Result<String, String> {
+        let value = match secret {
+            SecretRef::Env(name) => {
+                crate::environment::var(name).ok_or_else(|| format!("the server's environment has no `{name}`: set it before `charter serve`"))?
+            }
+            SecretRef::File(path) => std::fs::read_to_string(path).map_err(|e| format!("`{path}` cannot be read: {e}"))?,
+            SecretRef::Command(argv) => {
+                let (program, args) = argv.split_first().ok_or("the command is empty")?;
+                let output = std::process::Command::new(program).args(args).output().map_err(|e| format!("`{program}` cannot be run: {e}"))?;
+                if !output.status.success() {
+                    return Err(format!("`{program}` ended with {}", output.status));
+                }
+                String::from_utf8_lossy(&output.stdout).into_owned()
+            }
+        };
+        let value = value.trim_end_matches(['\n', '\r']).to_owned();
+        if value.is_empty() { Err("the secret is empty".to_owned()) } else { Ok(value) }
+    }
+}
+
+/// The counters of all gateways: the one in this process, and those that report.
+pub(crate) struct Counters {
+    pub(crate) own: Option<Gateway>,
+    pub(crate) others: Arc<Gateways>,
+}
+
+impl DataPlane for Counters {
+    fn in_flight(&self, backend: &str, version: u64) -> Option<u64> {
+        let others = self.others.in_flight(backend, version, now())?;
+        let Some(own) = &self.own else { return Some(others) };
+        let stats = own.stats();
+        if stats.version < version {
+            return None;
+        }
+        Some(others + own.in_flight(backend))
+    }
+
+    fn last_used(&self, backend: &str) -> Option<Time> {
+        self.own.as_ref().and_then(|g| g.last_used(backend))
+    }
+}
