@@ -1,1 +1,91 @@
-fn main() {}
+//! The project's own chores: `tidy`, `test`, `ci`, `storm`, `real-engine`.
+
+mod parts;
+mod real_engine;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    let done = match args.first().map(String::as_str) {
+        Some("tidy") => tidy::tidy(),
+        Some("test") => test(),
+        Some("ci") => ci(),
+        Some("storm") => storm(rest),
+        Some("real-engine") => real_engine::real_engine(rest.iter().any(|a| a == "--keep")),
+        Some("kill-rounds") => kill_rounds(rest),
+        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--sweep N] | kill-rounds N | real-engine [--keep]".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            say(&format!("xtask: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "this program talks to the developer")]
+pub(crate) fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// The root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Runs a command in the root and fails with it.
+pub(crate) fn run(program: &str, args: &[&str]) -> Result<(), String> {
+    say(&format!("$ {program} {}", args.join(" ")));
+    let status = Command::new(program).args(args).current_dir(root()).status().map_err(|e| format!("`{program}` cannot be run: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`{program} {}` ended with {status}", args.join(" "))) }
+}
+
+/// Everything that must hold: the parts are there, the house is tidy, the tests pass.
+fn test() -> Result<(), String> {
+    parts::check()?;
+    tidy::tidy()?;
+    // The tests run the program itself, so it is built first.
+    run("cargo", &["build", "--package", "charter"])?;
+    let nextest = Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|o| o.status.success());
+    if nextest {
+        run("cargo", &["nextest", "run", "--workspace", "--no-fail-fast"])?;
+    } else {
+        run("cargo", &["test", "--workspace", "--no-fail-fast"])?;
+    }
+    // The simulation is checked at full speed: 2,000 seeds and a sweep of ten scenarios.
+    storm(&["--seeds".into(), "2000".into(), "--sweep".into(), "10".into()])
+}
+
+/// What continuous integration runs: the format and the lints first, then the tests.
+fn ci() -> Result<(), String> {
+    run("cargo", &["fmt", "--all", "--check"])?;
+    run("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    test()
+}
+
+/// The simulation, built for speed.
+fn storm(args: &[String]) -> Result<(), String> {
+    let mut all = vec!["run", "--release", "--quiet", "--package", "charter-sim", "--"];
+    all.extend(args.iter().map(String::as_str));
+    run("cargo", &all)
+}
+
+/// The real server killed at random moments of `up` and `down`, so many rounds.
+fn kill_rounds(args: &[String]) -> Result<(), String> {
+    let rounds = args.first().ok_or("how many rounds?")?;
+    parts::check()?;
+    run("cargo", &["build", "--package", "charter"])?;
+    say(&format!("$ KILL_ROUNDS={rounds} cargo test --package charter --test kill -- --nocapture"));
+    let status = Command::new("cargo")
+        .args(["test", "--package", "charter", "--test", "kill", "--", "--nocapture"])
+        .env("KILL_ROUNDS", rounds)
+        .current_dir(root())
+        .status()
+        .map_err(|e| e.to_string())?;
+    if status.success() { Ok(()) } else { Err(format!("the rounds ended with {status}")) }
+}

@@ -236,10 +236,15 @@ impl Controller {
     fn died(&self, replica: &Replica, seen: &Observation, log: &str) -> Cause {
         let explained = explain(log);
         let status = seen.exit.map_or("without a status, so something killed it".to_owned(), |code| format!("with status {code}"));
-        if explained.is_failure() && explained.class != "unknown" {
-            return explained.cause();
-        }
         let was_ready = matches!(replica.phase, ReplicaPhase::Ready { .. }) || explained.class == "ok_ready";
+        if explained.is_failure() && explained.class != "unknown" {
+            let mut cause = explained.cause();
+            // What has answered here before is tried here again first, however it ended; a few times at most.
+            if was_ready && cause.action == Action::OtherHost {
+                cause.action = Action::RetryHere;
+            }
+            return cause;
+        }
         let class = match (was_ready, seen.exit) {
             (_, Some(137)) => "host_oom",
             (true, _) => "engine_crash_other",

@@ -1,0 +1,196 @@
+//! The gateway: byte-exact, prompt, fair to its limits, and alive while the control plane is dead.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use support::{Place, chat, open, request, wait_until};
+
+struct Gateway(Child, SocketAddr);
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn gateway(place: &Place) -> Gateway {
+    let control = support::field(&std::fs::read_to_string(place.data().join("server.json")).expect("file"), "url");
+    let mut child = place.command(&["gateway", "--control", &control, "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("gateway");
+    let out = BufReader::new(child.stdout.take().expect("output"));
+    let line = out.lines().map_while(Result::ok).find(|l| l.starts_with("gateway: ")).expect("address");
+    let address = line.trim_start_matches("gateway: http://").trim_end_matches("/v1").parse().expect("address");
+    Gateway(child, address)
+}
+
+#[test]
+fn streams_and_requests_live_through_a_kill_of_the_control_plane() {
+    let mut place = Place::new("split");
+    place.configure("      env: {STANDIN_TOKEN_MS: \"20\"}\n", "  small: {profile: small}\n");
+    place.serve(&["--no-gateway"]);
+    let alone = gateway(&place);
+    place.ok(&["up"]);
+    let key = place.key();
+    wait_until("the gateway has the route", || chat(alone.1, &key, "small", 1, false).is_ok_and(|a| a.status == 200));
+    // Twenty streams of about two seconds are under way when the control plane dies.
+    let streams: Vec<_> = (0..20)
+        .map(|_| {
+            let (address, key) = (alone.1, key.clone());
+            std::thread::spawn(move || chat(address, &key, "small", 100, true))
+        })
+        .collect();
+    let first = open(alone.1, "POST", "/v1/chat/completions", &key, br#"{"model":"small","stream":true,"max_tokens":50,"messages":[{"role":"user","content":"x "}]}"#).expect("stream");
+    let mut first = BufReader::new(first);
+    let mut line = String::new();
+    while !line.starts_with("data: ") {
+        line.clear();
+        first.read_line(&mut line).expect("an event");
+    }
+    place.kill_server();
+    // New requests go on too, with the last routes.
+    for _ in 0..20 {
+        assert_eq!(chat(alone.1, &key, "small", 1, false).expect("an answer").status, 200);
+    }
+    let mut rest = String::new();
+    first.read_to_string(&mut rest).expect("the rest of the stream");
+    assert!(rest.contains("data: [DONE]"), "{rest}");
+    for stream in streams {
+        let answer = stream.join().expect("thread").expect("stream");
+        assert!(answer.status == 200 && answer.body.contains("data: [DONE]") && answer.body.matches("data: {").count() == 102, "{answer:?}");
+    }
+    place.serve(&["--no-gateway"]);
+    assert_eq!(place.engines().len(), 1, "the engine was not touched");
+    place.ok(&["down", "small"]);
+    assert!(place.engines().is_empty());
+}
+
+/// A backend that records what it gets, and answers with `answer`.
+fn recorder(answer: &'static [u8], count: usize) -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        for _ in 0..count {
+            let Ok((mut socket, _)) = listener.accept() else { return };
+            let mut bytes = vec![0; 64 * 1024];
+            let mut got = vec![];
+            loop {
+                let n = socket.read(&mut bytes).unwrap_or(0);
+                got.extend_from_slice(&bytes[..n]);
+                let text = String::from_utf8_lossy(&got).into_owned();
+                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                let length: usize = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ").and_then(|v| v.parse().ok())).unwrap_or(0);
+                if n == 0 || body.len() >= length {
+                    break;
+                }
+            }
+            send.send(got).ok();
+            socket.write_all(answer).ok();
+        }
+    });
+    (address, receive)
+}
+
+const MODELS: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 55\r\nconnection: close\r\n\r\n{\"object\":\"list\",\"data\":[{\"id\":\"up-stream\",\"x\":\"yyyy\"}]}";
+
+#[test]
+fn a_registered_backend_gets_the_same_bytes_and_not_the_callers_key() {
+    let mut place = Place::new("bytes");
+    place.configure("", "  small: {profile: small}\n");
+    place.serve(&[]);
+    let (address, got) = recorder(MODELS, 3);
+    place.ok(&["backend", "register", "other", &format!("http://{address}/v1")]);
+    got.recv().expect("the question for its models");
+    let (gateway, key) = (place.gateway(), place.key());
+    let body = "{ \"model\" : \"up-stream\",\"unknown\":{\"x\":[1,2.50,1e3]}, \"messages\":[{\"role\":\"user\",\"content\":\"\\u00e9 é\",\"extra\":null}] }";
+    let answer = request(gateway, "POST", "/v1/chat/completions", &key, body.as_bytes()).expect("an answer");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let sent = String::from_utf8(got.recv().expect("the request")).expect("text");
+    let (head, sent_body) = sent.split_once("\r\n\r\n").expect("a body");
+    assert_eq!(sent_body, body, "byte for byte");
+    assert!(!sent.contains(&key) && !head.to_ascii_lowercase().contains("authorization"), "{head}");
+    // Under a name of its own only the name is replaced.
+    place.ok(&["backend", "remove", "other"]);
+    let (address, got) = recorder(MODELS, 2);
+    place.ok(&["backend", "register", "mine", &format!("http://{address}"), "--model", "up-stream"]);
+    got.recv().expect("the question for its models");
+    let renamed = body.replace("up-stream", "mine");
+    assert_eq!(request(gateway, "POST", "/v1/completions", &key, renamed.as_bytes()).expect("an answer").status, 200);
+    let sent = String::from_utf8(got.recv().expect("the request")).expect("text");
+    assert!(sent.ends_with(body), "{sent}");
+}
+
+#[test]
+fn every_refusal_has_the_shape_that_clients_know() {
+    let mut place = Place::new("refusals");
+    place.configure("", "  small: {profile: small}\n");
+    place.serve(&[]);
+    let (gateway, key) = (place.gateway(), place.key());
+    let limited = place.ok(&["key", "create", "--routes", "other"]).trim().to_owned();
+    let path = "/v1/chat/completions";
+    let big = vec![b' '; 50 * 1024 * 1024];
+    let cases: Vec<(&str, &str, &str, &[u8], u16, &str)> = vec![
+        ("POST", path, "", b"{}", 401, "invalid_api_key"),
+        ("POST", path, "chk_wrong", b"{}", 401, "invalid_api_key"),
+        ("POST", path, &key, b"{nonsense", 400, "invalid_json"),
+        ("POST", path, &key, b"{}", 400, "missing_model"),
+        ("POST", path, &key, br#"{"model":"nobody"}"#, 404, "model_not_found"),
+        ("POST", path, &limited, br#"{"model":"nobody"}"#, 403, "route_not_allowed"),
+        ("POST", path, &key, &big, 413, "request_too_large"),
+        ("GET", path, &key, b"", 405, "method_not_allowed"),
+        ("GET", "/metrics", &key, b"", 404, "not_found"),
+        ("GET", "/v1/models/nobody", &key, b"", 404, "model_not_found"),
+    ];
+    for (method, path, key, body, status, code) in cases {
+        let answer = request(gateway, method, path, key, body).expect("an answer");
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+        assert!(answer.body.contains(&format!("\"code\":\"{code}\"")), "{answer:?}");
+    }
+    assert_eq!(request(gateway, "GET", "/healthz", "", b"").expect("an answer").status, 200, "the one open path");
+}
+
+#[test]
+fn a_client_that_leaves_cancels_its_request_and_frees_its_place() {
+    let mut place = Place::new("cancel");
+    place.configure("      env: {STANDIN_TOKEN_MS: \"10\"}\n    max-concurrent: 1\n", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["up"]);
+    let (gateway, key) = (place.gateway(), place.key());
+    let body = br#"{"model":"small","stream":true,"max_tokens":100000,"messages":[{"role":"user","content":"x "}]}"#;
+    let mut stream = BufReader::new(open(gateway, "POST", "/v1/chat/completions", &key, body).expect("stream"));
+    let mut line = String::new();
+    while !line.starts_with("data: ") {
+        line.clear();
+        stream.read_line(&mut line).expect("an event");
+    }
+    // The only place is taken: this one waits, and gets it when the first client leaves.
+    let waiting = {
+        let key = key.clone();
+        std::thread::spawn(move || chat(gateway, &key, "small", 1, false))
+    };
+    drop(stream);
+    assert_eq!(waiting.join().expect("thread").expect("an answer").status, 200);
+    wait_until("the engine has noticed", || place.ok(&["logs", "small"]).contains("a stream was cancelled by its client"));
+    place.ok(&["down", "small"]);
+}
+
+#[test]
+fn a_revoked_key_is_refused_at_once_and_a_backend_that_dies_is_told() {
+    let mut place = Place::new("revoke");
+    place.configure("", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["up"]);
+    let gateway = place.gateway();
+    let created: serde_json::Value = serde_json::from_str(&place.ok(&["--json", "key", "create", "--name", "ci", "--expires", "1h"])).expect("JSON");
+    let key = created["key"].as_str().expect("key").to_owned();
+    assert_eq!(chat(gateway, &key, "small", 1, false).expect("an answer").status, 200);
+    assert!(!place.ok(&["--json", "key", "list"]).contains(&key), "a key is shown once");
+    place.ok(&["key", "revoke", created["id"].as_str().expect("id")]);
+    wait_until("the key is refused", || chat(gateway, &key, "small", 1, false).is_ok_and(|a| a.status == 401));
+    let own = place.key();
+    support::signal("KILL", place.engines()[0]);
+    wait_until("the dead backend is told", || chat(gateway, &own, "small", 1, false).is_ok_and(|a| a.status == 502 && a.body.contains("upstream_unreachable")));
+}

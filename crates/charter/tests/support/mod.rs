@@ -1,0 +1,294 @@
+//! Real parts for tests: a private OpenSSH server, the program itself, and plain HTTP.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own share")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where a test waits for something, it waits at most so long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `holds`, and fails with `what` after the patience.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+/// A folder with an OpenSSH server of its own, whose user has a home folder of its own.
+pub struct Place {
+    pub folder: PathBuf,
+    pub port: u16,
+    sshd: Option<Child>,
+    server: Option<Child>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.stop_server();
+        self.stop_sshd();
+        self.end_engines();
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+fn keygen(file: &Path) {
+    let file = file.display().to_string();
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &file]).status();
+    assert!(made.expect("ssh-keygen (package openssh-client)").success());
+}
+
+impl Place {
+    pub fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("charter-{name}-{}", std::process::id()));
+        std::fs::remove_dir_all(&folder).ok();
+        std::fs::create_dir_all(folder.join("home")).expect("scratch folder");
+        keygen(&folder.join("host"));
+        keygen(&folder.join("client"));
+        let mut place = Self { folder, port: free_port(), sshd: None, server: None };
+        place.start_sshd();
+        place
+    }
+
+    pub fn start_sshd(&mut self) {
+        std::fs::create_dir_all("/run/sshd").ok();
+        let f = self.folder.display();
+        // The machine's home folder is one of the test's own, so that nothing of the real user is touched.
+        let text = format!(
+            "Port {}\nListenAddress 127.0.0.1\nHostKey {f}/host\nPidFile none\nAuthorizedKeysFile {f}/client.pub\nPasswordAuthentication no\n\
+             KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nMaxStartups 100\nMaxSessions 200\nSetEnv HOME={f}/home\n",
+            self.port
+        );
+        std::fs::write(self.folder.join("sshd_config"), text).expect("configuration");
+        let sshd = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|p| Path::new(p).exists());
+        let child = Command::new(sshd.expect("sshd (package openssh-server)"))
+            .arg("-D")
+            .arg("-f")
+            .arg(self.folder.join("sshd_config"))
+            .arg("-E")
+            .arg(self.folder.join("sshd.log"))
+            .spawn();
+        self.sshd = Some(child.expect("sshd"));
+        let port = self.port;
+        wait_until("sshd listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    }
+
+    pub fn stop_sshd(&mut self) {
+        if let Some(mut sshd) = self.sshd.take() {
+            sshd.kill().ok();
+            sshd.wait().ok();
+        }
+        // Sessions are processes of their own and outlive the listener.
+        self.end_sessions();
+    }
+
+    /// Ends every session of this server, in the middle of whatever it does.
+    pub fn end_sessions(&self) {
+        let port = format!(":{}", self.port);
+        for pid in pids(|cmdline| cmdline.starts_with("sshd:") || cmdline.contains("sshd-session")) {
+            let ours = std::fs::read_dir(format!("/proc/{pid}/fd")).is_ok() && owns_port(pid, self.port);
+            if ours {
+                signal("KILL", pid);
+            }
+        }
+        drop(port);
+    }
+
+    /// Stops or continues every process of the server, as a network that hangs would.
+    pub fn freeze(&self, name: &str) {
+        if let Some(sshd) = &self.sshd {
+            signal(name, sshd.id());
+        }
+        for pid in pids(|cmdline| cmdline.starts_with("sshd:") || cmdline.contains("sshd-session")) {
+            if owns_port(pid, self.port) {
+                signal(name, pid);
+            }
+        }
+    }
+
+    pub fn new_host_key(&mut self) {
+        for file in ["host", "host.pub"] {
+            std::fs::remove_file(self.folder.join(file)).expect("old key");
+        }
+        keygen(&self.folder.join("host"));
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// A configuration with this place's machine, one profile, and deployments as given.
+    pub fn configure(&self, profile: &str, deployments: &str) {
+        let (f, user) = (self.folder.display(), user());
+        let charter = env!("CARGO_BIN_EXE_charter");
+        let text = format!(
+            "version: 1\nserver:\n  providers:\n    lab:\n      kind: machines\n      machines:\n        - {{name: tower, address: \"127.0.0.1:{}\", user: {user}, key-file: {f}/client, allow-no-gpu: true}}\n\
+             profiles:\n  small:\n    model: demo/small\n    served-name: small\n    engine:\n      source: installed\n      command: [{charter}, __engine, serve]\n{profile}\
+             deployments:\n{deployments}",
+            self.port
+        );
+        std::fs::write(self.folder.join("charter.yaml"), text).expect("configuration");
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_charter"));
+        command.arg("--data-dir").arg(self.data()).args(args).current_dir(&self.folder).stdin(Stdio::null());
+        for name in ["CHARTER_SERVER", "CHARTER_KEY", "CHARTER_CONFIG", "CHARTER_DATA_DIR"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    pub fn charter(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("charter")
+    }
+
+    /// Runs a command that must succeed, and gives its standard output.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.charter(args);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned());
+        assert!(output.status.success(), "charter {args:?}: {}\n{out}\n{err}\n{}", output.status, self.server_log());
+        out
+    }
+
+    pub fn server_log(&self) -> String {
+        std::fs::read_to_string(self.data().join("server.log")).unwrap_or_default()
+    }
+
+    /// Starts a server on free ports and waits until it is ready.
+    pub fn serve(&mut self, args: &[&str]) {
+        self.serve_with(args, &[]);
+    }
+
+    pub fn serve_with(&mut self, args: &[&str], env: &[(&str, &str)]) {
+        std::fs::create_dir_all(self.data()).expect("data");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.data().join("server.log")).expect("log");
+        let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
+        all.extend(args);
+        let mut child = self.command(&all).envs(env.iter().copied()).stdout(Stdio::piped()).stderr(log).spawn().expect("serve");
+        let out = child.stdout.take().expect("standard output");
+        let ready = BufReader::new(out).lines().map_while(Result::ok).any(|line| line == "ready");
+        assert!(ready, "the server did not get ready: {}", self.server_log());
+        self.server = Some(child);
+    }
+
+    /// Kill -9.
+    pub fn kill_server(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().expect("kill");
+            server.wait().expect("wait");
+        }
+    }
+
+    pub fn stop_server(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            signal("TERM", server.id());
+            server.wait().ok();
+            return;
+        }
+        if self.data().join("server.json").exists() {
+            self.charter(&["stop"]);
+        }
+    }
+
+    pub fn key(&self) -> String {
+        std::fs::read_to_string(self.data().join("local.key")).expect("local key").trim().to_owned()
+    }
+
+    pub fn gateway(&self) -> SocketAddr {
+        let text = std::fs::read_to_string(self.data().join("server.json")).expect("server file");
+        let url = field(&text, "gateway_url");
+        url.trim_start_matches("http://").trim_end_matches("/v1").parse().expect("gateway address")
+    }
+
+    /// Processes of engines whose home is this place.
+    pub fn engines(&self) -> Vec<u32> {
+        let home = format!("HOME={}/home", self.folder.display());
+        let all = pids(|cmdline| cmdline.contains("__engine"));
+        all.into_iter().filter(|pid| std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| String::from_utf8_lossy(&e).contains(&home))).collect()
+    }
+
+    fn end_engines(&self) {
+        for pid in self.engines() {
+            signal("KILL", pid);
+        }
+    }
+}
+
+pub fn user() -> String {
+    let output = Command::new("id").arg("-un").output().expect("id");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+pub fn signal(name: &str, pid: u32) {
+    Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).stderr(Stdio::null()).status().ok();
+}
+
+fn pids(wanted: impl Fn(&str) -> bool) -> Vec<u32> {
+    let numbers = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|e| e.file_name().to_string_lossy().parse::<u32>().ok());
+    numbers.filter(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| wanted(&String::from_utf8_lossy(&c).replace('\0', " ")))).collect()
+}
+
+/// Does a process hold a connection of this local port?
+fn owns_port(pid: u32, port: u16) -> bool {
+    let hex = format!(":{port:04X} ");
+    let tcp = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let inodes: Vec<String> = tcp.lines().filter(|l| l.split_whitespace().nth(1).is_some_and(|a| format!("{a} ").ends_with(&hex))).filter_map(|l| l.split_whitespace().nth(9).map(|i| format!("socket:[{i}]"))).collect();
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    fds.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|to| inodes.contains(&to.display().to_string()))
+}
+
+/// A text field of a JSON document, good enough for flat ones.
+pub fn field(json: &str, name: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    value[name].as_str().unwrap_or_default().to_owned()
+}
+
+/// An answer of the gateway, as it came.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+/// Opens a request and leaves reading to the caller.
+pub fn open(address: SocketAddr, method: &str, path: &str, key: &str, body: &[u8]) -> std::io::Result<TcpStream> {
+    let mut socket = TcpStream::connect(address)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(head.as_bytes())?;
+    // The answer to a body that is too large may come before all of it is sent.
+    socket.write_all(body).ok();
+    Ok(socket)
+}
+
+pub fn request(address: SocketAddr, method: &str, path: &str, key: &str, body: &[u8]) -> std::io::Result<Answer> {
+    let mut socket = open(address, method, path, key, body)?;
+    let mut bytes = vec![];
+    let read = socket.read_to_end(&mut bytes);
+    if bytes.is_empty() {
+        read?;
+    }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split_whitespace().nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    Ok(Answer { status, head: head.to_owned(), body: body.to_owned() })
+}
+
+pub fn chat(address: SocketAddr, key: &str, model: &str, tokens: u32, stream: bool) -> std::io::Result<Answer> {
+    let body = format!(r#"{{"model":"{model}","stream":{stream},"max_tokens":{tokens},"messages":[{{"role":"user","content":"one two "}}]}}"#);
+    request(address, "POST", "/v1/chat/completions", key, body.as_bytes())
+}
