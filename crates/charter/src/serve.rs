@@ -254,6 +254,7 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
     let store = Arc::new(SqliteStore::open(&data_dir.join("charter.db")).await.map_err(|e| database_problem(&e))?);
     let fresh: String = new_key().chars().skip(4).filter(char::is_ascii_alphanumeric).take(8).collect::<String>().to_ascii_lowercase();
     let installation = store.installation(&fresh).await.map_err(|e| database_problem(&e))?;
+    store.abandon_leases().await.map_err(|e| database_problem(&e))?;
     let admin_key = keys(&store, &data_dir).await?;
     let links = Links::default();
     let own = KeyPair::derive(secret.as_bytes(), "installation");

@@ -94,7 +94,7 @@ fn recorder(answer: &'static [u8], count: usize) -> (SocketAddr, mpsc::Receiver<
     (address, receive)
 }
 
-const MODELS: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 55\r\nconnection: close\r\n\r\n{\"object\":\"list\",\"data\":[{\"id\":\"up-stream\",\"x\":\"yyyy\"}]}";
+const MODELS: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 56\r\nconnection: close\r\n\r\n{\"object\":\"list\",\"data\":[{\"id\":\"up-stream\",\"x\":\"yyyy\"}]}";
 
 #[test]
 fn a_registered_backend_gets_the_same_bytes_and_not_the_callers_key() {

@@ -187,6 +187,11 @@ impl Sim {
         self.out.crashes += 1;
         let image: State = self.store.image();
         self.store = Mem::from_state(image);
+        // The next process of one data directory need not wait for the leases of the last one; of several it must.
+        if self.rng.chance(50) {
+            let abandoned = now(self.store.abandon_leases());
+            self.expect(abandoned);
+        }
         self.planned_at = u64::MAX;
         self.work.clear();
         self.looks.clear();

@@ -169,6 +169,11 @@ impl Store for Mem {
         Ok(claimed)
     }
 
+    async fn abandon_leases(&self) -> Result<(), Error> {
+        self.state().intents.values_mut().for_each(|i| i.lease_until = None);
+        Ok(())
+    }
+
     async fn begin(&self, intent: &IntentId, fence: u64, now: Time) -> Result<Begun, Error> {
         let mut state = self.state();
         state.commits += 1;

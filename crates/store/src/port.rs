@@ -223,6 +223,9 @@ pub trait Store: Send + Sync {
     async fn commit(&self, commit: Commit) -> Result<(), Error>;
     /// Takes up to `limit` intents that are due and that nobody works on, for `owner`, until `until`.
     async fn claim(&self, owner: &str, now: Time, until: Time, limit: u32) -> Result<Vec<Claimed>, Error>;
+    /// Takes every lease away from processes that cannot be there any more: called once at the start, under the lock of
+    /// the data directory. What was begun by them stays marked as begun.
+    async fn abandon_leases(&self) -> Result<(), Error>;
     /// Writes down that an effect begins now. An effect that may happen once can begin once.
     async fn begin(&self, intent: &IntentId, fence: u64, now: Time) -> Result<Begun, Error>;
     /// Everything that is not known to be finished, oldest first.

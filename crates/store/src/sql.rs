@@ -27,6 +27,7 @@ pub(crate) const INTENTS_CLAIM: &str = "UPDATE intents SET lease_owner = $1, lea
       AND id IN (SELECT id FROM intents WHERE due_at <= $3 AND (lease_until IS NULL OR lease_until <= $3) ORDER BY due_at, id LIMIT $4)
     RETURNING id, replica_id, due_at, attempts, started_at, lease_until, fence, effect";
 pub(crate) const INTENT_BEGIN: &str = "UPDATE intents SET started_at = $3 WHERE id = $1 AND fence = $2 AND started_at IS NULL";
+pub(crate) const LEASES_ABANDON: &str = "UPDATE intents SET lease_owner = NULL, lease_until = NULL WHERE lease_until IS NOT NULL";
 pub(crate) const INTENTS: &str =
     "SELECT id, replica_id, due_at, attempts, started_at, lease_until, fence, effect FROM intents ORDER BY due_at, id";
 

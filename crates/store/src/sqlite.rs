@@ -254,6 +254,11 @@ impl Store for SqliteStore {
         rows.iter().map(claimed).collect()
     }
 
+    async fn abandon_leases(&self) -> Result<(), Error> {
+        sqlx::query(sql::LEASES_ABANDON).execute(&self.writer).await.map_err(db)?;
+        Ok(())
+    }
+
     async fn begin(&self, id: &IntentId, fence: u64, now: Time) -> Result<Begun, Error> {
         let query = sqlx::query(sql::INTENT_BEGIN).bind(&id.0).bind(int(fence)).bind(now.0);
         let changed = query.execute(&self.writer).await.map_err(db)?.rows_affected();

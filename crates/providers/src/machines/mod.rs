@@ -137,8 +137,9 @@ impl Provider for Machines {
     }
 
     fn descriptor(&self) -> Descriptor {
-        // The machine itself answers, about itself and at once: one look is proof.
-        Descriptor { kind: "machines", visibility_horizon: Span::s(90), absence_looks: 1, absence_gap: Span::s(0), rented: false }
+        // The machine itself answers, about itself and at once: one look is proof. Only a claim that was under way when
+        // its session broke may still come through, after waiting for the lock for 30 s at most.
+        Descriptor { kind: "machines", visibility_horizon: Span::s(35), absence_looks: 1, absence_gap: Span::s(0), rented: false }
     }
 
     async fn offers(&self) -> OfferPage {
