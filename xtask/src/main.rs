@@ -35,13 +35,15 @@ pub(crate) fn say(text: &str) {
 
 /// The root of the workspace.
 pub(crate) fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map_or_else(|| here.clone(), PathBuf::from)
 }
 
 /// Runs a command in the root and fails with it.
 pub(crate) fn run(program: &str, args: &[&str]) -> Result<(), String> {
     say(&format!("$ {program} {}", args.join(" ")));
-    let status = Command::new(program).args(args).current_dir(root()).status().map_err(|e| format!("`{program}` cannot be run: {e}"))?;
+    let status =
+        Command::new(program).args(args).current_dir(root()).status().map_err(|e| format!("`{program}` cannot be run: {e}"))?;
     if status.success() { Ok(()) } else { Err(format!("`{program} {}` ended with {status}", args.join(" "))) }
 }
 

@@ -22,7 +22,9 @@ pub(crate) fn check() -> Result<(), String> {
     }
     let packages: Vec<&str> = missing().into_iter().map(|(_, package)| package).collect();
     say(&format!("installing what the tests need: {}", packages.join(" ")));
-    let apt = |args: &[&str]| Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").status().is_ok_and(|s| s.success());
+    let apt = |args: &[&str]| {
+        Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").status().is_ok_and(|s| s.success())
+    };
     let mut install = vec!["install", "-y", "--no-install-recommends"];
     install.extend(&packages);
     let installed = apt(&["update"]) && apt(&install);

@@ -17,7 +17,12 @@ struct Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         // Whatever happened before, nothing may stay.
-        let ended = [self.charter(&["down", "--all"]).is_ok(), self.charter(&["stop"]).is_ok(), self.sshd.kill().is_ok(), self.sshd.wait().is_ok()];
+        let ended = [
+            self.charter(&["down", "--all"]).is_ok(),
+            self.charter(&["stop"]).is_ok(),
+            self.sshd.kill().is_ok(),
+            self.sshd.wait().is_ok(),
+        ];
         if ended.contains(&false) {
             say("something had ended before it was told to");
         }
@@ -57,15 +62,27 @@ fn sshd(folder: &Path) -> Result<(u16, Child), String> {
     std::fs::create_dir_all("/run/sshd").map_err(|e| format!("/run/sshd: {e}"))?;
     for name in ["host", "client"] {
         let file = folder.join(name).display().to_string();
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &file]).status().map_err(|e| e.to_string())?;
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f", &file])
+            .status()
+            .map_err(|e| e.to_string())?;
         if !made.success() {
             return Err("ssh-keygen failed".into());
         }
     }
     let f = folder.display();
-    let config = format!("Port {port}\nListenAddress 127.0.0.1\nHostKey {f}/host\nPidFile none\nAuthorizedKeysFile {f}/client.pub\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\n");
+    let config = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {f}/host\nPidFile none\nAuthorizedKeysFile {f}/client.pub\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\n"
+    );
     std::fs::write(folder.join("sshd_config"), config).map_err(|e| e.to_string())?;
-    let sshd = Command::new("/usr/sbin/sshd").arg("-D").arg("-f").arg(folder.join("sshd_config")).arg("-E").arg(folder.join("sshd.log")).spawn().map_err(|e| format!("sshd: {e}"))?;
+    let sshd = Command::new("/usr/sbin/sshd")
+        .arg("-D")
+        .arg("-f")
+        .arg(folder.join("sshd_config"))
+        .arg("-E")
+        .arg(folder.join("sshd.log"))
+        .spawn()
+        .map_err(|e| format!("sshd: {e}"))?;
     Ok((port, sshd))
 }
 
@@ -138,7 +155,12 @@ fn failing(stage: &Stage, name: &str, options: &str, extra: &str, class: &str) -
 }
 
 fn explain(stage: &Stage, name: &str, log: &[u8], class: &str) -> Result<(), String> {
-    let mut child = Command::new(&stage.charter).args(["--json", "engine", "explain-log", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
+    let mut child = Command::new(&stage.charter)
+        .args(["--json", "engine", "explain-log", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| e.to_string())?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(log).map_err(|e| e.to_string())?;
     }
@@ -152,7 +174,12 @@ fn explain(stage: &Stage, name: &str, log: &[u8], class: &str) -> Result<(), Str
 fn stream(stage: &Stage) -> Result<(), String> {
     let status = stage.charter(&["--json", "status"])?;
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).map_err(|e| e.to_string())?;
-    let gateway = status["server"]["gateway_url"].as_str().unwrap_or_default().trim_start_matches("http://").trim_end_matches("/v1").to_owned();
+    let gateway = status["server"]["gateway_url"]
+        .as_str()
+        .unwrap_or_default()
+        .trim_start_matches("http://")
+        .trim_end_matches("/v1")
+        .to_owned();
     let key = std::fs::read_to_string(stage.folder.join("data/local.key")).map_err(|e| e.to_string())?;
     let body = r#"{"model":"tiny","stream":true,"max_tokens":8,"messages":[{"role":"user","content":"hello"}]}"#;
     let mut socket = std::net::TcpStream::connect(&gateway).map_err(|e| e.to_string())?;

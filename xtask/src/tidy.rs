@@ -19,7 +19,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("charter-controller", &["charter-domain", "charter-engines", "charter-store", "charter-providers", "charter-remote"]),
     ("charter-gateway", &["charter-domain", "charter-remote"]),
     ("charter-web", &["charter-domain", "charter-api", "charter-store", "charter-controller"]),
-    ("charter-sim", &["charter-domain", "charter-engines", "charter-store", "charter-providers", "charter-controller", "charter-gateway"]),
+    (
+        "charter-sim",
+        &["charter-domain", "charter-engines", "charter-store", "charter-providers", "charter-controller", "charter-gateway"],
+    ),
 ];
 
 /// Lines that a file and a function may have.
@@ -59,7 +62,11 @@ pub(crate) fn tidy() -> Result<(), String> {
 }
 
 fn edges(faults: &mut Vec<String>) -> Result<(), String> {
-    let output = Command::new("cargo").args(["metadata", "--format-version", "1", "--no-deps"]).current_dir(root()).output().map_err(|e| e.to_string())?;
+    let output = Command::new("cargo")
+        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .current_dir(root())
+        .output()
+        .map_err(|e| e.to_string())?;
     let metadata: Value = serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
     let allowed: BTreeMap<&str, &[&str]> = EDGES.iter().copied().collect();
     for package in metadata["packages"].as_array().into_iter().flatten() {
@@ -98,14 +105,28 @@ fn lengths(name: &str, text: &str, faults: &mut Vec<String>) {
     for (number, line) in lines.iter().enumerate() {
         let indent = line.len() - line.trim_start().len();
         let head = line.trim_start();
-        let is_fn = ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn ", "async fn ", "pub async fn ", "pub(crate) async fn ", "const fn ", "pub const fn "]
-            .iter()
-            .any(|p| head.starts_with(p));
+        let is_fn = [
+            "fn ",
+            "pub fn ",
+            "pub(crate) fn ",
+            "pub(super) fn ",
+            "async fn ",
+            "pub async fn ",
+            "pub(crate) async fn ",
+            "const fn ",
+            "pub const fn ",
+        ]
+        .iter()
+        .any(|p| head.starts_with(p));
         match begin {
             None if is_fn && !head.ends_with(';') => begin = Some((number, indent)),
             Some((from, at)) if indent == at && head.starts_with('}') => {
                 if number - from + 1 > FUNCTION_MAX {
-                    faults.push(format!("{name}:{}: a function of {} lines, {FUNCTION_MAX} are allowed", from + 1, number - from + 1));
+                    faults.push(format!(
+                        "{name}:{}: a function of {} lines, {FUNCTION_MAX} are allowed",
+                        from + 1,
+                        number - from + 1
+                    ));
                 }
                 begin = None;
             }
@@ -122,9 +143,8 @@ fn words(name: &str, text: &str, faults: &mut Vec<String>) {
     let part = name.strip_prefix("crates/").and_then(|r| r.split('/').next()).unwrap_or_default();
     let lower = text.to_ascii_lowercase();
     if NO_PROVIDERS.contains(&part) {
-        let is_word = |word: &str| {
-            lower.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| w == word || w == format!("{word}ai"))
-        };
+        let is_word =
+            |word: &str| lower.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| w == word || w == format!("{word}ai"));
         for provider in PROVIDERS.iter().filter(|p| is_word(p)) {
             faults.push(format!("{name}: the name of a provider, `{provider}`"));
         }
@@ -167,7 +187,8 @@ fn codes(files: &[PathBuf], faults: &mut Vec<String>) -> Result<(), String> {
 /// All rows of the product, each with one of the four states.
 fn features(faults: &mut Vec<String>) -> Result<(), String> {
     let text = std::fs::read_to_string(root().join("docs/features.md")).map_err(|e| format!("docs/features.md: {e}"))?;
-    let rows: Vec<Vec<&str>> = text.lines().filter(|l| l.starts_with("| ")).map(|l| l.split('|').map(str::trim).collect()).collect();
+    let rows: Vec<Vec<&str>> =
+        text.lines().filter(|l| l.starts_with("| ")).map(|l| l.split('|').map(str::trim).collect()).collect();
     for (family, count) in [("S0", 39), ("S1", 70), ("S2", 90), ("S3", 43), ("S4", 48), ("B", 23)] {
         for number in 1..=count {
             let id = format!("{family}-{number:02}");
@@ -191,7 +212,12 @@ fn features(faults: &mut Vec<String>) -> Result<(), String> {
 fn recipes(faults: &mut Vec<String>) -> Result<(), String> {
     for entry in std::fs::read_dir(root().join("docs/recipes")).map_err(|e| format!("docs/recipes: {e}"))?.flatten() {
         let text = std::fs::read_to_string(entry.path()).map_err(|e| e.to_string())?;
-        for path in text.split('`').skip(1).step_by(2).filter(|p| p.starts_with("crates/") || p.starts_with("docs/") || p.starts_with("xtask/")) {
+        for path in text
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|p| p.starts_with("crates/") || p.starts_with("docs/") || p.starts_with("xtask/"))
+        {
             if !path.contains('<') && !root().join(path).exists() {
                 faults.push(format!("{}: `{path}` is not there", entry.path().display()));
             }

@@ -52,7 +52,8 @@ impl Problem {
             }
             _ => {
                 let said: String = String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(200).collect();
-                Self::new(status, "A0007", format!("the server answered {status}"), "is another program at this address?").with_detail(said)
+                Self::new(status, "A0007", format!("the server answered {status}"), "is another program at this address?")
+                    .with_detail(said)
             }
         }
     }

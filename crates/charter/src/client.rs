@@ -19,7 +19,13 @@ impl Client {
     async fn send(&self, method: Method, path: &str, body: Option<String>) -> Result<http::Answer, Problem> {
         let url = format!("{}{path}", self.0.url);
         let answer = http::send(method, &url, Some(&self.0.key), body, PATIENCE).await.map_err(|why| {
-            Problem::new(0, "A0001", format!("the server at `{}` does not answer", self.0.url), "is it running? `charter serve` starts one").with_detail(why)
+            Problem::new(
+                0,
+                "A0001",
+                format!("the server at `{}` does not answer", self.0.url),
+                "is it running? `charter serve` starts one",
+            )
+            .with_detail(why)
         })?;
         if answer.status >= 400 {
             return Err(Problem::from_http(answer.status, &answer.body));
@@ -29,7 +35,13 @@ impl Client {
 
     fn read<T: DeserializeOwned>(answer: &http::Answer) -> Result<T, Problem> {
         serde_json::from_slice(&answer.body).map_err(|e| {
-            Problem::new(0, "A0007", "the server's answer cannot be read", "is another program, or another version, at this address?").with_detail(e.to_string())
+            Problem::new(
+                0,
+                "A0007",
+                "the server's answer cannot be read",
+                "is another program, or another version, at this address?",
+            )
+            .with_detail(e.to_string())
         })
     }
 

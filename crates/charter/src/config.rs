@@ -24,15 +24,21 @@ pub(crate) fn find(global: &Global, named: Option<&PathBuf>) -> Option<PathBuf> 
 /// Reads a configuration.
 pub(crate) fn read(path: &Path) -> Result<File, Problem> {
     let text = std::fs::read(path).map_err(|e| {
-        Problem::new(0, "C0002", format!("`{}` cannot be read", path.display()), "name the file with `-f` or `--config`").with_detail(e.to_string())
+        Problem::new(0, "C0002", format!("`{}` cannot be read", path.display()), "name the file with `-f` or `--config`")
+            .with_detail(e.to_string())
     })?;
-    let text = String::from_utf8(text).map_err(|_| {
-        Problem::new(0, "C0003", format!("`{}` is no text", path.display()), "a configuration is UTF-8 text")
-    })?;
+    let text = String::from_utf8(text)
+        .map_err(|_| Problem::new(0, "C0003", format!("`{}` is no text", path.display()), "a configuration is UTF-8 text"))?;
     file::read(&path.display().to_string(), &text).map_err(|error| {
         let count = error.faults.len();
         let errors = if count == 1 { "an error".to_owned() } else { format!("{count} errors") };
-        Problem::new(0, "C0003", format!("`{}` has {errors}", path.display()), "`charter explain C0003` tells how the file is read").with_detail(error.text)
+        Problem::new(
+            0,
+            "C0003",
+            format!("`{}` has {errors}", path.display()),
+            "`charter explain C0003` tells how the file is read",
+        )
+        .with_detail(error.text)
     })
 }
 

@@ -18,7 +18,12 @@ pub(crate) fn folder(variable: &str, below_home: &str) -> Option<std::path::Path
 }
 
 fn unreadable(name: &str, value: &str, expected: &str) -> Problem {
-    let problem = Problem::new(0, "C0007", format!("the environment variable `{name}` cannot be read"), format!("unset it, or set it to {expected}"));
+    let problem = Problem::new(
+        0,
+        "C0007",
+        format!("the environment variable `{name}` cannot be read"),
+        format!("unset it, or set it to {expected}"),
+    );
     problem.with_detail(format!("`{value}` is not {expected}"))
 }
 
@@ -43,7 +48,9 @@ pub(crate) fn flag(name: &str) -> Result<Option<bool>, Problem> {
 /// An amount in US dollars, in micro-dollars.
 pub(crate) fn usd(name: &str) -> Result<Option<i64>, Problem> {
     let Some(text) = var(name) else { return Ok(None) };
-    charter_api::file::decode::usd_micros(&text).map(Some).map_err(|_| unreadable(name, &text, "an amount in US dollars such as `15.0`"))
+    charter_api::file::decode::usd_micros(&text)
+        .map(Some)
+        .map_err(|_| unreadable(name, &text, "an amount in US dollars such as `15.0`"))
 }
 
 /// Limits where a profile says nothing.

@@ -20,10 +20,18 @@ pub(crate) struct Answer {
 }
 
 /// Sends one request. Redirects are not followed.
-pub(crate) async fn send(method: Method, url: &str, key: Option<&str>, body: Option<String>, patience: Duration) -> Result<Answer, String> {
-    let mut request = Request::builder().method(method).uri(url).header("user-agent", concat!("charter/", env!("CARGO_PKG_VERSION")));
+pub(crate) async fn send(
+    method: Method,
+    url: &str,
+    key: Option<&str>,
+    body: Option<String>,
+    patience: Duration,
+) -> Result<Answer, String> {
+    let mut request =
+        Request::builder().method(method).uri(url).header("user-agent", concat!("charter/", env!("CARGO_PKG_VERSION")));
     if let Some(key) = key {
-        let mut value = hyper::header::HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| "the key is no text for a header".to_owned())?;
+        let mut value = hyper::header::HeaderValue::from_str(&format!("Bearer {key}"))
+            .map_err(|_| "the key is no text for a header".to_owned())?;
         value.set_sensitive(true);
         request = request.header("authorization", value);
     }

@@ -44,7 +44,8 @@ pub(crate) fn running(data_dir: &Path) -> Option<ServerFile> {
 fn key(global: &Global, data_dir: &Path) -> Result<String, Problem> {
     let read = |path: &Path| {
         std::fs::read_to_string(path).map(|k| k.trim().to_owned()).map_err(|e| {
-            Problem::new(0, "C0006", format!("the key file `{}` cannot be read", path.display()), "check its name and its mode").with_detail(e.to_string())
+            Problem::new(0, "C0006", format!("the key file `{}` cannot be read", path.display()), "check its name and its mode")
+                .with_detail(e.to_string())
         })
     };
     if let Some(path) = &global.key_file {
@@ -89,7 +90,12 @@ pub(crate) fn find_or_start(global: &Global, file: Option<&Path>) -> Result<(Kno
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    Err(Problem::new(0, "A0004", "the server did not start", format!("read its log: `{}`", data_dir.join("server.log").display())))
+    Err(Problem::new(
+        0,
+        "A0004",
+        "the server did not start",
+        format!("read its log: `{}`", data_dir.join("server.log").display()),
+    ))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bound on waiting for another process")]
@@ -98,12 +104,19 @@ fn now() -> Instant {
 }
 
 fn start(data_dir: &Path, file: Option<&Path>) -> Result<(), Problem> {
-    let failed = |e: std::io::Error| Problem::new(0, "A0004", "the server could not be started", "start it by hand: `charter serve`").with_detail(e.to_string());
-    crate::serve::make_private_folder(data_dir).map_err(failed)?;
+    let failed = |e: std::io::Error| {
+        Problem::new(0, "A0004", "the server could not be started", "start it by hand: `charter serve`")
+            .with_detail(e.to_string())
+    };
+    crate::install::make_private_folder(data_dir).map_err(failed)?;
     let log = std::fs::OpenOptions::new().create(true).append(true).open(data_dir.join("server.log")).map_err(failed)?;
     // What `serve` says on standard output holds the admin key, once; it belongs into no log.
     let first = data_dir.join("first-start.txt");
-    let out = if data_dir.join("charter.db").exists() { Stdio::null() } else { crate::serve::private_file(&first).map_err(failed)?.into() };
+    let out = if data_dir.join("charter.db").exists() {
+        Stdio::null()
+    } else {
+        crate::install::private_file(&first).map_err(failed)?.into()
+    };
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.arg("serve").arg("--data-dir").arg(data_dir).stdin(Stdio::null()).stdout(out).stderr(log);
     if let Some(file) = file {
@@ -118,7 +131,8 @@ fn start(data_dir: &Path, file: Option<&Path>) -> Result<(), Problem> {
             let said = std::fs::read_to_string(data_dir.join("server.log")).unwrap_or_default();
             let lines: Vec<&str> = said.lines().rev().take(12).collect();
             let tail: Vec<&str> = lines.into_iter().rev().collect();
-            let problem = Problem::new(0, "A0004", format!("the server ended at once ({status})"), "correct what it says, and try again");
+            let problem =
+                Problem::new(0, "A0004", format!("the server ended at once ({status})"), "correct what it says, and try again");
             return Err(problem.with_detail(tail.join("\n")));
         }
         std::thread::sleep(Duration::from_millis(10));

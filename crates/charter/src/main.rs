@@ -1,11 +1,14 @@
 //! The `charter` program: the command line, the server, the gateway, and the demo.
 
+mod alone;
+mod assemble;
 mod cli;
 mod client;
 mod commands;
 mod config;
 mod environment;
 mod http;
+mod install;
 mod local;
 mod output;
 mod pages;

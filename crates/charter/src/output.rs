@@ -138,7 +138,11 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
         }
     }
     let line = |cells: &[String]| {
-        let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell}{}", " ".repeat(width.saturating_sub(count(cell))))).collect();
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell}{}", " ".repeat(width.saturating_sub(count(cell)))))
+            .collect();
         padded.join("  ").trim_end().to_owned()
     };
     let mut out = vec![line(&head.iter().map(|h| (*h).to_owned()).collect::<Vec<_>>())];

@@ -57,13 +57,15 @@ pub(crate) struct RealSecrets;
 impl Secrets for RealSecrets {
     fn read(&self, secret: &SecretRef) -> Result<String, String> {
         let value = match secret {
-            SecretRef::Env(name) => {
-                crate::environment::var(name).ok_or_else(|| format!("the server's environment has no `{name}`: set it before `charter serve`"))?
-            }
+            SecretRef::Env(name) => crate::environment::var(name)
+                .ok_or_else(|| format!("the server's environment has no `{name}`: set it before `charter serve`"))?,
             SecretRef::File(path) => std::fs::read_to_string(path).map_err(|e| format!("`{path}` cannot be read: {e}"))?,
             SecretRef::Command(argv) => {
                 let (program, args) = argv.split_first().ok_or("the command is empty")?;
-                let output = std::process::Command::new(program).args(args).output().map_err(|e| format!("`{program}` cannot be run: {e}"))?;
+                let output = std::process::Command::new(program)
+                    .args(args)
+                    .output()
+                    .map_err(|e| format!("`{program}` cannot be run: {e}"))?;
                 if !output.status.success() {
                     return Err(format!("`{program}` ended with {}", output.status));
                 }

@@ -37,7 +37,10 @@ impl Releases {
                         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = version;
                     }
                 }
-                Ok(answer) => tracing::info!(status = answer.status, "the engine's release list is not to be had; the last known version stays"),
+                Ok(answer) => tracing::info!(
+                    status = answer.status,
+                    "the engine's release list is not to be had; the last known version stays"
+                ),
                 Err(why) => tracing::info!(why, "the engine's release list cannot be reached; the last known version stays"),
             }
             tokio::time::sleep(REFRESH).await;

@@ -19,7 +19,12 @@ impl Drop for Gateway {
 
 fn gateway(place: &Place) -> Gateway {
     let control = support::field(&std::fs::read_to_string(place.data().join("server.json")).expect("file"), "url");
-    let mut child = place.command(&["gateway", "--control", &control, "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("gateway");
+    let mut child = place
+        .command(&["gateway", "--control", &control, "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("gateway");
     let out = BufReader::new(child.stdout.take().expect("output"));
     let line = out.lines().map_while(Result::ok).find(|l| l.starts_with("gateway: ")).expect("address");
     let address = line.trim_start_matches("gateway: http://").trim_end_matches("/v1").parse().expect("address");
@@ -42,7 +47,14 @@ fn streams_and_requests_live_through_a_kill_of_the_control_plane() {
             std::thread::spawn(move || chat(address, &key, "small", 100, true))
         })
         .collect();
-    let first = open(alone.1, "POST", "/v1/chat/completions", &key, br#"{"model":"small","stream":true,"max_tokens":50,"messages":[{"role":"user","content":"x "}]}"#).expect("stream");
+    let first = open(
+        alone.1,
+        "POST",
+        "/v1/chat/completions",
+        &key,
+        br#"{"model":"small","stream":true,"max_tokens":50,"messages":[{"role":"user","content":"x "}]}"#,
+    )
+    .expect("stream");
     let mut first = BufReader::new(first);
     let mut line = String::new();
     while !line.starts_with("data: ") {
@@ -59,7 +71,10 @@ fn streams_and_requests_live_through_a_kill_of_the_control_plane() {
     assert!(rest.contains("data: [DONE]"), "{rest}");
     for stream in streams {
         let answer = stream.join().expect("thread").expect("stream");
-        assert!(answer.status == 200 && answer.body.contains("data: [DONE]") && answer.body.matches("data: {").count() == 102, "{answer:?}");
+        assert!(
+            answer.status == 200 && answer.body.contains("data: [DONE]") && answer.body.matches("data: {").count() == 102,
+            "{answer:?}"
+        );
     }
     place.serve(&["--no-gateway"]);
     assert_eq!(place.engines().len(), 1, "the engine was not touched");
@@ -81,8 +96,13 @@ fn recorder(answer: &'static [u8], count: usize) -> (SocketAddr, mpsc::Receiver<
                 let n = socket.read(&mut bytes).unwrap_or(0);
                 got.extend_from_slice(&bytes[..n]);
                 let text = String::from_utf8_lossy(&got).into_owned();
-                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-                let length: usize = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ").and_then(|v| v.parse().ok())).unwrap_or(0);
+                let Some((head, body)) = text.split_once("\r\n\r\n") else {
+                    continue;
+                };
+                let length: usize = head
+                    .lines()
+                    .find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ").and_then(|v| v.parse().ok()))
+                    .unwrap_or(0);
                 if n == 0 || body.len() >= length {
                     break;
                 }
@@ -184,7 +204,8 @@ fn a_revoked_key_is_refused_at_once_and_a_backend_that_dies_is_told() {
     place.serve(&[]);
     place.ok(&["up"]);
     let gateway = place.gateway();
-    let created: serde_json::Value = serde_json::from_str(&place.ok(&["--json", "key", "create", "--name", "ci", "--expires", "1h"])).expect("JSON");
+    let created: serde_json::Value =
+        serde_json::from_str(&place.ok(&["--json", "key", "create", "--name", "ci", "--expires", "1h"])).expect("JSON");
     let key = created["key"].as_str().expect("key").to_owned();
     assert_eq!(chat(gateway, &key, "small", 1, false).expect("an answer").status, 200);
     assert!(!place.ok(&["--json", "key", "list"]).contains(&key), "a key is shown once");
@@ -192,5 +213,7 @@ fn a_revoked_key_is_refused_at_once_and_a_backend_that_dies_is_told() {
     wait_until("the key is refused", || chat(gateway, &key, "small", 1, false).is_ok_and(|a| a.status == 401));
     let own = place.key();
     support::signal("KILL", place.engines()[0]);
-    wait_until("the dead backend is told", || chat(gateway, &own, "small", 1, false).is_ok_and(|a| a.status == 502 && a.body.contains("upstream_unreachable")));
+    wait_until("the dead backend is told", || {
+        chat(gateway, &own, "small", 1, false).is_ok_and(|a| a.status == 502 && a.body.contains("upstream_unreachable"))
+    });
 }

@@ -267,7 +267,9 @@ impl Controller {
     /// What the store says.
     pub async fn end(&self, id_or_name: &str) -> Result<Option<Deployment>, Error> {
         for _ in 0..20 {
-            let Some(row) = self.store().deployment(id_or_name).await? else { return Ok(None) };
+            let Some(row) = self.store().deployment(id_or_name).await? else {
+                return Ok(None);
+            };
             let mut state = row.state;
             if state.wish == Wish::Stop {
                 return Ok(Some(state));
@@ -294,7 +296,9 @@ impl Controller {
     /// What the store says.
     pub async fn set_forward(&self, id: &DeploymentId, forward: Forward) -> Result<(), Error> {
         for _ in 0..20 {
-            let Some(row) = self.store().deployment(id.as_str()).await? else { return Ok(()) };
+            let Some(row) = self.store().deployment(id.as_str()).await? else {
+                return Ok(());
+            };
             let mut state = row.state;
             state.forward = Some(forward.clone());
             let write = Write { expected: row.version, state };
@@ -390,7 +394,9 @@ impl Controller {
         let commit = self.planned(state, &replicas);
         if !commit.replicas.is_empty() {
             // A deployment that changed meanwhile is planned again; its version guards what is opened.
-            let Some(row) = self.store().deployment(state.id.as_str()).await? else { return Ok(made) };
+            let Some(row) = self.store().deployment(state.id.as_str()).await? else {
+                return Ok(made);
+            };
             if row.state != *state {
                 return Ok(made);
             }

@@ -46,10 +46,13 @@ impl Controller {
             Ok(_) => return Outcome::Retry("a newer generation takes its place".into()),
             Err(error) => return Outcome::Retry(error),
         };
-        let failed = |class: &str, action, evidence: String, hint: &str| Outcome::LaunchFailed(Cause::new(class, action, evidence, hint));
+        let failed =
+            |class: &str, action, evidence: String, hint: &str| Outcome::LaunchFailed(Cause::new(class, action, evidence, hint));
         let env = match self.engine_env(&deployment, &instance.tag) {
             Ok(env) => env,
-            Err(why) => return failed("secret_missing", Action::AskUser, why, "set the secret where `env` says it is, and deploy again"),
+            Err(why) => {
+                return failed("secret_missing", Action::AskUser, why, "set the secret where `env` says it is, and deploy again");
+            }
         };
         // A program that is there already has the version that it has.
         let wanted = if deployment.profile.engine.source == Source::Installed { "nightly" } else { &deployment.engine_version };
@@ -68,16 +71,23 @@ impl Controller {
                 self.0.live.update(replica, number, self.now(), |_| ());
                 Outcome::Launched(Process { pid: started.pid, port: started.port })
             }
-            Err(HostError::Said(why)) if why == "gone" => {
-                failed("machine_reset", Action::OtherHost, "our folder on the machine is gone".into(), "somebody removed it, or the machine was set up anew")
+            Err(HostError::Said(why)) if why == "gone" => failed(
+                "machine_reset",
+                Action::OtherHost,
+                "our folder on the machine is gone".into(),
+                "somebody removed it, or the machine was set up anew",
+            ),
+            Err(HostError::Said(why)) => {
+                failed("env_broken", Action::OtherHost, why, "the machine lacks something that charter needs")
             }
-            Err(HostError::Said(why)) => failed("env_broken", Action::OtherHost, why, "the machine lacks something that charter needs"),
             Err(HostError::Link(error)) => Outcome::Retry(error.to_string()),
         }
     }
 
     async fn deployment_of(&self, replica: &ReplicaId) -> Result<Option<(Replica, Deployment)>, String> {
-        let Some(row) = self.store().replica(replica).await.map_err(|e| e.to_string())? else { return Ok(None) };
+        let Some(row) = self.store().replica(replica).await.map_err(|e| e.to_string())? else {
+            return Ok(None);
+        };
         let deployment = self.store().deployment(row.state.deployment.as_str()).await.map_err(|e| e.to_string())?;
         Ok(deployment.map(|d| (row.state, d.state)))
     }
@@ -126,7 +136,12 @@ impl Controller {
                     return Sight::MachineUp(Some(seen.host_key));
                 };
                 let hint = "look at `nvidia-smi` on the machine";
-                Sight::MachineUnfit(Cause::new("no_gpu_visible", Action::OtherHost, format!("GPU {index} is not there any more"), hint))
+                Sight::MachineUnfit(Cause::new(
+                    "no_gpu_visible",
+                    Action::OtherHost,
+                    format!("GPU {index} is not there any more"),
+                    hint,
+                ))
             }
             Err(HostError::Link(error)) if error.is_final() => {
                 Sight::MachineUnfit(Cause::new("ssh_refused", Action::OtherHost, error.to_string(), error.hint()))
@@ -135,7 +150,13 @@ impl Controller {
         }
     }
 
-    pub(crate) async fn see_engine(&self, replica: &Replica, deployment: &Deployment, instance: &Instance, process: &Process) -> Sight {
+    pub(crate) async fn see_engine(
+        &self,
+        replica: &Replica,
+        deployment: &Deployment,
+        instance: &Instance,
+        process: &Process,
+    ) -> Sight {
         let number = replica.launches;
         let sight = |verdict, quiet| Sight::Engine(EngineSight { verdict, quiet });
         let host = match self.host_of(instance) {
@@ -148,7 +169,10 @@ impl Controller {
             Ok(seen) => seen,
             Err(HostError::Said(why)) if why == "gone" => {
                 let hint = "somebody removed it, or the machine was set up anew";
-                return sight(Verdict::Failed(Cause::new("machine_reset", Action::OtherHost, "our folder on the machine is gone", hint)), Span::ms(0));
+                return sight(
+                    Verdict::Failed(Cause::new("machine_reset", Action::OtherHost, "our folder on the machine is gone", hint)),
+                    Span::ms(0),
+                );
             }
             Err(error) => return sight(Verdict::Away(error.to_string()), self.quiet(replica)),
         };
@@ -235,7 +259,8 @@ impl Controller {
     /// Why a process is not there any more. An exit with status 0 is a failure too: nobody asked it to end.
     fn died(&self, replica: &Replica, seen: &Observation, log: &str) -> Cause {
         let explained = explain(log);
-        let status = seen.exit.map_or("without a status, so something killed it".to_owned(), |code| format!("with status {code}"));
+        let status =
+            seen.exit.map_or("without a status, so something killed it".to_owned(), |code| format!("with status {code}"));
         let was_ready = matches!(replica.phase, ReplicaPhase::Ready { .. }) || explained.class == "ok_ready";
         if explained.is_failure() && explained.class != "unknown" {
             let mut cause = explained.cause();
@@ -251,7 +276,11 @@ impl Controller {
             (false, _) => "unknown",
         };
         let last = explained.evidence;
-        let evidence = if last.is_empty() { format!("the engine ended {status}") } else { format!("the engine ended {status}; last: {last}") };
+        let evidence = if last.is_empty() {
+            format!("the engine ended {status}")
+        } else {
+            format!("the engine ended {status}; last: {last}")
+        };
         Cause::new(class, Action::RetryHere, evidence, "read its log with `charter logs`")
     }
 

@@ -63,8 +63,12 @@ impl Controller {
     pub(crate) async fn apply(&self, id: &ReplicaId, event: Event, close: Option<&Claimed>) -> Result<Option<Time>, Error> {
         let mut event = event;
         for _ in 0..CONFLICTS_MAX {
-            let Some(row) = self.store().replica(id).await? else { return Ok(None) };
-            let Some(deployment) = self.store().deployment(row.state.deployment.as_str()).await? else { return Ok(None) };
+            let Some(row) = self.store().replica(id).await? else {
+                return Ok(None);
+            };
+            let Some(deployment) = self.store().deployment(row.state.deployment.as_str()).await? else {
+                return Ok(None);
+            };
             let policy = self.policy(&deployment.state.profile, &row.state);
             let done = step(&row.state, event.clone(), self.now(), &policy, &self.0.parts.installation);
             if done.next == row.state && done.intents.is_empty() && close.is_none() {
@@ -73,7 +77,10 @@ impl Controller {
             let open: Vec<NewIntent> = done.intents.into_iter().map(|d| self.new_intent(id, d)).collect();
             let facts = done.facts.into_iter().map(|text| self.fact(&row.state.deployment, Some(id), text)).collect();
             let commit = Commit {
-                replicas: vec![ReplicaWrite { write: Write { expected: row.version, state: done.next.clone() }, wake_at: done.wake_at }],
+                replicas: vec![ReplicaWrite {
+                    write: Write { expected: row.version, state: done.next.clone() },
+                    wake_at: done.wake_at,
+                }],
                 close: close.map(|c| Close { intent: c.intent.id.clone(), fence: c.fence }),
                 reserve: self.reservation(&done.next, &open),
                 unreserve: if done.next.phase.is_closed() { vec![id.clone()] } else { vec![] },
@@ -89,7 +96,10 @@ impl Controller {
                 Err(Error::Conflict) if self.lost(close).await? => return Ok(None),
                 Err(Error::Conflict) => {}
                 Err(Error::OverBudget(over)) => {
-                    let text = format!("{} is committed, {} more would pass the hard limit of {}", over.committed, over.asked, over.budget.hard);
+                    let text = format!(
+                        "{} is committed, {} more would pass the hard limit of {}",
+                        over.committed, over.asked, over.budget.hard
+                    );
                     let none = charter_domain::look::NoOffer { reasons: vec![text], lasting: true };
                     event = Event::Saw(charter_domain::look::Sight::Offers(Err(none)));
                 }
@@ -176,7 +186,9 @@ impl Controller {
                 Effect::Destroy { instance } => self.destroy(instance).await,
             }
         };
-        let late = || if effect.once() { Outcome::Unknown } else { Outcome::Retry(format!("no answer within {PATIENCE}")) };
+        let late = || {
+            if effect.once() { Outcome::Unknown } else { Outcome::Retry(format!("no answer within {PATIENCE}")) }
+        };
         Some(tokio::time::timeout(PATIENCE.std(), work).await.unwrap_or_else(|_| late()))
     }
 
@@ -199,7 +211,9 @@ impl Controller {
     async fn destroy(&self, instance: &charter_domain::instance::Instance) -> Outcome {
         let name = &instance.placement.offer.provider;
         let Some(provider) = self.provider(name) else {
-            return Outcome::Retry(format!("provider `{name}` is not in the configuration: put it back, so that it can be ended"));
+            return Outcome::Retry(format!(
+                "provider `{name}` is not in the configuration: put it back, so that it can be ended"
+            ));
         };
         let provider: Arc<dyn Provider> = provider;
         match provider.destroy(instance).await {
@@ -208,4 +222,3 @@ impl Controller {
         }
     }
 }
-

@@ -89,13 +89,19 @@ impl Controller {
             max_concurrent: profile.max_concurrent,
             ready: false,
         };
-        let (Phase::Ready { instance, process, .. } | Phase::Unreachable { instance, process: Some(process), .. }) = &replica.phase else {
+        let (Phase::Ready { instance, process, .. } | Phase::Unreachable { instance, process: Some(process), .. }) =
+            &replica.phase
+        else {
             return Some(known);
         };
         let provider = self.provider(&instance.placement.offer.provider)?;
         let target = provider.target(instance).ok()?;
         let reach = Reach::Ssh {
-            address: charter_domain::instance::Address { host: target.host.clone(), port: target.port, user: target.user.clone() },
+            address: charter_domain::instance::Address {
+                host: target.host.clone(),
+                port: target.port,
+                user: target.user.clone(),
+            },
             host_key: target.host_key.clone(),
             private_key: target.key.to_openssh().ok()?,
             port: process.port,

@@ -193,7 +193,8 @@ mod tests {
 
     #[test]
     fn the_cheapest_fitting_offer_wins_and_a_name_decides_a_tie() {
-        let offers = [offer("c", 2, vec![gpu(0, 24, true)]), offer("b", 1, vec![gpu(0, 24, true)]), offer("a", 1, vec![gpu(0, 24, true)])];
+        let offers =
+            [offer("c", 2, vec![gpu(0, 24, true)]), offer("b", 1, vec![gpu(0, 24, true)]), offer("a", 1, vec![gpu(0, 24, true)])];
         assert_eq!(choose(&need(), &offers).map(|p| p.offer.host), Ok("a".to_owned()));
     }
 
@@ -201,12 +202,23 @@ mod tests {
     fn every_refusal_says_why() {
         let cases: Vec<(Requirement, Offer, &str)> = vec![
             (need(), offer("a", 1, vec![gpu(0, 24, false)]), "has 0 of 1 GPUs that fit (GPU 0 is in use)"),
-            (need(), offer("a", 1, vec![gpu(0, 16, true)]), "has 0 of 1 GPUs that fit (RTX 3090 has 16.0 GB, 24.0 GB are needed)"),
+            (
+                need(),
+                offer("a", 1, vec![gpu(0, 16, true)]),
+                "has 0 of 1 GPUs that fit (RTX 3090 has 16.0 GB, 24.0 GB are needed)",
+            ),
             (need(), offer("a", 1, vec![]), "has no GPU; `allow-no-gpu: true` on the machine permits that"),
             (Requirement { gpu_indices: vec![3], ..need() }, offer("a", 1, vec![gpu(0, 24, true)]), "has no GPU 3"),
-            (Requirement { max_price: Some(UsdPerHour(1)), ..need() }, offer("a", 2, vec![gpu(0, 24, true)]), "costs $0.000002/h, the cap is $0.000001/h"),
-            (Requirement { compute_tenths: Some(89), ..need() }, offer("a", 1, vec![gpu(0, 24, true)]),
-                "has 0 of 1 GPUs that fit (RTX 3090 has compute capability 8.6, 8.9 is needed)"),
+            (
+                Requirement { max_price: Some(UsdPerHour(1)), ..need() },
+                offer("a", 2, vec![gpu(0, 24, true)]),
+                "costs $0.000002/h, the cap is $0.000001/h",
+            ),
+            (
+                Requirement { compute_tenths: Some(89), ..need() },
+                offer("a", 1, vec![gpu(0, 24, true)]),
+                "has 0 of 1 GPUs that fit (RTX 3090 has compute capability 8.6, 8.9 is needed)",
+            ),
         ];
         for (need, offer, why) in cases {
             let rejections = choose(&need, &[offer]).expect_err(why);

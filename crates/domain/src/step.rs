@@ -89,9 +89,7 @@ impl Turn<'_> {
             (Phase::Loading { instance, process: Some(process), deadline }, Saw(Sight::Engine(sight))) => {
                 self.loading(instance, process, deadline, sight)
             }
-            (Phase::Ready { instance, .. }, Stopped(_)) => {
-                Phase::Draining { instance, deadline: self.now + self.policy.drain }
-            }
+            (Phase::Ready { instance, .. }, Stopped(_)) => Phase::Draining { instance, deadline: self.now + self.policy.drain },
             (Phase::Ready { instance, process, failures }, Saw(Sight::Engine(sight))) => {
                 self.ready(instance, process, failures, sight)
             }
@@ -122,7 +120,13 @@ impl Turn<'_> {
                 self.r.searches = 0;
                 self.r.attempt = self.r.attempt.saturating_add(1);
                 let offer = &placement.offer;
-                self.facts.push(format!("chose `{}` of `{}`: {}, {}", offer.host, offer.provider, placement.label(), offer.price));
+                self.facts.push(format!(
+                    "chose `{}` of `{}`: {}, {}",
+                    offer.host,
+                    offer.provider,
+                    placement.label(),
+                    offer.price
+                ));
                 let bid = Bid { tag: Tag::new(installation, &self.r.id, self.r.attempt), placement: *placement };
                 self.intents.push(Draft { effect: Effect::Create { bid: bid.clone() }, not_before: self.now });
                 Phase::Acquiring(Acquisition::Renting(bid))

@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn spans_read_as_people_say_them() {
-        let cases = [(Span::ms(20), "20 ms"), (Span::ms(1250), "1.2 s"), (Span::s(125), "2 min 5 s"), (Span::min(61), "1 h 1 min")];
+        let cases =
+            [(Span::ms(20), "20 ms"), (Span::ms(1250), "1.2 s"), (Span::s(125), "2 min 5 s"), (Span::min(61), "1 h 1 min")];
         for (span, text) in cases {
             assert_eq!(span.to_string(), text);
         }

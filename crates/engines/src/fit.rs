@@ -25,7 +25,8 @@ pub fn parameters(model: &str) -> Option<u64> {
 
 fn size(word: &str) -> Option<u64> {
     let lower = word.to_ascii_lowercase();
-    let (digits, unit) = lower.strip_suffix('b').map(|d| (d, 1_000_000_000_u64)).or_else(|| lower.strip_suffix('m').map(|d| (d, 1_000_000)))?;
+    let (digits, unit) =
+        lower.strip_suffix('b').map(|d| (d, 1_000_000_000_u64)).or_else(|| lower.strip_suffix('m').map(|d| (d, 1_000_000)))?;
     let (times, each) = digits.split_once('x').map_or((1, digits), |(t, e)| (t.parse().unwrap_or(0), e));
     let (whole, part) = each.split_once('.').unwrap_or((each, "0"));
     let plain = |s: &str| !s.is_empty() && s.len() <= 5 && s.bytes().all(|b| b.is_ascii_digit());

@@ -40,7 +40,9 @@ impl Task {
     /// Is this body a real answer to it?
     #[must_use]
     pub fn answered(self, body: &[u8]) -> bool {
-        let Ok(value) = serde_json::from_slice::<Value>(body) else { return false };
+        let Ok(value) = serde_json::from_slice::<Value>(body) else {
+            return false;
+        };
         let full = |pointer: &str| value.pointer(pointer).is_some();
         match self {
             Self::Chat => full("/choices/0/message"),
@@ -53,7 +55,9 @@ impl Task {
 /// The names that `/v1/models` lists, with the parent of an adapter.
 #[must_use]
 pub fn listed(body: &[u8]) -> Vec<(String, Option<String>)> {
-    let Ok(value) = serde_json::from_slice::<Value>(body) else { return vec![] };
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        return vec![];
+    };
     let entries = value.get("data").and_then(Value::as_array).cloned().unwrap_or_default();
     let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
     entries.iter().filter_map(|e| Some((text(e, "id")?, text(e, "parent")))).collect()

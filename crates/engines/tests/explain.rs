@@ -26,18 +26,46 @@ fn real_logs() {
 #[test]
 fn a_class_each() {
     let cases = [
-        ("docker: Error response from daemon: could not select device driver \"\" with capabilities: [[gpu]].", "container_gpu_runtime", "container"),
+        (
+            "docker: Error response from daemon: could not select device driver \"\" with capabilities: [[gpu]].",
+            "container_gpu_runtime",
+            "container",
+        ),
         ("failed to inject CDI devices: unresolvable CDI devices nvidia.com/gpu=all", "container_gpu_runtime", "container"),
         ("nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.9", "container_driver_too_old", "container"),
         ("vllm: error: unrecognized arguments: serve", "bad_args", "process"),
-        ("ValueError: The quantization method fp8 is not supported for the current GPU. Minimum capability: 89. Current capability: 86.", "quant_unsupported_gpu", "engine-init"),
+        (
+            "ValueError: The quantization method fp8 is not supported for the current GPU. Minimum capability: 89. Current capability: 86.",
+            "quant_unsupported_gpu",
+            "engine-init",
+        ),
         ("OSError: [Errno 28] No space left on device", "disk_full", "download"),
-        ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "no_kernel_for_gpu", "engine-init"),
+        (
+            "RuntimeError: CUDA error: no kernel image is available for execution on the device",
+            "no_kernel_for_gpu",
+            "engine-init",
+        ),
         ("RuntimeError: Failed to infer device type", "no_gpu_visible", "engine-init"),
-        ("ValueError: Free memory on device cuda:0 (1.0/23.5 GiB) on startup is less than desired GPU memory utilization (0.9, 21.2 GiB).", "gpu_mem_in_use", "engine-init"),
-        ("ValueError: Total number of attention heads (40) must be divisible by tensor parallel size (3).", "tp_invalid", "engine-init"),
-        ("ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`.", "kv_cache_zero", "kv-cache"),
-        ("safetensors_rust.SafetensorError: Error while deserializing header: MetadataIncompleteBuffer", "corrupt_weights", "load"),
+        (
+            "ValueError: Free memory on device cuda:0 (1.0/23.5 GiB) on startup is less than desired GPU memory utilization (0.9, 21.2 GiB).",
+            "gpu_mem_in_use",
+            "engine-init",
+        ),
+        (
+            "ValueError: Total number of attention heads (40) must be divisible by tensor parallel size (3).",
+            "tp_invalid",
+            "engine-init",
+        ),
+        (
+            "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`.",
+            "kv_cache_zero",
+            "kv-cache",
+        ),
+        (
+            "safetensors_rust.SafetensorError: Error while deserializing header: MetadataIncompleteBuffer",
+            "corrupt_weights",
+            "load",
+        ),
         ("huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: x)", "hf_auth", "config"),
         ("OSError: We couldn't connect to 'https://huggingface.co' to load the files", "hub_unreachable", "engine-init"),
         ("RuntimeError: NCCL error: unhandled system error", "nccl_error", "engine-init"),
@@ -63,9 +91,13 @@ fn the_root_comes_before_its_wrappers() {
 fn the_length_that_would_have_worked_is_read() {
     let text = "ValueError: To serve at least one request with the model's max seq len (32768), (4.00 GiB KV cache is needed, which is larger than the available KV cache memory (0.69 GiB). Based on the available memory, the estimated maximum model length is 5632.";
     let found = explain(&format!("{START}{LOADED}{text}\n"));
-    assert_eq!((found.class, found.suggest.clone(), found.phase.as_str()), ("kv_cache_too_small", vec![("max-model-len", 5632)], "kv-cache"));
+    assert_eq!(
+        (found.class, found.suggest.clone(), found.phase.as_str()),
+        ("kv_cache_too_small", vec![("max-model-len", 5632)], "kv-cache")
+    );
     // A terminal of 80 columns wraps it anywhere, and colours it.
-    let wrapped: String = text.as_bytes().chunks(80).map(|c| format!("\u{1b}[31m{}\u{1b}[0m\n", String::from_utf8_lossy(c))).collect();
+    let wrapped: String =
+        text.as_bytes().chunks(80).map(|c| format!("\u{1b}[31m{}\u{1b}[0m\n", String::from_utf8_lossy(c))).collect();
     let found = explain(&format!("{START}{LOADED}{wrapped}"));
     assert_eq!((found.class, found.suggest), ("kv_cache_too_small", vec![("max-model-len", 5632)]));
 }
@@ -92,7 +124,9 @@ fn advice_and_optional_files_are_no_failures() {
 
 #[test]
 fn an_error_that_was_outlived_does_not_count() {
-    let log = format!("{START}requests.exceptions.ReadTimeout: read timed out, retrying\n{LOADED}ValueError: No available memory for the cache blocks.\n");
+    let log = format!(
+        "{START}requests.exceptions.ReadTimeout: read timed out, retrying\n{LOADED}ValueError: No available memory for the cache blocks.\n"
+    );
     check("outlived", &log, "kv_cache_zero", "kv-cache");
 }
 
@@ -103,7 +137,8 @@ fn a_crash_after_a_healthy_start_is_the_crash() {
     check("other", &format!("{healthy}{dead}"), "engine_crash_other", "running");
     let fault = "(EngineCore_DP0 pid=2) ERROR 11-20 11:00:00 [x.py:1] torch.AcceleratorError: CUDA error: an illegal memory access was encountered\n";
     check("cuda", &format!("{healthy}{fault}{dead}"), "engine_crash_cuda", "running");
-    let refused = "(APIServer pid=1) ERROR 11-20 11:00:00 [s.py:1] ValueError: This model's maximum context length is 1024 tokens.\n";
+    let refused =
+        "(APIServer pid=1) ERROR 11-20 11:00:00 [s.py:1] ValueError: This model's maximum context length is 1024 tokens.\n";
     check("one bad request", &format!("{healthy}{refused}"), "ok_ready", "running");
 }
 

@@ -49,7 +49,9 @@ impl Connector {
     pub(crate) fn update(&self, backends: &[&Backend]) {
         let mut ways = HashMap::new();
         for backend in backends {
-            let Reach::Ssh { address, host_key, private_key, port } = &backend.reach else { continue };
+            let Reach::Ssh { address, host_key, private_key, port } = &backend.reach else {
+                continue;
+            };
             let Ok(key) = KeyPair::from_openssh(private_key) else {
                 tracing::warn!(backend = backend.id, "its private key cannot be read");
                 continue;

@@ -55,7 +55,10 @@ mod tests {
     fn renaming_touches_nothing_else() {
         let body = Bytes::from_static(b"{ \"a\" : 1.50,\"model\":\"old\" , \"b\":\"\\u00e9\"}");
         let found = model(&body).expect("a model");
-        assert_eq!(found.renamed(&body, "ne\"w"), Bytes::from_static(b"{ \"a\" : 1.50,\"model\":\"ne\\\"w\" , \"b\":\"\\u00e9\"}"));
+        assert_eq!(
+            found.renamed(&body, "ne\"w"),
+            Bytes::from_static(b"{ \"a\" : 1.50,\"model\":\"ne\\\"w\" , \"b\":\"\\u00e9\"}")
+        );
     }
 
     #[test]

@@ -205,7 +205,14 @@ impl Gateway {
         self.forward(request, &path, &table, &key, id).await
     }
 
-    async fn forward(&self, request: Request<Incoming>, path: &str, table: &Table, key: &Key, id: &str) -> Result<Response<Answer>, Refusal> {
+    async fn forward(
+        &self,
+        request: Request<Incoming>,
+        path: &str,
+        table: &Table,
+        key: &Key,
+        id: &str,
+    ) -> Result<Response<Answer>, Refusal> {
         let (parts, body) = request.into_parts();
         let body = collect(&parts.headers, body).await?;
         let asked = model(&body)?;
@@ -307,8 +314,17 @@ impl Drop for Waiting<'_> {
 
 /// Headers that end at this hop, by their own word or by the standard's.
 fn is_hop(name: &HeaderName, listed: &[String]) -> bool {
-    const HOP: [&str; 9] =
-        ["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+    const HOP: [&str; 9] = [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
     HOP.contains(&name.as_str()) || listed.iter().any(|l| l == name.as_str())
 }
 
@@ -362,11 +378,11 @@ fn models(table: &Table, key: &Key, one: Option<&str>) -> Result<Response<Answer
             }
         }
     }
-    let entry = |(name, parent): &(&str, Option<&str>)| {
-        serde_json::json!({"id": name, "object": "model", "created": 0, "owned_by": "charter", "parent": parent})
-    };
+    let entry = |(name, parent): &(&str, Option<&str>)| serde_json::json!({"id": name, "object": "model", "created": 0, "owned_by": "charter", "parent": parent});
     match one {
-        Some(one) => names.iter().find(|(n, _)| *n == one).map(|n| json(&entry(n))).ok_or_else(|| Refusal::ModelNotFound(one.to_owned())),
+        Some(one) => {
+            names.iter().find(|(n, _)| *n == one).map(|n| json(&entry(n))).ok_or_else(|| Refusal::ModelNotFound(one.to_owned()))
+        }
         None => Ok(json(&serde_json::json!({"object": "list", "data": names.iter().map(entry).collect::<Vec<_>>()}))),
     }
 }

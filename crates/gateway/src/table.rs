@@ -74,7 +74,8 @@ impl Table {
     pub(crate) fn new(source: &RouteTable, old: &Self) -> Self {
         let mut table = Self { version: source.version, ..Self::default() };
         for backend in &source.backends {
-            let same = old.entries.iter().find(|e| e.backend.id == backend.id && e.counters.max_concurrent == backend.max_concurrent);
+            let same =
+                old.entries.iter().find(|e| e.backend.id == backend.id && e.counters.max_concurrent == backend.max_concurrent);
             let counters = same.map_or_else(|| Arc::new(Counters::new(backend.max_concurrent)), |e| Arc::clone(&e.counters));
             for name in &backend.served_names {
                 table.by_name.entry(name.name.clone()).or_default().push(table.entries.len());
@@ -101,7 +102,9 @@ impl Table {
 
     /// The ready backend of that name with the fewest requests for its size.
     pub(crate) fn find(&self, name: &str) -> Found {
-        let Some(indices) = self.by_name.get(name) else { return Found::Unknown };
+        let Some(indices) = self.by_name.get(name) else {
+            return Found::Unknown;
+        };
         let ready = indices.iter().map(|i| &self.entries[*i]).filter(|e| e.backend.ready);
         let load = |e: &&Arc<Entry>| {
             let busy = e.counters.in_flight.load(Ordering::Relaxed) + e.counters.waiting.load(Ordering::Relaxed);

@@ -101,12 +101,20 @@ impl Error {
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Unreachable { .. } | Self::Timeout { .. } => "check `address` in the configuration, and that the machine is on and lets port 22 in",
-            Self::HostKey { .. } => "if the machine was installed anew, put its new fingerprint into `host-key`; if not, somebody stands in between",
-            Self::Refused { .. } => "check `user` and `key-file`, and that the public key stands in `~/.ssh/authorized_keys` there",
+            Self::Unreachable { .. } | Self::Timeout { .. } => {
+                "check `address` in the configuration, and that the machine is on and lets port 22 in"
+            }
+            Self::HostKey { .. } => {
+                "if the machine was installed anew, put its new fingerprint into `host-key`; if not, somebody stands in between"
+            }
+            Self::Refused { .. } => {
+                "check `user` and `key-file`, and that the public key stands in `~/.ssh/authorized_keys` there"
+            }
             Self::Key(_) => "name a private key in OpenSSH format without a passphrase in `key-file`",
             Self::Broken { .. } => "it is tried again by itself; look at the machine if it goes on",
-            Self::Port { .. } => "the program there does not listen yet, or the SSH server forbids forwarding (`AllowTcpForwarding`)",
+            Self::Port { .. } => {
+                "the program there does not listen yet, or the SSH server forbids forwarding (`AllowTcpForwarding`)"
+            }
             Self::TooMuch { .. } => "look at the machine: a small command answered with far too much",
             Self::Bind { .. } => "choose another port, or 0 for a free one",
         }

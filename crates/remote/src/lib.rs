@@ -13,7 +13,7 @@ pub mod session;
 
 pub use error::Error;
 pub use forward::Forward;
-pub use keys::KeyPair;
 pub use host::{Host, HostError};
+pub use keys::KeyPair;
 pub use link::{Link, Links, State};
 pub use session::{Output, Session, Stream, Target};

@@ -176,7 +176,9 @@ impl Links {
         let mut links = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let same = |link: &&Link| {
             let other = link.target();
-            other.address() == target.address() && other.host_key == target.host_key && other.key.public_line() == target.key.public_line()
+            other.address() == target.address()
+                && other.host_key == target.host_key
+                && other.key.public_line() == target.key.public_line()
         };
         if let Some(link) = links.iter().find(same) {
             return link.clone();

@@ -82,7 +82,9 @@ async fn serve(listener: TcpListener, config: Arc<server::Config>, machine: Mach
         let guest = Guest { machine: machine.clone(), stdin: BTreeMap::new() };
         let (config, ended) = (Arc::clone(&config), ended.clone());
         tokio::spawn(async move {
-            let Ok(session) = server::run_stream(config, socket, guest).await else { return };
+            let Ok(session) = server::run_stream(config, socket, guest).await else {
+                return;
+            };
             tokio::select! {
                 () = ended.cancelled() => {}
                 result = session => tracing::trace!(?result, "session ended"),
@@ -106,7 +108,12 @@ impl server::Handler for Guest {
         Ok(if known { Auth::Accept } else { Auth::reject() })
     }
 
-    async fn channel_open_session(&mut self, _: Channel<Msg>, reply: ChannelOpenHandle, _: &mut Session) -> Result<(), Self::Error> {
+    async fn channel_open_session(
+        &mut self,
+        _: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
         reply.accept().await;
         Ok(())
     }
@@ -139,7 +146,8 @@ impl server::Handler for Guest {
             let stderr = pump(err, handle.clone(), id, true);
             tokio::join!(stdout, stderr);
             let status = child.wait().await.ok().and_then(|s| s.code()).and_then(|c| u32::try_from(c).ok());
-            let ends = [handle.exit_status_request(id, status.unwrap_or(255)).await, handle.eof(id).await, handle.close(id).await];
+            let ends =
+                [handle.exit_status_request(id, status.unwrap_or(255)).await, handle.eof(id).await, handle.close(id).await];
             tracing::trace!(?ends, "command ended");
         });
         Ok(())

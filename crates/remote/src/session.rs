@@ -88,7 +88,9 @@ impl client::Handler for Watch {
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
         let found = match shown {
             PublicKeyOrCertificate::PublicKey { key, .. } => fingerprint(key),
-            PublicKeyOrCertificate::Certificate(certificate) => certificate.public_key().fingerprint(russh::keys::HashAlg::Sha256).to_string(),
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                certificate.public_key().fingerprint(russh::keys::HashAlg::Sha256).to_string()
+            }
         };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
         Ok(self.expected.as_ref().is_none_or(|expected| *expected == found))
@@ -110,9 +112,8 @@ impl Session {
     async fn connect_now(target: &Target) -> Result<Self, Error> {
         let address = target.address();
         let unreachable = |why: String| Error::Unreachable { address: address.clone(), why };
-        let socket = tokio::net::TcpStream::connect((target.host.as_str(), target.port))
-            .await
-            .map_err(|e| unreachable(e.to_string()))?;
+        let socket =
+            tokio::net::TcpStream::connect((target.host.as_str(), target.port)).await.map_err(|e| unreachable(e.to_string()))?;
         socket.set_nodelay(true).map_err(|e| unreachable(e.to_string()))?;
         let config = client::Config {
             keepalive_interval: Some(KEEPALIVE),
@@ -130,7 +131,9 @@ impl Session {
                 let expected = target.host_key.clone().unwrap_or_default();
                 return Err(Error::HostKey { address, expected, found });
             }
-            Err(error) => return Err(Error::Broken { address, why: error.to_string() }),
+            Err(error) => {
+                return Err(Error::Broken { address, why: error.to_string() });
+            }
         };
         let broken = |error: russh::Error| Error::Broken { address: address.clone(), why: error.to_string() };
         let hash = handle.best_supported_rsa_hash().await.map_err(broken)?.flatten();
@@ -180,7 +183,9 @@ impl Session {
                 ChannelMsg::Data { data } => output.stdout.extend_from_slice(&data),
                 ChannelMsg::ExtendedData { data, .. } => output.stderr.extend_from_slice(&data),
                 ChannelMsg::ExitStatus { exit_status } => output.status = Some(exit_status),
-                ChannelMsg::Failure => return Err(Error::Broken { address: self.address.clone(), why: "the command was not accepted".into() }),
+                ChannelMsg::Failure => {
+                    return Err(Error::Broken { address: self.address.clone(), why: "the command was not accepted".into() });
+                }
                 _ => {}
             }
             if output.stdout.len() + output.stderr.len() > limit {

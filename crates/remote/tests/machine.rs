@@ -65,7 +65,10 @@ async fn a_wrong_key_and_a_changed_host_key_are_told_apart_and_final() {
     assert!(matches!(refused, Error::Refused { .. }) && refused.is_final(), "{refused:?}");
     let changed = charter_remote::Session::connect(&target(&place, "ours", Some("SHA256:other"))).await.expect_err("changed");
     let Error::HostKey { found, .. } = changed else { panic!("{changed:?}") };
-    assert!(charter_remote::Session::connect(&target(&place, "ours", Some(&found))).await.is_ok(), "the shown key is the right one");
+    assert!(
+        charter_remote::Session::connect(&target(&place, "ours", Some(&found))).await.is_ok(),
+        "the shown key is the right one"
+    );
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 //! that each can be died at; every intent can be delivered twice; invariants are checked after every event.
 
 pub mod cloud;
+mod fixtures;
+mod outside;
 pub mod rng;
 pub mod sweep;
 pub mod world;

@@ -10,7 +10,8 @@ fn main() -> ExitCode {
         let at = args.iter().position(|a| a == flag);
         at.and_then(|i| args.get(i + 1)).map_or(Some(default), |v| v.parse().ok())
     };
-    let (Some(count), Some(first), Some(scenarios)) = (number("--seeds", 2000), number("--first-seed", 0), number("--sweep", 20)) else {
+    let (Some(count), Some(first), Some(scenarios)) = (number("--seeds", 2000), number("--first-seed", 0), number("--sweep", 20))
+    else {
         say("--seeds, --first-seed and --sweep take a number");
         return ExitCode::FAILURE;
     };
@@ -35,7 +36,10 @@ fn main() -> ExitCode {
         crashes += total.crashes;
         failures += total.failed.len();
         for (setup, text) in total.failed.iter().take(5) {
-            say(&format!("{name}: {text}\n  repeat: cargo xtask storm --first-seed {} --seeds 1 --sweep 1  ({setup:?})", setup.seed));
+            say(&format!(
+                "{name}: {text}\n  repeat: cargo xtask storm --first-seed {} --seeds 1 --sweep 1  ({setup:?})",
+                setup.seed
+            ));
         }
     }
     say(&format!("{worlds} worlds, {effects} effects, {crashes} crashes, {failures} failures"));

@@ -1,19 +1,15 @@
 //! One simulated world: users who change their minds, a control plane of two executors, a store, a cloud, and faults.
 
 use crate::cloud::Cloud;
+use crate::fixtures::deployment;
 use crate::rng::Rng;
-use charter_domain::cause::{Action, Cause};
-use charter_domain::deployment::{Deployment, Wish};
+use charter_domain::deployment::Wish;
 use charter_domain::ids::{DeploymentId, IntentId, ReplicaId};
-use charter_domain::intent::{Effect, Intent, Outcome, Refusal};
+use charter_domain::intent::{Effect, Intent, Outcome};
 use charter_domain::invariants::{self, InvariantId, Violation, violation};
-use charter_domain::look::{EngineSight, Look, NoOffer, Sight, Verdict};
-use charter_domain::money::UsdPerHour;
-use charter_domain::offer::Offer;
-use charter_domain::placement::Placement;
 use charter_domain::plan::{Command, plan};
 use charter_domain::policy::Policy;
-use charter_domain::profile::{Engine, Gpu, Limits, Profile, Source, Vram};
+use charter_domain::profile::Limits;
 use charter_domain::replica::{Phase, Replica};
 use charter_domain::step::{Event, step};
 use charter_domain::time::{Span, Time};
@@ -72,8 +68,8 @@ pub struct Summary {
     pub reached: BTreeMap<&'static str, u64>,
 }
 
-struct Crash;
-type Alive<T> = Result<T, Crash>;
+pub(crate) struct Crash;
+pub(crate) type Alive<T> = Result<T, Crash>;
 
 /// Work in the hands of an executor; lost in a crash.
 struct Work {
@@ -81,16 +77,16 @@ struct Work {
     outcome: Option<Outcome>,
 }
 
-struct Sim {
-    setup: Setup,
-    rng: Rng,
-    now: Time,
-    store: Mem,
-    cloud: Cloud,
-    looks: BTreeMap<ReplicaId, Time>,
+pub(crate) struct Sim {
+    pub(crate) setup: Setup,
+    pub(crate) rng: Rng,
+    pub(crate) now: Time,
+    pub(crate) store: Mem,
+    pub(crate) cloud: Cloud,
+    pub(crate) looks: BTreeMap<ReplicaId, Time>,
     work: Vec<Work>,
-    faults: bool,
-    hidden_until: Time,
+    pub(crate) faults: bool,
+    pub(crate) hidden_until: Time,
     planned_at: u64,
     checked: (u64, u64, usize),
     ids: u64,
@@ -111,7 +107,7 @@ fn policy() -> Policy {
 }
 
 /// The store in memory is always ready, so one poll is enough.
-fn now<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => unreachable!("the store in memory never waits"),
@@ -166,7 +162,7 @@ pub fn run(setup: Setup) -> Summary {
 }
 
 impl Sim {
-    fn reached(&mut self, what: &'static str) {
+    pub(crate) fn reached(&mut self, what: &'static str) {
         *self.out.reached.entry(what).or_default() += 1;
     }
 
@@ -234,7 +230,9 @@ impl Sim {
         if self.now >= SETTLED {
             self.converged(name);
         }
-        let Ok(Some(row)) = now(self.store.deployment(name)) else { return };
+        let Ok(Some(row)) = now(self.store.deployment(name)) else {
+            return;
+        };
         let mut state = row.state;
         state.wish = wish;
         state.generation += u32::from(generation);
@@ -244,7 +242,9 @@ impl Sim {
 
     /// After hours without faults everything that was wished runs, or says why it does not.
     fn converged(&mut self, name: &str) {
-        let Ok(Some(row)) = now(self.store.deployment(name)) else { return };
+        let Ok(Some(row)) = now(self.store.deployment(name)) else {
+            return;
+        };
         let replicas = self.replicas_of(&row.state.id);
         let open: Vec<&Replica> = replicas.iter().filter(|r| !r.phase.is_closed()).collect();
         let fine = match row.state.wish {
@@ -332,8 +332,10 @@ impl Sim {
     }
 
     /// Steps the state and commits it with what follows; a conflict is read and stepped again.
-    fn apply(&mut self, id: &ReplicaId, event: &Event, close: Option<&Claimed>) -> Alive<()> {
-        let Ok(Some(Versioned { version, state })) = now(self.store.replica(id)) else { return Ok(()) };
+    pub(crate) fn apply(&mut self, id: &ReplicaId, event: &Event, close: Option<&Claimed>) -> Alive<()> {
+        let Ok(Some(Versioned { version, state })) = now(self.store.replica(id)) else {
+            return Ok(());
+        };
         let done = step(&state, event.clone(), self.now, &policy(), INSTALLATION);
         self.trace(done.next.phase.name());
         if self.setup.logged {
@@ -435,101 +437,12 @@ impl Sim {
         self.trace(effect.kind());
         let (mut done, mut lost) = (true, false);
         if self.faults {
-            (done, lost) = [(true, false), (true, false), (true, false), (true, true), (false, false), (false, true)][self.rng.index(6)];
+            (done, lost) =
+                [(true, false), (true, false), (true, false), (true, true), (false, false), (false, true)][self.rng.index(6)];
         }
         let outcome = self.take_effect(&effect, done);
         self.crash_here()?;
         Ok(Some(if lost { self.lost(&effect) } else { outcome }))
-    }
-
-    fn lost(&mut self, effect: &Effect) -> Outcome {
-        self.reached("an answer was lost");
-        match effect {
-            Effect::Create { .. } if self.setup.variant == Variant::CreateAgain => {
-                Outcome::Refused(Refusal { message: "timed out".into(), action: Action::Wait })
-            }
-            Effect::Create { .. } => Outcome::Unknown,
-            Effect::Launch { .. } | Effect::Destroy { .. } => Outcome::Retry("timed out".into()),
-        }
-    }
-
-    fn take_effect(&mut self, effect: &Effect, done: bool) -> Outcome {
-        match effect {
-            Effect::Create { .. } if !done => {
-                self.reached("a create was refused");
-                Outcome::Refused(Refusal { message: "no capacity".into(), action: Action::Wait })
-            }
-            Effect::Create { bid } if self.setup.variant == Variant::CallFirst => match self.cloud.list(bid, self.now) {
-                Some(found) => Outcome::Created(Box::new(found)),
-                None => Outcome::Unknown,
-            },
-            Effect::Create { bid } => Outcome::Created(Box::new(self.cloud.create(bid, self.now, &mut self.rng, self.faults))),
-            Effect::Launch { instance, number } if done => {
-                match self.cloud.launch(&instance.id, *number, self.now, &mut self.rng) {
-                    Some(process) => Outcome::Launched(process),
-                    None => Outcome::Retry("away".into()),
-                }
-            }
-            Effect::Destroy { instance } if done => {
-                let late = if self.faults { self.rng.between(0, 60) } else { 0 };
-                self.cloud.destroy(&instance.id, self.now, Span::s(late));
-                Outcome::Destroyed
-            }
-            Effect::Destroy { .. } if self.faults && self.rng.chance(30) => {
-                self.reached("a destroy was accepted and ignored");
-                Outcome::Destroyed
-            }
-            Effect::Launch { .. } | Effect::Destroy { .. } => Outcome::Retry("error 500".into()),
-        }
-    }
-
-    fn look(&mut self, id: &ReplicaId) -> Alive<()> {
-        let Ok(Some(row)) = now(self.store.replica(id)) else { return Ok(()) };
-        let Some(look) = row.state.look() else {
-            self.looks.remove(id);
-            return Ok(());
-        };
-        let sight = if self.faults && self.rng.chance(10) { Sight::Unclear("500".into()) } else { self.see(look) };
-        self.apply(id, &Event::Saw(sight), None)
-    }
-
-    fn see(&mut self, look: Look) -> Sight {
-        let at = self.now;
-        match look {
-            Look::Offers if self.faults && self.rng.chance(20) => Sight::Offers(Err(NoOffer::default())),
-            Look::Offers => Sight::Offers(Ok(Box::new(placement()))),
-            Look::Tag(bid) => Sight::Tagged(self.cloud.list(&bid, at).map(Box::new)),
-            Look::Machine(instance) => match self.cloud.get(&instance.id, at) {
-                Some(machine) if machine.up_at <= at => Sight::MachineUp(Some("key".into())),
-                _ => Sight::MachineAway("refused".into()),
-            },
-            Look::Engine(instance, _) => Sight::Engine(EngineSight { verdict: self.verdict(&instance.id), quiet: Span::s(0) }),
-            Look::InFlight => Sight::InFlight(self.rng.below(2)),
-            Look::Absence(instance) => {
-                // A provider may be wrong for a while, but not for as long as two looks lie apart, and not again at once.
-                if self.faults && self.hidden_until + Span::s(60) <= at && self.rng.chance(20) {
-                    self.hidden_until = at + Span::s(29);
-                }
-                if at < self.hidden_until {
-                    self.reached("a list hid what is there");
-                    return Sight::Absent;
-                }
-                if self.cloud.get(&instance.id, at).is_some() { Sight::Present } else { Sight::Absent }
-            }
-        }
-    }
-
-    fn verdict(&mut self, id: &str) -> Verdict {
-        match self.cloud.get(id, self.now) {
-            None => Verdict::Away("no route".into()),
-            Some(machine) if machine.engine_fails && machine.ready_at <= self.now => {
-                self.reached("an engine failed");
-                let action = [Action::RetryHere, Action::OtherHost, Action::ChangeProfile][self.rng.index(3)];
-                Verdict::Failed(Cause::new("cuda_oom", action, "out of memory", "less"))
-            }
-            Some(machine) if machine.ready_at <= self.now => Verdict::Ready,
-            Some(_) => Verdict::Starting,
-        }
     }
 
     fn check(&mut self) {
@@ -561,70 +474,5 @@ impl Sim {
             let text = format!("{open} replicas open, {intents} intents, {alive} machines alive");
             self.out.violations.push(violation(InvariantId::CleanSlate, text));
         }
-    }
-}
-
-fn placement() -> Placement {
-    let offer = Offer {
-        provider: "sim".into(),
-        id: "o".into(),
-        host: "h".into(),
-        gpus: vec![],
-        no_gpu_allowed: true,
-        disk_bytes: None,
-        driver: None,
-        price: UsdPerHour(100_000),
-    };
-    Placement { offer, gpus: vec![] }
-}
-
-fn deployment(n: i64, replicas: u32) -> Deployment {
-    let engine = Engine {
-        kind: "vllm".into(),
-        version: String::new(),
-        source: Source::Venv,
-        command: vec![],
-        options: BTreeMap::new(),
-        extra_args: vec![],
-        lora: vec![],
-        env: BTreeMap::new(),
-    };
-    let gpu = Gpu {
-        count: 1,
-        indices: vec![],
-        min_vram: Vram::Auto,
-        min_compute_tenths: None,
-        max_price: None,
-        tiers: vec![],
-        other_names: true,
-    };
-    let profile = Profile {
-        model: "m".into(),
-        served_name: "m".into(),
-        providers: vec![],
-        engine,
-        gpu,
-        disk_bytes: 0,
-        min_reliability_permille: 0,
-        max_concurrent: 1,
-        keep_alive: None,
-        limits: Limits::default(),
-        canary: vec![],
-    };
-    Deployment {
-        id: DeploymentId::new(&format!("d{n}")),
-        name: format!("d{n}"),
-        tenant: "default".into(),
-        owner: "sim".into(),
-        profile_name: "p".into(),
-        source_file: None,
-        generation: 1,
-        profile,
-        offer: None,
-        replicas,
-        forward: None,
-        engine_version: "0".into(),
-        wish: Wish::Run,
-        created_at: Time(n),
     }
 }

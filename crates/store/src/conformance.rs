@@ -163,7 +163,11 @@ async fn an_intent_can_be_born_claimed(store: &dyn Store) {
     store.commit(Commit { open, ..Commit::default() }).await.expect("commit");
     assert!(store.claim("b", Time(20), Time(99), 5).await.expect("claim").is_empty());
     store.abandon_leases().await.expect("a new process");
-    assert_eq!(store.claim("b", Time(20), Time(99), 5).await.expect("claim")[0].fence, 2, "a new process need not wait for a lease");
+    assert_eq!(
+        store.claim("b", Time(20), Time(99), 5).await.expect("claim")[0].fence,
+        2,
+        "a new process need not wait for a lease"
+    );
     let close = Some(Close { intent: IntentId::new("k"), fence: 2 });
     store.commit(Commit { close, ..Commit::default() }).await.expect("close");
 }
@@ -311,7 +315,8 @@ async fn a_database_of_a_newer_charter_is_refused_with_its_number() {
     SqliteStore::open(&file).await.expect("open").close().await;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
     let pool = sqlx::SqlitePool::connect_with(options).await.expect("raw");
-    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'x', 1, x'00', 0)";
+    let newer =
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'x', 1, x'00', 0)";
     sqlx::query(newer).execute(&pool).await.expect("pretend");
     pool.close().await;
     assert!(matches!(SqliteStore::open(&file).await, Err(Error::TooNew { found: 99, known: 1 })));

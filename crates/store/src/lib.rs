@@ -12,5 +12,6 @@ mod sql;
 pub mod sqlite;
 
 pub use port::{
-    BackendRow, Begun, Claimed, Close, Commit, Error, KeyRow, NewIntent, ReplicaWrite, Role, Store, StoredIntent, Versioned, Write,
+    BackendRow, Begun, Claimed, Close, Commit, Error, KeyRow, NewIntent, ReplicaWrite, Role, Store, StoredIntent, Versioned,
+    Write,
 };

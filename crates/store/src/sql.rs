@@ -18,7 +18,8 @@ pub(crate) const REPLICA_ADD: &str = "INSERT INTO replicas (id, deployment_id, g
 pub(crate) const REPLICA_SET: &str =
     "UPDATE replicas SET version = version + 1, phase = $3, wake_at = $4, state = $5 WHERE id = $1 AND version = $2";
 
-pub(crate) const INTENT_ADD: &str = "INSERT INTO intents (id, replica_id, kind, due_at, attempts, lease_owner, lease_until, fence, effect)
+pub(crate) const INTENT_ADD: &str =
+    "INSERT INTO intents (id, replica_id, kind, due_at, attempts, lease_owner, lease_until, fence, effect)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 pub(crate) const INTENT_CLOSE: &str = "DELETE FROM intents WHERE id = $1 AND fence = $2";
 /// The condition stands twice on purpose: after waiting for a row lock PostgreSQL checks only the outer one again.
@@ -40,7 +41,8 @@ pub(crate) const FACT_ADD: &str = "INSERT INTO facts (at, deployment_id, replica
 pub(crate) const FACTS: &str = "SELECT at, deployment_id, replica_id, text FROM
     (SELECT seq, at, deployment_id, replica_id, text FROM facts WHERE deployment_id = $1 ORDER BY seq DESC LIMIT $2) AS newest ORDER BY seq";
 
-pub(crate) const KEYS: &str = "SELECT id, name, sha256, prefix, role, routes, created_at, expires_at FROM keys ORDER BY created_at, id";
+pub(crate) const KEYS: &str =
+    "SELECT id, name, sha256, prefix, role, routes, created_at, expires_at FROM keys ORDER BY created_at, id";
 pub(crate) const KEY_PUT: &str = "INSERT INTO keys (id, name, sha256, prefix, role, routes, created_at, expires_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, sha256 = excluded.sha256, prefix = excluded.prefix, role = excluded.role,

@@ -55,9 +55,23 @@ const SWITCHES: [&str; 7] = [
     "--enable-auto-tool-choice",
 ];
 const VALUES: [&str; 17] = [
-    "--dtype", "--quantization", "--kv-cache-dtype", "--max-num-seqs", "--gpu-memory-utilization", "--seed", "--revision", "--swap-space",
-    "--tensor-parallel-size", "--max-num-batched-tokens", "--tool-call-parser", "--reasoning-parser", "--max-lora-rank", "--max-loras",
-    "--load-format", "--tokenizer", "--download-dir",
+    "--dtype",
+    "--quantization",
+    "--kv-cache-dtype",
+    "--max-num-seqs",
+    "--gpu-memory-utilization",
+    "--seed",
+    "--revision",
+    "--swap-space",
+    "--tensor-parallel-size",
+    "--max-num-batched-tokens",
+    "--tool-call-parser",
+    "--reasoning-parser",
+    "--max-lora-rank",
+    "--max-loras",
+    "--load-format",
+    "--tokenizer",
+    "--download-dir",
 ];
 
 fn parse(args: &[String]) -> Result<Options, String> {
@@ -86,13 +100,16 @@ fn parse(args: &[String]) -> Result<Options, String> {
     if words.first().is_some_and(|w| w == "serve") {
         words.remove(0);
     }
-    let [model] = words.as_slice() else { return Err(format!("unrecognized arguments: {}", words.join(" "))) };
+    let [model] = words.as_slice() else {
+        return Err(format!("unrecognized arguments: {}", words.join(" ")));
+    };
     let number = |flag: &str, default: u64| match values.get(flag) {
         Some(text) => text.parse().map_err(|_| format!("argument {flag}: invalid int value: '{text}'")),
         None => Ok(default),
     };
     let host = values.get("--host").map_or("0.0.0.0", String::as_str);
-    let address = format!("{host}:{}", number("--port", 8000)?).parse().map_err(|_| format!("argument --host: invalid value: '{host}'"))?;
+    let address =
+        format!("{host}:{}", number("--port", 8000)?).parse().map_err(|_| format!("argument --host: invalid value: '{host}'"))?;
     if names.is_empty() {
         names.push(model.clone());
     }
@@ -113,7 +130,11 @@ fn raw(text: &str) {
 pub async fn run(args: &[String], behaviour: Behaviour) -> u8 {
     if let Some(file) = &behaviour.starts {
         let line = format!("{}\n", behaviour.mark);
-        let written = std::fs::OpenOptions::new().append(true).create(true).open(file).and_then(|mut f| std::io::Write::write_all(&mut f, line.as_bytes()));
+        let written = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(file)
+            .and_then(|mut f| std::io::Write::write_all(&mut f, line.as_bytes()));
         if written.is_err() {
             raw("the start could not be written down");
         }
@@ -137,16 +158,27 @@ pub async fn run(args: &[String], behaviour: Behaviour) -> u8 {
 /// Goes through the phases of a start, and fails where vLLM would.
 async fn start(options: &Options, behaviour: &Behaviour) -> Result<TcpListener, String> {
     let pause = behaviour.start / 12;
-    let listener = TcpListener::bind(options.address).await.map_err(|e| format!("OSError: [Errno 98] error while attempting to bind on address: {e}"))?;
+    let listener = TcpListener::bind(options.address)
+        .await
+        .map_err(|e| format!("OSError: [Errno 98] error while attempting to bind on address: {e}"))?;
     let (model, length) = (&options.model, options.length);
-    log("APIServer", &format!("vLLM API server version 0.33.0\n(APIServer pid=1) INFO 11-20 18:00:01 [u.py:1] non-default args: {{'model': '{model}'}}"));
+    log(
+        "APIServer",
+        &format!(
+            "vLLM API server version 0.33.0\n(APIServer pid=1) INFO 11-20 18:00:01 [u.py:1] non-default args: {{'model': '{model}'}}"
+        ),
+    );
     tokio::time::sleep(pause).await;
     if model.starts_with('/') && !std::path::Path::new(model).exists() {
-        return Err(format!("huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '{model}'."));
+        return Err(format!(
+            "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '{model}'."
+        ));
     }
     log("APIServer", "Resolved architecture: StandInForCausalLM");
     if length > MODEL_LENGTH {
-        return Err(format!("Value error, User-specified max_model_len ({length}) is greater than the derived max_model_len (max_position_embeddings={MODEL_LENGTH}.0 or model_max_length=None in model's config.json)."));
+        return Err(format!(
+            "Value error, User-specified max_model_len ({length}) is greater than the derived max_model_len (max_position_embeddings={MODEL_LENGTH}.0 or model_max_length=None in model's config.json)."
+        ));
     }
     log("APIServer", &format!("Using max model len {length}"));
     let before = ["Initializing a V1 LLM engine (v0.33.0) with config: model", "rank 0 in world size 1 is assigned as DP rank 0"];
@@ -157,14 +189,20 @@ async fn start(options: &Options, behaviour: &Behaviour) -> Result<TcpListener, 
     log("Worker", &format!("Starting to load model {model}..."));
     for percent in [0, 50, 100] {
         tokio::time::sleep(pause).await;
-        raw(&format!("Loading safetensors checkpoint shards: {percent:3}% Completed | {}/2 [00:00<00:00, 9.00it/s]", percent / 50));
+        raw(&format!(
+            "Loading safetensors checkpoint shards: {percent:3}% Completed | {}/2 [00:00<00:00, 9.00it/s]",
+            percent / 50
+        ));
     }
     let after = [
         "Loading weights took 0.10 seconds".to_owned(),
         "Model loading took 0.01 GiB memory and 0.1 seconds".to_owned(),
         "torch.compile took 0.10 s in total".to_owned(),
         "Available KV cache memory: 1.00 GiB".to_owned(),
-        format!("GPU KV cache size: {CACHE_TOKENS} tokens, Maximum concurrency for {length} tokens per request: {}.00x", CACHE_TOKENS / length.max(1)),
+        format!(
+            "GPU KV cache size: {CACHE_TOKENS} tokens, Maximum concurrency for {length} tokens per request: {}.00x",
+            CACHE_TOKENS / length.max(1)
+        ),
         "Graph capturing finished in 0 secs, took 0.01 GiB".to_owned(),
         "init engine (profile, create kv cache, warmup model) took 0.10 s".to_owned(),
     ];
@@ -173,7 +211,10 @@ async fn start(options: &Options, behaviour: &Behaviour) -> Result<TcpListener, 
         tokio::time::sleep(pause).await;
     }
     log("APIServer", &format!("Starting vLLM server on http://{}", options.address));
-    raw(&format!("INFO:     Started server process [{}]\nINFO:     Waiting for application startup.\nINFO:     Application startup complete.", std::process::id()));
+    raw(&format!(
+        "INFO:     Started server process [{}]\nINFO:     Waiting for application startup.\nINFO:     Application startup complete.",
+        std::process::id()
+    ));
     Ok(listener)
 }
 
@@ -181,7 +222,9 @@ type Body = BoxBody<Bytes, Infallible>;
 
 async fn serve(listener: TcpListener, options: Options, behaviour: Behaviour) -> u8 {
     let shared = Arc::new((options, behaviour));
-    let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return 1 };
+    let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        return 1;
+    };
     loop {
         let accepted = tokio::select! {
             _ = terminated.recv() => {
@@ -222,7 +265,9 @@ fn error(status: StatusCode, kind: &str, message: &str) -> Response<Body> {
 
 async fn answer(request: Request<Incoming>, options: &Options, behaviour: &Behaviour) -> Response<Body> {
     let path = request.uri().path().to_owned();
-    if path.starts_with("/v1") && let Some(key) = &behaviour.key {
+    if path.starts_with("/v1")
+        && let Some(key) = &behaviour.key
+    {
         let shown = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
         if shown != Some(&format!("Bearer {key}")) {
             return full(StatusCode::UNAUTHORIZED, &json!({"error": "Unauthorized"}));
@@ -232,7 +277,9 @@ async fn answer(request: Request<Incoming>, options: &Options, behaviour: &Behav
         (&Method::GET, "/health") => Response::new(Full::default().boxed()),
         (&Method::GET, "/version") => full(StatusCode::OK, &json!({"version": "0.33.0"})),
         (&Method::GET, "/metrics") => {
-            let text = format!("vllm:cache_config_info{{block_size=\"16\",engine=\"0\",kv_cache_size_tokens=\"{CACHE_TOKENS}\",num_gpu_blocks=\"4096\"}} 1.0\n");
+            let text = format!(
+                "vllm:cache_config_info{{block_size=\"16\",engine=\"0\",kv_cache_size_tokens=\"{CACHE_TOKENS}\",num_gpu_blocks=\"4096\"}} 1.0\n"
+            );
             Response::new(Full::new(Bytes::from(text)).boxed())
         }
         (&Method::GET, "/v1/models") => full(StatusCode::OK, &models(options)),
@@ -249,7 +296,13 @@ async fn answer(request: Request<Incoming>, options: &Options, behaviour: &Behav
 fn models(options: &Options) -> Value {
     let entry = |id: &str, parent: Option<&str>| json!({"id": id, "object": "model", "created": 0, "owned_by": "vllm", "root": options.model, "parent": parent, "max_model_len": options.length});
     let mut data: Vec<Value> = options.names.iter().map(|n| entry(n, None)).collect();
-    data.extend(options.lora.iter().filter_map(|l| l.split_once('=')).map(|(name, _)| entry(name, options.names.first().map(String::as_str))));
+    data.extend(
+        options
+            .lora
+            .iter()
+            .filter_map(|l| l.split_once('='))
+            .map(|(name, _)| entry(name, options.names.first().map(String::as_str))),
+    );
     json!({"object": "list", "data": data})
 }
 
@@ -264,7 +317,10 @@ fn generate(path: &str, body: &[u8], options: &Options, pause: Duration) -> Resp
     }
     if path == "/v1/embeddings" {
         let data = json!([{"object": "embedding", "index": 0, "embedding": [0.1, 0.2, 0.3]}]);
-        return full(StatusCode::OK, &json!({"object": "list", "model": model, "data": data, "usage": {"prompt_tokens": 1, "total_tokens": 1}}));
+        return full(
+            StatusCode::OK,
+            &json!({"object": "list", "model": model, "data": data, "usage": {"prompt_tokens": 1, "total_tokens": 1}}),
+        );
     }
     let chat = path == "/v1/chat/completions";
     let asked = request.pointer("/messages").and_then(Value::as_array).and_then(|m| m.last()).and_then(|m| m.get("content"));
@@ -276,17 +332,31 @@ fn generate(path: &str, body: &[u8], options: &Options, pause: Duration) -> Resp
         return stream(model, words, chat, pause);
     }
     let text: String = words.concat();
-    let choice = if chat { json!({"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "length"}) } else { json!({"index": 0, "text": text, "finish_reason": "length"}) };
+    let choice = if chat {
+        json!({"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "length"})
+    } else {
+        json!({"index": 0, "text": text, "finish_reason": "length"})
+    };
     let usage = json!({"prompt_tokens": 1, "completion_tokens": words.len(), "total_tokens": words.len() + 1});
-    full(StatusCode::OK, &json!({"id": "cmpl-1", "object": object, "created": 0, "model": model, "choices": [choice], "usage": usage}))
+    full(
+        StatusCode::OK,
+        &json!({"id": "cmpl-1", "object": object, "created": 0, "model": model, "choices": [choice], "usage": usage}),
+    )
 }
 
 fn stream(model: String, words: Vec<String>, chat: bool, pause: Duration) -> Response<Body> {
     let (send, receive) = mpsc::channel::<Bytes>(4);
     tokio::spawn(async move {
         let event = |delta: Value, finish: Value| {
-            let choice = if chat { json!({"index": 0, "delta": delta, "finish_reason": finish}) } else { json!({"index": 0, "text": delta.get("content").cloned().unwrap_or_default(), "finish_reason": finish}) };
-            Bytes::from(format!("data: {}\n\n", json!({"id": "cmpl-1", "object": "chat.completion.chunk", "created": 0, "model": model, "choices": [choice]})))
+            let choice = if chat {
+                json!({"index": 0, "delta": delta, "finish_reason": finish})
+            } else {
+                json!({"index": 0, "text": delta.get("content").cloned().unwrap_or_default(), "finish_reason": finish})
+            };
+            Bytes::from(format!(
+                "data: {}\n\n",
+                json!({"id": "cmpl-1", "object": "chat.completion.chunk", "created": 0, "model": model, "choices": [choice]})
+            ))
         };
         let mut events = vec![event(json!({"role": "assistant", "content": ""}), Value::Null)];
         events.extend(words.iter().map(|w| event(json!({"content": w}), Value::Null)));

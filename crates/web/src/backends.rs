@@ -28,17 +28,27 @@ fn shown(row: &BackendRow) -> serde_json::Value {
 }
 
 /// Asks the backend what it serves, and registers it.
-pub(crate) async fn register(State(app): State<App>, caller: Caller, Json(wanted): Json<Wanted>) -> Answer<(StatusCode, Json<serde_json::Value>)> {
+pub(crate) async fn register(
+    State(app): State<App>,
+    caller: Caller,
+    Json(wanted): Json<Wanted>,
+) -> Answer<(StatusCode, Json<serde_json::Value>)> {
     caller.need(Role::Operator)?;
     if !charter_api::file::is_name(&wanted.name) {
-        return Err(failed(422, "A0422", format!("`{}` is no name for a backend", wanted.name), "letters, digits, `.`, `_` and `-`"));
+        return Err(failed(
+            422,
+            "A0422",
+            format!("`{}` is no name for a backend", wanted.name),
+            "letters, digits, `.`, `_` and `-`",
+        ));
     }
     let base_url = wanted.base_url.trim_end_matches('/').trim_end_matches("/v1").to_owned();
     let names = app.register.names(&base_url).await.map_err(Failed)?;
     let (served_names, upstream_model) = match wanted.model {
         Some(model) if !names.contains(&model) => {
             let detail = format!("it lists: {}", names.join(", "));
-            let problem = Problem::new(422, "G0002", format!("`{base_url}` does not serve `{model}`"), "name a model that it lists");
+            let problem =
+                Problem::new(422, "G0002", format!("`{base_url}` does not serve `{model}`"), "name a model that it lists");
             return Err(Failed(problem.with_detail(detail)));
         }
         Some(model) => (vec![wanted.name.clone()], Some(model)),
@@ -59,7 +69,12 @@ pub(crate) async fn register(State(app): State<App>, caller: Caller, Json(wanted
     };
     match app.controller.store().add_backend(row.clone()).await {
         Err(Error::NameTaken) => {
-            return Err(failed(409, "G0004", format!("there is a backend `{}` already", row.name), "remove it first: `charter backend remove`"));
+            return Err(failed(
+                409,
+                "G0004",
+                format!("there is a backend `{}` already", row.name),
+                "remove it first: `charter backend remove`",
+            ));
         }
         other => other?,
     }

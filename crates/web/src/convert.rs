@@ -4,9 +4,7 @@ use charter_api::file::profile as wire;
 use charter_controller::Declared;
 use charter_domain::deployment::Forward;
 use charter_domain::money::UsdPerHour;
-use charter_domain::profile::{
-    Canary, Engine, EnvValue, Gpu, Limits, Lora, OptionValue, Profile, SecretRef, Source, Tier, Vram,
-};
+use charter_domain::profile::{Canary, Engine, EnvValue, Gpu, Limits, Lora, OptionValue, Profile, SecretRef, Source, Tier, Vram};
 use charter_domain::time::Span;
 
 fn span(ms: u64) -> Span {
@@ -95,7 +93,13 @@ pub(crate) fn profile(from: wire::Profile, defaults: Limits) -> Profile {
 }
 
 /// What a caller wants, complete but for the engine's resolved version.
-pub(crate) fn declared(name: String, owner: &str, source_file: Option<String>, profile: Profile, from: wire::Deployment) -> Declared {
+pub(crate) fn declared(
+    name: String,
+    owner: &str,
+    source_file: Option<String>,
+    profile: Profile,
+    from: wire::Deployment,
+) -> Declared {
     let served_name = from.served_name.unwrap_or_else(|| profile.served_name.clone());
     Declared {
         name,

@@ -29,12 +29,21 @@ pub(crate) struct Wanted {
 /// Reads and checks what a caller wants.
 pub(crate) fn declare(app: &App, caller: &Caller, wanted: Wanted) -> Answer<Declared> {
     let invalid = |detail: String| {
-        Failed(Problem::new(422, "C0010", format!("the deployment `{}` cannot be run as it is described", wanted.name), "correct the file").with_detail(detail))
+        Failed(
+            Problem::new(
+                422,
+                "C0010",
+                format!("the deployment `{}` cannot be run as it is described", wanted.name),
+                "correct the file",
+            )
+            .with_detail(detail),
+        )
     };
     if !charter_api::file::is_name(&wanted.name) {
         return Err(invalid(format!("`{}` is no name: letters, digits, `.`, `_` and `-`", wanted.name)));
     }
-    let (profile, deployment) = charter_api::file::from_wire(&wanted.profile, &wanted.deployment).map_err(|faults| invalid(faults.join("\n")))?;
+    let (profile, deployment) =
+        charter_api::file::from_wire(&wanted.profile, &wanted.deployment).map_err(|faults| invalid(faults.join("\n")))?;
     let profile = convert::profile(profile, app.limits);
     app.controller.check(&profile).map_err(|faults| invalid(faults.join("\n")))?;
     let mut declared = convert::declared(wanted.name, &caller.name, wanted.source_file, profile, deployment);
@@ -42,7 +51,11 @@ pub(crate) fn declare(app: &App, caller: &Caller, wanted: Wanted) -> Answer<Decl
     Ok(declared)
 }
 
-pub(crate) async fn create(State(app): State<App>, caller: Caller, Json(wanted): Json<Wanted>) -> Answer<(StatusCode, Json<wire::Deployment>)> {
+pub(crate) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    Json(wanted): Json<Wanted>,
+) -> Answer<(StatusCode, Json<wire::Deployment>)> {
     let declared = declare(&app, &caller, wanted)?;
     if let Some(taken) = clash(&app, &declared).await? {
         let hint = format!("give it another `served-name`, such as `{taken}-2`");
@@ -51,7 +64,9 @@ pub(crate) async fn create(State(app): State<App>, caller: Caller, Json(wanted):
     let name = declared.name.clone();
     match app.controller.declare(declared).await {
         Ok(state) => Ok((StatusCode::ACCEPTED, Json(status::one(&app.controller, &state).await?))),
-        Err(Error::NameTaken) => Err(failed(409, "A0410", format!("another tenant has a deployment `{name}`"), "choose another name")),
+        Err(Error::NameTaken) => {
+            Err(failed(409, "A0410", format!("another tenant has a deployment `{name}`"), "choose another name"))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -62,9 +77,8 @@ async fn clash(app: &App, declared: &Declared) -> Answer<Option<String>> {
     names.extend(declared.profile.engine.lora.iter().map(|l| l.name.clone()));
     for row in app.controller.store().deployments().await? {
         let other = row.state;
-        let theirs = |name: &&String| {
-            other.profile.served_name == **name || other.profile.engine.lora.iter().any(|l| l.name == **name)
-        };
+        let theirs =
+            |name: &&String| other.profile.served_name == **name || other.profile.engine.lora.iter().any(|l| l.name == **name);
         if other.name != declared.name && other.wish == Wish::Run && names.iter().any(|n| theirs(&n)) {
             return Ok(names.iter().find(theirs).cloned());
         }
@@ -96,7 +110,12 @@ pub(crate) struct Wait {
 /// How long a question may wait for a change.
 const WAIT: Duration = Duration::from_secs(20);
 
-pub(crate) async fn get(State(app): State<App>, _: Caller, Path(name): Path<String>, Query(wait): Query<Wait>) -> Answer<Json<serde_json::Value>> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    _: Caller,
+    Path(name): Path<String>,
+    Query(wait): Query<Wait>,
+) -> Answer<Json<serde_json::Value>> {
     let mut changes = app.controller.changes();
     if let Some(after) = wait.after {
         // Whether it came in time does not matter: the present state is the answer.
@@ -106,12 +125,21 @@ pub(crate) async fn get(State(app): State<App>, _: Caller, Path(name): Path<Stri
     let change = *changes.borrow_and_update();
     let state = find(&app, &name).await?;
     let facts = app.controller.store().facts(&state.id, 50).await?;
-    let facts: Vec<_> = facts.into_iter().map(|f| serde_json::json!({"at": rfc3339(f.at), "at_ms": f.at.0, "replica": f.replica.map(|r| r.0), "text": f.text})).collect();
+    let facts: Vec<_> = facts
+        .into_iter()
+        .map(|f| serde_json::json!({"at": rfc3339(f.at), "at_ms": f.at.0, "replica": f.replica.map(|r| r.0), "text": f.text}))
+        .collect();
     Ok(Json(serde_json::json!({"change": change, "deployment": status::one(&app.controller, &state).await?, "facts": facts})))
 }
 
-pub(crate) async fn remove(State(app): State<App>, _: Caller, Path(name): Path<String>) -> Answer<(StatusCode, Json<wire::Deployment>)> {
-    let Some(state) = app.controller.end(&name).await? else { return Err(unknown("deployment", &name)) };
+pub(crate) async fn remove(
+    State(app): State<App>,
+    _: Caller,
+    Path(name): Path<String>,
+) -> Answer<(StatusCode, Json<wire::Deployment>)> {
+    let Some(state) = app.controller.end(&name).await? else {
+        return Err(unknown("deployment", &name));
+    };
     Ok((StatusCode::ACCEPTED, Json(status::one(&app.controller, &state).await?)))
 }
 
@@ -134,7 +162,12 @@ pub(crate) struct Part {
 const LOG_MAX: usize = 256 * 1024;
 
 /// The engine's log: its end, or what follows a position. `start` names the run, so that a follower notices a new one.
-pub(crate) async fn logs(State(app): State<App>, _: Caller, Path(name): Path<String>, Query(part): Query<Part>) -> Answer<Json<serde_json::Value>> {
+pub(crate) async fn logs(
+    State(app): State<App>,
+    _: Caller,
+    Path(name): Path<String>,
+    Query(part): Query<Part>,
+) -> Answer<Json<serde_json::Value>> {
     let state = find(&app, &name).await?;
     let Some(replica) = replica_of(&app, &state).await? else {
         return Ok(Json(serde_json::json!({"start": "", "next": 0, "text": "", "ended": true})));
@@ -147,7 +180,9 @@ pub(crate) async fn logs(State(app): State<App>, _: Caller, Path(name): Path<Str
         return Ok(Json(serde_json::json!({"start": start, "next": text.len(), "text": shown, "ended": ended})));
     };
     let read = app.controller.read_log(&replica, part.from, LOG_MAX).await;
-    let (next, text) = read.map_err(|why| failed(502, "R0006", format!("the log of `{name}` cannot be read"), "it is tried again by itself").detail(why))?;
+    let (next, text) = read.map_err(|why| {
+        failed(502, "R0006", format!("the log of `{name}` cannot be read"), "it is tried again by itself").detail(why)
+    })?;
     let masked = app.controller.masked(&state, &instance.tag, &text);
     let shown = if part.from.is_some() { masked } else { tail(&masked, part.tail) };
     Ok(Json(serde_json::json!({"start": start, "next": next, "text": shown, "ended": false})))
@@ -194,7 +229,12 @@ pub(crate) struct Port {
 }
 
 /// Opens a local port that leads to the engine, and answers with its address.
-pub(crate) async fn forward(State(app): State<App>, _: Caller, Path(name): Path<String>, Json(port): Json<Port>) -> Answer<Json<serde_json::Value>> {
+pub(crate) async fn forward(
+    State(app): State<App>,
+    _: Caller,
+    Path(name): Path<String>,
+    Json(port): Json<Port>,
+) -> Answer<Json<serde_json::Value>> {
     let state = find(&app, &name).await?;
     let bound = std::net::TcpListener::bind((port.bind.as_str(), port.port));
     if let Err(error) = bound {
@@ -207,6 +247,11 @@ pub(crate) async fn forward(State(app): State<App>, _: Caller, Path(name): Path<
     let replicas = app.controller.replicas_of(&state.id).await?;
     match replicas.iter().find_map(|r| app.controller.forward_of(&r.id)) {
         Some(address) => Ok(Json(serde_json::json!({"address": address.to_string()}))),
-        None => Err(failed(409, "A0412", format!("`{name}` is not ready: its port opens when it is"), "wait with `charter up`, then ask again")),
+        None => Err(failed(
+            409,
+            "A0412",
+            format!("`{name}` is not ready: its port opens when it is"),
+            "wait with `charter up`, then ask again",
+        )),
     }
 }

@@ -30,10 +30,15 @@ fn shown(key: &KeyRow) -> serde_json::Value {
     })
 }
 
-pub(crate) async fn create(State(app): State<App>, caller: Caller, Json(wanted): Json<Wanted>) -> Answer<(StatusCode, Json<serde_json::Value>)> {
+pub(crate) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    Json(wanted): Json<Wanted>,
+) -> Answer<(StatusCode, Json<serde_json::Value>)> {
     caller.need(Role::Admin)?;
     let role = wanted.role.as_deref().unwrap_or("viewer");
-    let role = Role::parse(role).ok_or_else(|| failed(422, "A0422", format!("`{role}` is no role"), "viewer, operator or admin"))?;
+    let role =
+        Role::parse(role).ok_or_else(|| failed(422, "A0422", format!("`{role}` is no role"), "viewer, operator or admin"))?;
     let now = app.controller.now();
     let secret = (app.new_key)();
     let key = KeyRow {
@@ -64,9 +69,16 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<
 pub(crate) async fn revoke(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
     caller.need(Role::Admin)?;
     let keys = app.controller.store().keys().await?;
-    let Some(key) = keys.iter().find(|k| k.id.0 == id || k.name == id) else { return Err(unknown("key", &id)) };
+    let Some(key) = keys.iter().find(|k| k.id.0 == id || k.name == id) else {
+        return Err(unknown("key", &id));
+    };
     if key.role == Role::Admin && keys.iter().filter(|k| k.role == Role::Admin).count() == 1 {
-        return Err(failed(409, "A0409", "this is the last admin key", "make another one first: `charter key create --role admin`"));
+        return Err(failed(
+            409,
+            "A0409",
+            "this is the last admin key",
+            "make another one first: `charter key create --role admin`",
+        ));
     }
     app.controller.store().remove_key(&key.id).await?;
     app.controller.publish().await?;

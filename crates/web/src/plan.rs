@@ -60,8 +60,15 @@ fn price(replicas: &[Replica]) -> i64 {
     replicas.iter().filter_map(Replica::instance).map(|i| i.placement.offer.price.0).sum()
 }
 
-fn decide(running: Option<&Deployment>, replicas: &[Replica], wanted: &Declared, changes: &[Change]) -> (&'static str, &'static str, String) {
-    let Some(old) = running else { return ("create", "recreate", "nothing of it runs".to_owned()) };
+fn decide(
+    running: Option<&Deployment>,
+    replicas: &[Replica],
+    wanted: &Declared,
+    changes: &[Change],
+) -> (&'static str, &'static str, String) {
+    let Some(old) = running else {
+        return ("create", "recreate", "nothing of it runs".to_owned());
+    };
     if changes.iter().any(|c| c.effect == "engine-restart" || c.effect == "new-machine") {
         return ("upgrade", "recreate", "the running machine is given back first, then the new one is started".to_owned());
     }
@@ -101,7 +108,8 @@ fn changes(old: &Deployment, new: &Declared) -> Vec<Change> {
     if a.engine.env != b.engine.env {
         add("engine.env".into(), serde_json::json!({"changed": true}), serde_json::Value::Null, "engine-restart");
     }
-    let lora = |p: &charter_domain::profile::Profile| p.engine.lora.iter().map(|l| format!("{}={}", l.name, l.path)).collect::<Vec<_>>();
+    let lora =
+        |p: &charter_domain::profile::Profile| p.engine.lora.iter().map(|l| format!("{}={}", l.name, l.path)).collect::<Vec<_>>();
     add("engine.lora".into(), lora(b).into(), lora(a).into(), "engine-restart");
     add("gpu.count".into(), b.gpu.count.into(), a.gpu.count.into(), "new-machine");
     add("gpu.indices".into(), b.gpu.indices.clone().into(), a.gpu.indices.clone().into(), "new-machine");

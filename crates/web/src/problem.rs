@@ -20,7 +20,10 @@ impl IntoResponse for Failed {
 impl From<charter_store::Error> for Failed {
     fn from(error: charter_store::Error) -> Self {
         tracing::error!(%error, "the database failed a request");
-        Self(Problem::new(500, "D0001", "the database failed", "look at the server's log; is the disk full?").with_detail(error.to_string()))
+        Self(
+            Problem::new(500, "D0001", "the database failed", "look at the server's log; is the disk full?")
+                .with_detail(error.to_string()),
+        )
     }
 }
 

@@ -1,9 +1,9 @@
 //! All routes, and what their handlers share.
 
-use crate::gateways::{self, Gateways};
-use crate::{backends, deployments, keys, plan};
 use crate::auth::Caller;
+use crate::gateways::{self, Gateways};
 use crate::problem::{Answer, Failed, failed};
+use crate::{backends, deployments, keys, plan};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;

@@ -47,7 +47,8 @@ pub(crate) async fn all(app: &App) -> Result<wire::Status, Error> {
 pub(crate) async fn one(controller: &Controller, state: &Deployment) -> Result<wire::Deployment, Error> {
     let all = controller.replicas_of(&state.id).await?;
     let status = state.status(&all);
-    let unrouted = status == Status::Running && !all.iter().any(|r| matches!(r.phase, Phase::Ready { .. }) && controller.is_routed(r));
+    let unrouted =
+        status == Status::Running && !all.iter().any(|r| matches!(r.phase, Phase::Ready { .. }) && controller.is_routed(r));
     let status = if unrouted { Status::Loading } else { status };
     let shown = all.iter().filter(|r| !r.phase.is_closed() || (r.generation == state.generation && status == Status::Error));
     let cause = state.cause(&all).filter(|_| status == Status::Error).map(|c| wire::Cause {
@@ -70,7 +71,11 @@ pub(crate) async fn one(controller: &Controller, state: &Deployment) -> Result<w
         drift: vec![],
         expires_at: None,
         idle_destroy_at: None,
-        engine: wire::Engine { kind: state.profile.engine.kind.clone(), version: state.engine_version.clone(), image_digest: None },
+        engine: wire::Engine {
+            kind: state.profile.engine.kind.clone(),
+            version: state.engine_version.clone(),
+            image_digest: None,
+        },
         cause,
         replicas: shown.map(|r| replica(controller, r)).collect(),
         usage: wire::Usage::default(),
@@ -90,7 +95,12 @@ fn replica(controller: &Controller, state: &Replica) -> wire::Replica {
         id: state.id.0.clone(),
         generation: state.generation,
         // An answer counts once clients can get it: until its route is in use a replica is still on its way.
-        phase: if matches!(state.phase, Phase::Ready { .. }) && !controller.is_routed(state) { "loading" } else { state.phase.name() }.to_owned(),
+        phase: if matches!(state.phase, Phase::Ready { .. }) && !controller.is_routed(state) {
+            "loading"
+        } else {
+            state.phase.name()
+        }
+        .to_owned(),
         since_at: rfc3339(state.since),
         provider: bid.map(|b| b.offer.provider.clone()),
         instance: state.instance().map(|i| i.id.clone()),

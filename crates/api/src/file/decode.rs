@@ -104,7 +104,8 @@ impl Decoder {
     pub fn finish(&mut self, fields: &Fields<'_>) {
         for (name, place, _) in fields.entries {
             if !fields.known.contains(&name.as_str()) {
-                let near = fields.known.iter().min_by_key(|k| distance(k, name)).filter(|k| distance(k, name) <= 3.max(name.len() / 3));
+                let near =
+                    fields.known.iter().min_by_key(|k| distance(k, name)).filter(|k| distance(k, name) <= 3.max(name.len() / 3));
                 let label = match near {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("known here: {}", fields.known.join(", ")),
@@ -161,7 +162,14 @@ pub fn duration_ms(text: &str) -> Result<u64, String> {
 /// # Errors
 /// What would be right.
 pub fn bytes(text: &str) -> Result<u64, String> {
-    let units = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000)];
+    let units = [
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("TB", 1_000_000_000_000),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+    ];
     let found = units.iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?.trim().parse::<u64>().ok()?, *size)));
     found.and_then(|(n, size)| n.checked_mul(size)).ok_or_else(|| format!("`{text}` is no size such as `40GB` or `24GiB`"))
 }

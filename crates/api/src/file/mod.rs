@@ -96,7 +96,11 @@ pub fn from_wire(profile: &serde_json::Value, deployment: &serde_json::Value) ->
     let mut d = Decoder::default();
     let read = profile::profile(&mut d, &Node::from_json(profile));
     let of = profile::deployment(&mut d, &Node::from_json(deployment));
-    if d.faults.is_empty() { Ok((read, of)) } else { Err(d.faults.into_iter().map(|f| format!("{} ({})", f.message, f.label)).collect()) }
+    if d.faults.is_empty() {
+        Ok((read, of))
+    } else {
+        Err(d.faults.into_iter().map(|f| format!("{} ({})", f.message, f.label)).collect())
+    }
 }
 
 /// Draws a fault as compilers do.
@@ -112,6 +116,11 @@ fn draw(name: &str, text: &str, fault: &Fault) -> String {
     let caret = "^".repeat(place.width.clamp(1, 80));
     let before = " ".repeat(place.column.saturating_sub(1));
     // Writing to a String cannot fail.
-    write!(out, "\n{pad}--> {name}:{}:{}\n{pad} |\n{number} | {shown}\n{pad} | {before}{caret} {}", place.line, place.column, fault.label).ok();
+    write!(
+        out,
+        "\n{pad}--> {name}:{}:{}\n{pad} |\n{number} | {shown}\n{pad} | {before}{caret} {}",
+        place.line, place.column, fault.label
+    )
+    .ok();
     out
 }

@@ -194,7 +194,9 @@ impl Node {
             },
             Value::Quoted(text) => text.clone().into(),
             Value::List(items) => items.iter().map(Self::to_json).collect(),
-            Value::Map(entries) => entries.iter().map(|(k, _, v)| (k.clone(), v.to_json())).collect::<serde_json::Map<_, _>>().into(),
+            Value::Map(entries) => {
+                entries.iter().map(|(k, _, v)| (k.clone(), v.to_json())).collect::<serde_json::Map<_, _>>().into()
+            }
         }
     }
 }

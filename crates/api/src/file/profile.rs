@@ -223,7 +223,11 @@ fn options(d: &mut Decoder, node: &Node) -> BTreeMap<String, OptionValue> {
             }
         };
         if name.starts_with('-') || name.contains('_') || name.is_empty() {
-            d.fault(*place, format!("the option `{name}` is not written like the engine's flag"), "write it as `max-model-len`, without dashes before it");
+            d.fault(
+                *place,
+                format!("the option `{name}` is not written like the engine's flag"),
+                "write it as `max-model-len`, without dashes before it",
+            );
             continue;
         }
         options.insert(name.clone(), read);
@@ -241,7 +245,9 @@ fn env(d: &mut Decoder, node: &Node) -> BTreeMap<String, EnvValue> {
         }
         let read = match &value.value {
             Value::Map(_) => secret(d, value, &format!("`{name}`")).map(EnvValue::Secret),
-            Value::Null | Value::Plain(_) | Value::Quoted(_) | Value::List(_) => Some(EnvValue::Plain(d.text(value, &format!("`{name}`")))),
+            Value::Null | Value::Plain(_) | Value::Quoted(_) | Value::List(_) => {
+                Some(EnvValue::Plain(d.text(value, &format!("`{name}`"))))
+            }
         };
         if let Some(read) = read {
             env.insert(name.clone(), read);
@@ -253,7 +259,11 @@ fn env(d: &mut Decoder, node: &Node) -> BTreeMap<String, EnvValue> {
 /// Reads `{env: NAME}`, `{file: PATH}` or `{command: [...]}`. A literal is a fault that does not repeat it.
 pub fn secret(d: &mut Decoder, node: &Node, what: &str) -> Option<Secret> {
     let Value::Map(entries) = &node.value else {
-        d.fault(node.place, format!("{what} is a secret and must not stand in the file"), "write `{env: NAME}`, `{file: PATH}` or `{command: [...]}`");
+        d.fault(
+            node.place,
+            format!("{what} is a secret and must not stand in the file"),
+            "write `{env: NAME}`, `{file: PATH}` or `{command: [...]}`",
+        );
         return None;
     };
     let mut f = d.map(node, what);
@@ -264,7 +274,11 @@ pub fn secret(d: &mut Decoder, node: &Node, what: &str) -> Option<Secret> {
         (None, None, Some(n)) => Some(Secret::Command(d.texts(n, what))),
         _ if entries.len() == 1 => None,
         _ => {
-            d.fault(node.place, format!("{what} needs exactly one source"), "write `{env: NAME}`, `{file: PATH}` or `{command: [...]}`");
+            d.fault(
+                node.place,
+                format!("{what} needs exactly one source"),
+                "write `{env: NAME}`, `{file: PATH}` or `{command: [...]}`",
+            );
             None
         }
     };
@@ -316,9 +330,9 @@ fn gpu(d: &mut Decoder, node: &Node) -> Gpu {
     let gpu = Gpu {
         count: if indices.is_empty() { count.unwrap_or(1) } else { named },
         indices,
-        min_vram_bytes: f.get("min-vram").and_then(|n| {
-            d.parsed(n, "`min-vram`", |text| if text == "auto" { Ok(None) } else { bytes(text).map(Some) })
-        }),
+        min_vram_bytes: f
+            .get("min-vram")
+            .and_then(|n| d.parsed(n, "`min-vram`", |text| if text == "auto" { Ok(None) } else { bytes(text).map(Some) })),
         min_compute_tenths: f.get("min-compute-capability").and_then(|n| d.parsed(n, "`min-compute-capability`", tenths)),
         max_usd_micros_per_hour: f.get("max-usd-per-hour").map(|n| d.parsed(n, "`max-usd-per-hour`", usd_micros)),
         tiers: f.get("tiers").map(|n| tiers(d, n)).unwrap_or_default(),
@@ -364,7 +378,8 @@ pub fn deployment(d: &mut Decoder, node: &Node) -> Deployment {
     if profile.is_empty() {
         d.fault(f.place, "`profile` is missing", "name one of `profiles`");
     }
-    let text = |d: &mut Decoder, n: Option<&Node>, what: &str, default: &str| n.map_or_else(|| default.to_owned(), |n| d.text(n, what));
+    let text =
+        |d: &mut Decoder, n: Option<&Node>, what: &str, default: &str| n.map_or_else(|| default.to_owned(), |n| d.text(n, what));
     let deployment = Deployment {
         profile,
         replicas: f.get("replicas").map_or(1, |n| small(d, n, "`replicas`", 0)),

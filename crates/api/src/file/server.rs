@@ -115,7 +115,11 @@ fn provider(d: &mut Decoder, name: &str, node: &Node) -> Provider {
     let kind = f.get("kind").map(|n| {
         let kind = d.text(n, "`kind`");
         if LATER.contains(&kind.as_str()) {
-            d.fault(n.place, format!("this version does not run providers of kind `{kind}` yet"), "take `machines`, or leave the provider out");
+            d.fault(
+                n.place,
+                format!("this version does not run providers of kind `{kind}` yet"),
+                "take `machines`, or leave the provider out",
+            );
         } else if !KINDS.contains(&kind.as_str()) {
             d.fault(n.place, format!("`{kind}` is no kind of provider"), format!("known: {}", KINDS.join(", ")));
         }
@@ -143,7 +147,14 @@ fn machines(d: &mut Decoder, node: &Node) -> Vec<Machine> {
         let address = f.get("address").map(|n| d.parsed(n, "`address`", address)).unwrap_or_default();
         let user = f.get("user").map(|n| d.text(n, "`user`")).unwrap_or_default();
         for (what, missing) in [("name", name.is_empty()), ("address", address.0.is_empty()), ("user", user.is_empty())] {
-            if missing && f.get(match what { "name" => "name", "address" => "address", _ => "user" }).is_none() {
+            if missing
+                && f.get(match what {
+                    "name" => "name",
+                    "address" => "address",
+                    _ => "user",
+                })
+                .is_none()
+            {
                 d.fault(item.place, format!("a machine needs `{what}`"), "here");
             }
         }
@@ -168,7 +179,11 @@ fn machines(d: &mut Decoder, node: &Node) -> Vec<Machine> {
 
 fn fingerprint(text: &str) -> Result<String, String> {
     let known = text.strip_prefix("SHA256:").is_some_and(|rest| rest.len() == 43);
-    if known { Ok(text.to_owned()) } else { Err(format!("`{text}` is no fingerprint: `ssh-keyscan HOST | ssh-keygen -lf -` prints it")) }
+    if known {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is no fingerprint: `ssh-keyscan HOST | ssh-keygen -lf -` prints it"))
+    }
 }
 
 /// `host`, `host:port`, `[v6]:port`.

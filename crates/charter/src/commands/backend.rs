@@ -29,8 +29,13 @@ pub(crate) async fn backend(context: &Context<'_>, args: Backend) -> Done {
                 printer.document(&answer);
             } else {
                 let items = answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-                let text = |item: &Value, key: &str| item.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default();
-                let rows: Vec<Vec<String>> = items.iter().map(|i| ["name", "base_url", "served_names", "max_concurrent"].map(|k| text(i, k)).to_vec()).collect();
+                let text = |item: &Value, key: &str| {
+                    item.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default()
+                };
+                let rows: Vec<Vec<String>> = items
+                    .iter()
+                    .map(|i| ["name", "base_url", "served_names", "max_concurrent"].map(|k| text(i, k)).to_vec())
+                    .collect();
                 table(&["NAME", "ADDRESS", "SERVES", "MAX"], &rows).iter().for_each(|line| printer.data(line));
             }
         }

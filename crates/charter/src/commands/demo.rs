@@ -39,7 +39,8 @@ struct Stage {
 
 pub(crate) async fn demo(context: &Context<'_>, once: bool) -> Done {
     let printer = context.printer;
-    let folder = std::env::temp_dir().join(format!("charter-demo-{}", crate::ports::random::<6>().iter().map(|b| format!("{b:02x}")).collect::<String>()));
+    let folder = std::env::temp_dir()
+        .join(format!("charter-demo-{}", crate::ports::random::<6>().iter().map(|b| format!("{b:02x}")).collect::<String>()));
     let begun = now();
     let mut report = Report::default();
     let outcome = match tokio::time::timeout(PATIENCE, stage(&folder)).await {
@@ -68,12 +69,16 @@ pub(crate) async fn demo(context: &Context<'_>, once: bool) -> Done {
         return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     outcome?;
-    printer.data(&format!("{} requests, {} failed, {} machines left behind, {seconds:.1} s", report.requests, report.failed, report.leaked));
+    printer.data(&format!(
+        "{} requests, {} failed, {} machines left behind, {seconds:.1} s",
+        report.requests, report.failed, report.leaked
+    ));
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn problem(why: &str) -> Problem {
-    Problem::new(0, "A0011", "the demo did not come to its end", "run it again with `--json`, and report what it prints").with_detail(why)
+    Problem::new(0, "A0011", "the demo did not come to its end", "run it again with `--json`, and report what it prints")
+        .with_detail(why)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the demo tells how long its steps took")]
@@ -83,7 +88,7 @@ fn now() -> Instant {
 
 async fn stage(folder: &Path) -> Result<Stage, Problem> {
     let failed = |e: std::io::Error| problem(&e.to_string());
-    crate::serve::make_private_folder(folder).map_err(failed)?;
+    crate::install::make_private_folder(folder).map_err(failed)?;
     let key = KeyPair::derive(&crate::ports::random::<32>(), "demo");
     let key_file = folder.join("id");
     let pem = key.to_openssh().map_err(|e| problem(&e.to_string()))?;
@@ -103,7 +108,9 @@ async fn stage(folder: &Path) -> Result<Stage, Problem> {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let data_dir = folder.join("data");
     let look = (Span::s(2), Span::s(60));
-    let server = start(Options { listen: free, gateway_listen: Some(free), data_dir: data_dir.clone(), config: Some(config), look }).await?;
+    let server =
+        start(Options { listen: free, gateway_listen: Some(free), data_dir: data_dir.clone(), config: Some(config), look })
+            .await?;
     let key = std::fs::read_to_string(data_dir.join("local.key")).map_err(failed)?;
     let client = Client(Known { url: server.url.clone(), key: key.trim().to_owned() });
     Ok(Stage { folder: folder.to_owned(), machine, server, client })
@@ -123,7 +130,12 @@ async fn play(stage: &Stage, report: &mut Report, printer: &Printer, once: bool)
     let begun = now();
     let _: Value = stage.client.post("/api/v1/deployments", &wanted[0].body).await?;
     let marks = watch(stage, begun).await?;
-    let names = [("search", "pending", "chose this computer, no GPU, $0.00/h"), ("rent", "renting", "claimed a folder on the machine"), ("boot", "booting", "reached it by SSH"), ("deploy", "loading", "the engine gave a real answer")];
+    let names = [
+        ("search", "pending", "chose this computer, no GPU, $0.00/h"),
+        ("rent", "renting", "claimed a folder on the machine"),
+        ("boot", "booting", "reached it by SSH"),
+        ("deploy", "loading", "the engine gave a real answer"),
+    ];
     let mut before = Duration::ZERO;
     for (index, (name, _, detail)) in names.iter().enumerate() {
         let until = marks.get(index).copied().unwrap_or(before).max(before);
@@ -201,8 +213,10 @@ async fn until(stage: &Stage, reached: impl Fn(&str) -> bool) -> Result<(), Prob
 /// One streamed request through the gateway, checked to its end.
 async fn ask(stage: &Stage) -> Result<(), String> {
     let url = format!("{}/chat/completions", stage.server.gateway_url.as_deref().unwrap_or_default());
-    let body = json!({"model": "demo", "stream": true, "max_tokens": 8, "messages": [{"role": "user", "content": "are you there? "}]});
-    let answer = http::send(Method::POST, &url, Some(&stage.client.0.key), Some(body.to_string()), Duration::from_secs(30)).await?;
+    let body =
+        json!({"model": "demo", "stream": true, "max_tokens": 8, "messages": [{"role": "user", "content": "are you there? "}]});
+    let answer =
+        http::send(Method::POST, &url, Some(&stage.client.0.key), Some(body.to_string()), Duration::from_secs(30)).await?;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     let whole = answer.status == 200 && text.ends_with("data: [DONE]\n\n") && text.contains("are ");
     if whole { Ok(()) } else { Err(format!("status {}: {text}", answer.status)) }

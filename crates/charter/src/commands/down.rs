@@ -15,7 +15,12 @@ pub(crate) async fn down(context: &Context<'_>, names: Vec<String>, all: bool, n
     let names = if all { status.deployments.iter().map(|d| d.name.clone()).collect() } else { names };
     for name in &names {
         if !status.deployments.iter().any(|d| d.name == *name || d.id == *name) {
-            return Err(Problem::new(404, "A0404", format!("there is no deployment `{name}`"), "`charter status` lists what is there"));
+            return Err(Problem::new(
+                404,
+                "A0404",
+                format!("there is no deployment `{name}`"),
+                "`charter status` lists what is there",
+            ));
         }
         client.act(Method::DELETE, &format!("/api/v1/deployments/{}", segment(name))).await?;
     }
@@ -47,7 +52,12 @@ async fn wait(context: &Context<'_>, client: &Client, name: &str) -> Result<(), 
             }
             return Ok(());
         }
-        let last = answer.get("facts").and_then(Value::as_array).and_then(|f| f.last()).and_then(|f| f.get("text")).and_then(Value::as_str);
+        let last = answer
+            .get("facts")
+            .and_then(Value::as_array)
+            .and_then(|f| f.last())
+            .and_then(|f| f.get("text"))
+            .and_then(Value::as_str);
         let last = last.unwrap_or_default().to_owned();
         if last != said && last.starts_with("could not give") {
             context.printer.say_in(Tone::Busy, &format!("  {last}"));

@@ -23,7 +23,10 @@ pub(crate) fn engine(context: &Context<'_>, args: Engine) -> Done {
     } else {
         std::fs::File::open(&file).and_then(|f| f.take(LOG_MAX).read_to_end(&mut bytes))
     };
-    read.map_err(|e| Problem::new(0, "C0002", format!("`{file}` cannot be read"), "name a file, or `-` for standard input").with_detail(e.to_string()))?;
+    read.map_err(|e| {
+        Problem::new(0, "C0002", format!("`{file}` cannot be read"), "name a file, or `-` for standard input")
+            .with_detail(e.to_string())
+    })?;
     let found = explain(&String::from_utf8_lossy(&bytes));
     let suggest: Map<String, Value> = found.suggest.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
     let printer = context.printer;
@@ -52,7 +55,8 @@ pub(crate) fn engine(context: &Context<'_>, args: Engine) -> Done {
 
 /// Runs the stand-in. What beside its arguments steers it comes from its environment, as with the real engine.
 pub(crate) async fn stand_in(args: Vec<String>) -> ExitCode {
-    let ms = |name: &str, default: u64| Duration::from_millis(environment::var(name).and_then(|v| v.parse().ok()).unwrap_or(default));
+    let ms =
+        |name: &str, default: u64| Duration::from_millis(environment::var(name).and_then(|v| v.parse().ok()).unwrap_or(default));
     let tag = environment::var("CHARTER_TAG").unwrap_or_default();
     let launch = environment::var("CHARTER_LAUNCH").unwrap_or_default();
     let behaviour = Behaviour {

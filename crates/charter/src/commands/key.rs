@@ -35,8 +35,13 @@ pub(crate) async fn key(context: &Context<'_>, args: Key) -> Done {
                 printer.document(&answer);
             } else {
                 let items = answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-                let text = |item: &Value, key: &str| item.get(key).filter(|v| !v.is_null()).map_or_else(|| "-".to_owned(), |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
-                let rows: Vec<Vec<String>> = items.iter().map(|i| ["id", "prefix", "role", "name", "expires_at"].map(|k| text(i, k)).to_vec()).collect();
+                let text = |item: &Value, key: &str| {
+                    item.get(key)
+                        .filter(|v| !v.is_null())
+                        .map_or_else(|| "-".to_owned(), |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+                };
+                let rows: Vec<Vec<String>> =
+                    items.iter().map(|i| ["id", "prefix", "role", "name", "expires_at"].map(|k| text(i, k)).to_vec()).collect();
                 table(&["ID", "BEGINS", "ROLE", "NAME", "EXPIRES"], &rows).iter().for_each(|line| printer.data(line));
             }
         }

@@ -14,7 +14,7 @@ mod up;
 use crate::cli::{Cli, Command, Global};
 use crate::client::Client;
 use crate::output::Printer;
-use crate::{local, pages, serve};
+use crate::{alone, local, pages, serve};
 use charter_api::problem::Problem;
 use clap::CommandFactory;
 use std::future::Future;
@@ -49,7 +49,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
             logging(&context.global);
             let global = Global { server: Some(args.control.clone()), ..context.global.clone() };
             let known = local::find(&global)?;
-            large(serve::gateway(known, args)).map(|()| ExitCode::SUCCESS)
+            large(alone::gateway(known, args)).map(|()| ExitCode::SUCCESS)
         }
         Command::Stop => small(status::stop(&context)),
         Command::Plan(names) => small(plan::plan(&context, names)),

@@ -22,9 +22,20 @@ pub(crate) async fn plan(context: &Context<'_>, names: Names) -> Done {
     } else {
         for entry in &plan.deployments {
             let tone = if entry.action == "none" { Tone::Faint } else { Tone::Busy };
-            printer.data(&format!("{} {}: {}", printer.tint(Tone::Strong, &entry.name), printer.tint(tone, &entry.action), entry.why));
+            printer.data(&format!(
+                "{} {}: {}",
+                printer.tint(Tone::Strong, &entry.name),
+                printer.tint(tone, &entry.action),
+                entry.why
+            ));
             for change in &entry.changes {
-                printer.data(&format!("  {}: {} -> {} ({})", change.field, shown(&change.started_with), shown(&change.profile), change.effect));
+                printer.data(&format!(
+                    "  {}: {} -> {} ({})",
+                    change.field,
+                    shown(&change.started_with),
+                    shown(&change.profile),
+                    change.effect
+                ));
             }
             for offer in &entry.offers {
                 let price = charter_domain::money::UsdPerHour(offer.price_usd_micros_per_hour);

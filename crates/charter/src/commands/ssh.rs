@@ -79,7 +79,7 @@ fn key_file(context: &Context<'_>, data_dir: &Path, provider: &str, machine: &st
     let pair = KeyPair::derive(secret.trim().as_bytes(), "installation");
     let path = data_dir.join("id_ed25519");
     let text = pair.to_openssh().map_err(|e| key_problem(&path, &e))?;
-    let mut file = crate::serve::private_file(&path).map_err(|e| key_problem(&path, &e))?;
+    let mut file = crate::install::private_file(&path).map_err(|e| key_problem(&path, &e))?;
     file.write_all(text.as_bytes()).map_err(|e| key_problem(&path, &e))?;
     Ok(path)
 }
@@ -98,7 +98,8 @@ fn interactive(words: &[String]) -> Done {
 
 pub(crate) async fn forward(context: &Context<'_>, name: &str, bind: &str, port: u16) -> Done {
     let client = context.client()?;
-    let answer: Value = client.post(&format!("/api/v1/deployments/{}/forward", segment(name)), &json!({"bind": bind, "port": port})).await?;
+    let answer: Value =
+        client.post(&format!("/api/v1/deployments/{}/forward", segment(name)), &json!({"bind": bind, "port": port})).await?;
     let address = answer.get("address").and_then(Value::as_str).unwrap_or_default();
     if context.printer.json {
         context.printer.document(&answer);

@@ -16,7 +16,12 @@ pub(crate) async fn status(context: &Context<'_>, name: Option<String>) -> Done 
     if let Some(name) = &name {
         status.deployments.retain(|d| d.name == *name || d.id == *name);
         if status.deployments.is_empty() {
-            return Err(Problem::new(404, "A0404", format!("there is no deployment `{name}`"), "`charter status` lists what is there"));
+            return Err(Problem::new(
+                404,
+                "A0404",
+                format!("there is no deployment `{name}`"),
+                "`charter status` lists what is there",
+            ));
         }
     }
     let printer = context.printer;
@@ -50,7 +55,8 @@ fn tone(status: &str) -> Tone {
 }
 
 fn row(printer: &Printer, deployment: &Deployment) -> Vec<String> {
-    let on: Vec<&str> = deployment.replicas.iter().filter_map(|r| r.instance.as_deref()).filter_map(|i| i.split('/').next()).collect();
+    let on: Vec<&str> =
+        deployment.replicas.iter().filter_map(|r| r.instance.as_deref()).filter_map(|i| i.split('/').next()).collect();
     let gpu = deployment.replicas.iter().find_map(|r| r.gpu.clone());
     let price: i64 = deployment.replicas.iter().map(|r| r.price_usd_micros_per_hour).sum();
     let served = cut(&deployment.served_names.join(","), 24);

@@ -92,7 +92,8 @@ pub(crate) async fn deploy(context: &Context<'_>, args: Deploy) -> Done {
 /// A deployment's name from a model's: `org/Model-7B` becomes `model-7b`.
 fn name_of(model: &str) -> String {
     let last = model.trim_end_matches('/').rsplit('/').next().unwrap_or(model);
-    let plain: String = last.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c.to_ascii_lowercase() } else { '-' }).collect();
+    let plain: String =
+        last.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c.to_ascii_lowercase() } else { '-' }).collect();
     let name: String = plain.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).chars().take(63).collect();
     if name.is_empty() { "model".to_owned() } else { name }
 }
@@ -188,7 +189,8 @@ impl Watch<'_> {
             "secret_missing" => "C0011",
             _ => "E0002",
         };
-        Problem::new(0, code, format!("`{}` did not start: {}", self.name, cause.class), cause.hint.clone()).with_detail(cause.evidence.clone())
+        Problem::new(0, code, format!("`{}` did not start: {}", self.name, cause.class), cause.hint.clone())
+            .with_detail(cause.evidence.clone())
     }
 
     /// Waits for the next change, and tells what is new.
@@ -197,7 +199,9 @@ impl Watch<'_> {
         let answer: Value = self.client.get(&format!("/api/v1/deployments/{}{after}", segment(self.name))).await?;
         seen.change = answer.get("change").and_then(Value::as_u64);
         let read = serde_json::from_value::<Deployment>(answer.get("deployment").cloned().unwrap_or_default());
-        let deployment = read.map_err(|e| Problem::new(0, "A0007", "the server's answer cannot be read", "is it another version?").with_detail(e.to_string()))?;
+        let deployment = read.map_err(|e| {
+            Problem::new(0, "A0007", "the server's answer cannot be read", "is it another version?").with_detail(e.to_string())
+        })?;
         let facts = answer.get("facts").and_then(Value::as_array).cloned().unwrap_or_default();
         self.tell(seen, &facts);
         let progress = deployment.replicas.iter().find_map(|r| r.progress.clone());

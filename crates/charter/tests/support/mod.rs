@@ -155,7 +155,8 @@ impl Place {
     /// Runs a command that must succeed, and gives its standard output.
     pub fn ok(&self, args: &[&str]) -> String {
         let output = self.charter(args);
-        let (out, err) = (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned());
+        let (out, err) =
+            (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned());
         assert!(output.status.success(), "charter {args:?}: {}\n{out}\n{err}\n{}", output.status, self.server_log());
         out
     }
@@ -214,7 +215,11 @@ impl Place {
     pub fn engines(&self) -> Vec<u32> {
         let home = format!("HOME={}/home", self.folder.display());
         let all = pids(|cmdline| cmdline.contains("__engine"));
-        all.into_iter().filter(|pid| std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| String::from_utf8_lossy(&e).contains(&home))).collect()
+        all.into_iter()
+            .filter(|pid| {
+                std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| String::from_utf8_lossy(&e).contains(&home))
+            })
+            .collect()
     }
 
     fn end_engines(&self) {
@@ -234,15 +239,27 @@ pub fn signal(name: &str, pid: u32) {
 }
 
 fn pids(wanted: impl Fn(&str) -> bool) -> Vec<u32> {
-    let numbers = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|e| e.file_name().to_string_lossy().parse::<u32>().ok());
-    numbers.filter(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| wanted(&String::from_utf8_lossy(&c).replace('\0', " ")))).collect()
+    let numbers = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|e| e.file_name().to_string_lossy().parse::<u32>().ok());
+    numbers
+        .filter(|pid| {
+            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| wanted(&String::from_utf8_lossy(&c).replace('\0', " ")))
+        })
+        .collect()
 }
 
 /// Does a process hold a connection of this local port?
 fn owns_port(pid: u32, port: u16) -> bool {
     let hex = format!(":{port:04X} ");
     let tcp = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-    let inodes: Vec<String> = tcp.lines().filter(|l| l.split_whitespace().nth(1).is_some_and(|a| format!("{a} ").ends_with(&hex))).filter_map(|l| l.split_whitespace().nth(9).map(|i| format!("socket:[{i}]"))).collect();
+    let inodes: Vec<String> = tcp
+        .lines()
+        .filter(|l| l.split_whitespace().nth(1).is_some_and(|a| format!("{a} ").ends_with(&hex)))
+        .filter_map(|l| l.split_whitespace().nth(9).map(|i| format!("socket:[{i}]")))
+        .collect();
     let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     fds.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|to| inodes.contains(&to.display().to_string()))
 }
@@ -289,6 +306,8 @@ pub fn request(address: SocketAddr, method: &str, path: &str, key: &str, body: &
 }
 
 pub fn chat(address: SocketAddr, key: &str, model: &str, tokens: u32, stream: bool) -> std::io::Result<Answer> {
-    let body = format!(r#"{{"model":"{model}","stream":{stream},"max_tokens":{tokens},"messages":[{{"role":"user","content":"one two "}}]}}"#);
+    let body = format!(
+        r#"{{"model":"{model}","stream":{stream},"max_tokens":{tokens},"messages":[{{"role":"user","content":"one two "}}]}}"#
+    );
     request(address, "POST", "/v1/chat/completions", key, body.as_bytes())
 }

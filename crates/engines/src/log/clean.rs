@@ -178,9 +178,17 @@ mod tests {
         let cases = [
             ("(EngineCore_DP0 pid=12) ERROR 11-20 18:00:01 [core.py:396] ValueError: no", Level::Error, "ValueError: no"),
             ("\u{1b}[1;36m(APIServer pid=1)\u{1b}[0;0m INFO 11-20 18:00:01 [api.py:1] hello", Level::Info, "hello"),
-            ("2026-11-20T18:00:01.123456789Z stderr F INFO:     Application startup complete.", Level::Info, "Application startup complete."),
+            (
+                "2026-11-20T18:00:01.123456789Z stderr F INFO:     Application startup complete.",
+                Level::Info,
+                "Application startup complete.",
+            ),
             ("vllm-1  | (APIServer pid=1) WARNING 11-20 18:00:01 [x.py:1] careful", Level::Warning, "careful"),
-            ("Nov 20 18:00:01 gpu01 docker[812]: torch.OutOfMemoryError: CUDA out of memory.", Level::Plain, "torch.OutOfMemoryError: CUDA out of memory."),
+            (
+                "Nov 20 18:00:01 gpu01 docker[812]: torch.OutOfMemoryError: CUDA out of memory.",
+                Level::Plain,
+                "torch.OutOfMemoryError: CUDA out of memory.",
+            ),
             ("(VllmWorker rank=0 pid=9) ERROR 01-02 03:04:05 [w.py:7] x", Level::Error, "x"),
             ("vllm: error: unrecognized arguments: --x", Level::Plain, "vllm: error: unrecognized arguments: --x"),
         ];

@@ -183,7 +183,9 @@ fn after_ready(run: &[Line], ready: usize) -> Explanation {
     let said = |l: &&Line| matches!(l.level, Level::Error | Level::Plain) && DEATH.iter().any(|d| l.text.contains(d));
     let ordered = after.iter().any(|l| l.text.contains("SIGTERM") || l.text.contains("shutdown triggered"));
     let death = after.iter().find(said);
-    let fault = candidates(after).into_iter().find(|c| matches!(c.signature.class, "engine_crash_cuda" | "cuda_oom" | "nccl_error" | "host_oom"));
+    let fault = candidates(after)
+        .into_iter()
+        .find(|c| matches!(c.signature.class, "engine_crash_cuda" | "cuda_oom" | "nccl_error" | "host_oom"));
     match (fault, death) {
         (Some(fault), Some(_)) if !ordered => Explanation { phase: Phase::Running, ..from_candidate(after, &fault) },
         (Some(fault), None) if !ordered && matches!(fault.signature.class, "engine_crash_cuda" | "host_oom") => {
@@ -216,7 +218,11 @@ fn unclassed(run: &[Line], phase: Phase) -> Option<Explanation> {
     let frames = &run[traceback + 1..];
     let ended = frames.iter().position(|l| is_exception(&l.text))?;
     let error = &frames[ended];
-    let inside = frames[..ended].iter().rev().find(|l| l.text.trim_start().starts_with("File \"")).is_some_and(|l| l.text.contains("/vllm/"));
+    let inside = frames[..ended]
+        .iter()
+        .rev()
+        .find(|l| l.text.trim_start().starts_with("File \""))
+        .is_some_and(|l| l.text.contains("/vllm/"));
     let (class, action, hint) = if inside {
         ("vllm_bug", Action::AskUser, "an exception inside the engine: try another version, and report it to the engine's makers")
     } else {
@@ -231,7 +237,9 @@ fn is_exception(text: &str) -> bool {
     let name = text.split(':').next().unwrap_or_default();
     let word = name.rsplit('.').next().unwrap_or_default();
     let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
-    plain && (word.ends_with("Error") || word.ends_with("Exception") || word == "KeyboardInterrupt") && word.starts_with(|c: char| c.is_ascii_uppercase())
+    plain
+        && (word.ends_with("Error") || word.ends_with("Exception") || word == "KeyboardInterrupt")
+        && word.starts_with(|c: char| c.is_ascii_uppercase())
 }
 
 fn cut(text: &str) -> String {

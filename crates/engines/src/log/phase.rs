@@ -51,7 +51,10 @@ const MARKERS: &[(Phase, &[&str])] = &[
     (Phase::KvCache, &["KV cache size:", "Maximum concurrency for", "# GPU blocks:", "# cuda blocks:"]),
     (Phase::Graphs, &["Capturing CUDA graph", "Capturing the model for CUDA graphs", "Graph capturing finished"]),
     (Phase::EngineReady, &["init engine (profile"]),
-    (Phase::Http, &["Starting vLLM server on", "Starting vLLM API server", "Started server process", "Waiting for application startup"]),
+    (
+        Phase::Http,
+        &["Starting vLLM server on", "Starting vLLM API server", "Started server process", "Waiting for application startup"],
+    ),
     (Phase::Running, &["Application startup complete."]),
 ];
 
@@ -156,7 +159,19 @@ mod tests {
         let all = lines(log);
         let mut seen: Vec<&str> = all.iter().filter_map(Phase::of).map(Phase::as_str).collect();
         seen.dedup();
-        let want = ["process", "config", "engine-init", "distributed", "download", "load", "profile", "kv-cache", "engine-ready", "http", "running"];
+        let want = [
+            "process",
+            "config",
+            "engine-init",
+            "distributed",
+            "download",
+            "load",
+            "profile",
+            "kv-cache",
+            "engine-ready",
+            "http",
+            "running",
+        ];
         assert_eq!(seen, want);
         assert_eq!(progress(&all).0, Phase::Running);
     }

@@ -59,16 +59,32 @@ pub fn steps(version: &Version, driver: Option<&str>) -> Vec<Step> {
     };
     let old = matches!(version, Version::Release(release) if numbers(release) < vec![0, 9, 0]);
     let engine_check = "from vllm import LLM";
-    let numpy = Step { name: "numpy", pip: text(&["numpy>=1.26,<2.0"]), check: "import numpy; assert numpy.__version__ < '2'", timeout_seconds: 120, required: false };
+    let numpy = Step {
+        name: "numpy",
+        pip: text(&["numpy>=1.26,<2.0"]),
+        check: "import numpy; assert numpy.__version__ < '2'",
+        timeout_seconds: 120,
+        required: false,
+    };
     if old {
         let torch = Step {
             name: "torch",
             pip: text(&["torch", "--index-url", &index(cuda_tag(driver))]),
-            check: if driver.is_some() { "import torch; assert torch.cuda.is_available(), 'torch sees no CUDA'" } else { "import torch" },
+            check: if driver.is_some() {
+                "import torch; assert torch.cuda.is_available(), 'torch sees no CUDA'"
+            } else {
+                "import torch"
+            },
             timeout_seconds: 600,
             required: true,
         };
-        let engine = Step { name: "vllm", pip: [wanted, text(&["numpy>=1.26,<2.0"])].concat(), check: engine_check, timeout_seconds: 600, required: true };
+        let engine = Step {
+            name: "vllm",
+            pip: [wanted, text(&["numpy>=1.26,<2.0"])].concat(),
+            check: engine_check,
+            timeout_seconds: 600,
+            required: true,
+        };
         return vec![torch, numpy, engine];
     }
     let mut pip = wanted;
@@ -76,7 +92,11 @@ pub fn steps(version: &Version, driver: Option<&str>) -> Vec<Step> {
     let cuda = Step {
         name: "cuda",
         pip: vec![],
-        check: if driver.is_some() { "import torch; assert torch.cuda.is_available(), 'torch sees no CUDA'" } else { "import torch" },
+        check: if driver.is_some() {
+            "import torch; assert torch.cuda.is_available(), 'torch sees no CUDA'"
+        } else {
+            "import torch"
+        },
         timeout_seconds: 120,
         required: true,
     };
@@ -89,7 +109,14 @@ mod tests {
 
     #[test]
     fn the_driver_chooses_the_cuda_build() {
-        let cases = [(Some("535.104.05"), "cu121"), (Some("525.60.13"), "cu121"), (Some("470.82.01"), "cu118"), (Some("524.1"), "cu118"), (None, "cu121"), (Some("x"), "cu121")];
+        let cases = [
+            (Some("535.104.05"), "cu121"),
+            (Some("525.60.13"), "cu121"),
+            (Some("470.82.01"), "cu118"),
+            (Some("524.1"), "cu118"),
+            (None, "cu121"),
+            (Some("x"), "cu121"),
+        ];
         for (driver, tag) in cases {
             assert_eq!(cuda_tag(driver), tag, "{driver:?}");
         }

@@ -39,7 +39,8 @@ pub enum Place<'a> {
 }
 
 /// Structured options whose value is a switch, by their names in the profile.
-const SWITCHES: &[&str] = &["enforce-eager", "trust-remote-code", "enable-prefix-caching", "enable-chunked-prefill", "enable-auto-tool-choice"];
+const SWITCHES: &[&str] =
+    &["enforce-eager", "trust-remote-code", "enable-prefix-caching", "enable-chunked-prefill", "enable-auto-tool-choice"];
 
 /// All structured options, by their names in the profile, which are the engine's own.
 pub const OPTIONS: &[&str] = &[

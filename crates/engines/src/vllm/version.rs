@@ -92,7 +92,12 @@ mod tests {
     #[test]
     fn versions_become_image_tags() {
         let commit = "0123456789abcdef0123456789ABCDEF01234567";
-        let cases = [("", "v0.33.0"), ("0.19.1", "v0.19.1"), ("nightly", "nightly"), (commit, "nightly-0123456789abcdef0123456789abcdef01234567")];
+        let cases = [
+            ("", "v0.33.0"),
+            ("0.19.1", "v0.19.1"),
+            ("nightly", "nightly"),
+            (commit, "nightly-0123456789abcdef0123456789abcdef01234567"),
+        ];
         for (wanted, tag) in cases {
             assert_eq!(Version::resolve(wanted, "0.33.0").map(|v| v.image_tag()), Ok(tag.to_owned()));
         }

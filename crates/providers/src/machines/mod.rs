@@ -172,7 +172,9 @@ impl Provider for Machines {
             Ok(()) => Ok(self.instance(machine, bid, now)),
             Err(HostError::Said(why)) => Err(CreateError::Refused(error(Kind::NoCapacity, why))),
             // These come before the command could have been sent.
-            Err(HostError::Link(link @ (Error::Unreachable { .. } | Error::HostKey { .. } | Error::Refused { .. } | Error::Key(_)))) => {
+            Err(HostError::Link(
+                link @ (Error::Unreachable { .. } | Error::HostKey { .. } | Error::Refused { .. } | Error::Key(_)),
+            )) => {
                 let problem = HostError::Link(link);
                 Err(CreateError::Refused(error(kind_of(&problem), told(&problem))))
             }

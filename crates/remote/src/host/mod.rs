@@ -89,7 +89,14 @@ pub struct Observation {
 }
 
 impl Host {
-    async fn run(&self, script: &str, args: &[&str], stdin: &[u8], limit: usize, patience: Duration) -> Result<Answer, HostError> {
+    async fn run(
+        &self,
+        script: &str,
+        args: &[&str],
+        stdin: &[u8],
+        limit: usize,
+        patience: Duration,
+    ) -> Result<Answer, HostError> {
         let words: Vec<String> = args.iter().map(|a| quote(a)).collect();
         let command = format!("exec /bin/sh -c {} charter {}", quote(&format!("{COMMON}{script}")), words.join(" "));
         let output = self.0.exec(&command, stdin, limit, patience).await?;
@@ -145,7 +152,14 @@ impl Host {
     ///
     /// # Errors
     /// Why not.
-    pub async fn launch(&self, tag: &str, number: u32, port: u16, env: &[(String, String)], script: &str) -> Result<Started, HostError> {
+    pub async fn launch(
+        &self,
+        tag: &str,
+        number: u32,
+        port: u16,
+        env: &[(String, String)],
+        script: &str,
+    ) -> Result<Started, HostError> {
         let mut stdin = format!("{}\n", env.len());
         for (name, value) in env {
             stdin.push_str(&format!("{name}\n{}\n", escape(value)));

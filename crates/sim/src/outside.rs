@@ -1,0 +1,105 @@
+//! What lies outside of a simulated world: how effects take effect, how answers are lost, and what looks see.
+
+use crate::fixtures::placement;
+use crate::world::{Alive, Sim, Variant, now};
+use charter_domain::cause::{Action, Cause};
+use charter_domain::ids::ReplicaId;
+use charter_domain::intent::{Effect, Outcome, Refusal};
+use charter_domain::look::{EngineSight, Look, NoOffer, Sight, Verdict};
+use charter_domain::step::Event;
+use charter_domain::time::Span;
+use charter_store::Store;
+
+impl Sim {
+    pub(crate) fn lost(&mut self, effect: &Effect) -> Outcome {
+        self.reached("an answer was lost");
+        match effect {
+            Effect::Create { .. } if self.setup.variant == Variant::CreateAgain => {
+                Outcome::Refused(Refusal { message: "timed out".into(), action: Action::Wait })
+            }
+            Effect::Create { .. } => Outcome::Unknown,
+            Effect::Launch { .. } | Effect::Destroy { .. } => Outcome::Retry("timed out".into()),
+        }
+    }
+
+    pub(crate) fn take_effect(&mut self, effect: &Effect, done: bool) -> Outcome {
+        match effect {
+            Effect::Create { .. } if !done => {
+                self.reached("a create was refused");
+                Outcome::Refused(Refusal { message: "no capacity".into(), action: Action::Wait })
+            }
+            Effect::Create { bid } if self.setup.variant == Variant::CallFirst => match self.cloud.list(bid, self.now) {
+                Some(found) => Outcome::Created(Box::new(found)),
+                None => Outcome::Unknown,
+            },
+            Effect::Create { bid } => Outcome::Created(Box::new(self.cloud.create(bid, self.now, &mut self.rng, self.faults))),
+            Effect::Launch { instance, number } if done => {
+                match self.cloud.launch(&instance.id, *number, self.now, &mut self.rng) {
+                    Some(process) => Outcome::Launched(process),
+                    None => Outcome::Retry("away".into()),
+                }
+            }
+            Effect::Destroy { instance } if done => {
+                let late = if self.faults { self.rng.between(0, 60) } else { 0 };
+                self.cloud.destroy(&instance.id, self.now, Span::s(late));
+                Outcome::Destroyed
+            }
+            Effect::Destroy { .. } if self.faults && self.rng.chance(30) => {
+                self.reached("a destroy was accepted and ignored");
+                Outcome::Destroyed
+            }
+            Effect::Launch { .. } | Effect::Destroy { .. } => Outcome::Retry("error 500".into()),
+        }
+    }
+
+    pub(crate) fn look(&mut self, id: &ReplicaId) -> Alive<()> {
+        let Ok(Some(row)) = now(self.store.replica(id)) else {
+            return Ok(());
+        };
+        let Some(look) = row.state.look() else {
+            self.looks.remove(id);
+            return Ok(());
+        };
+        let sight = if self.faults && self.rng.chance(10) { Sight::Unclear("500".into()) } else { self.see(look) };
+        self.apply(id, &Event::Saw(sight), None)
+    }
+
+    pub(crate) fn see(&mut self, look: Look) -> Sight {
+        let at = self.now;
+        match look {
+            Look::Offers if self.faults && self.rng.chance(20) => Sight::Offers(Err(NoOffer::default())),
+            Look::Offers => Sight::Offers(Ok(Box::new(placement()))),
+            Look::Tag(bid) => Sight::Tagged(self.cloud.list(&bid, at).map(Box::new)),
+            Look::Machine(instance) => match self.cloud.get(&instance.id, at) {
+                Some(machine) if machine.up_at <= at => Sight::MachineUp(Some("key".into())),
+                _ => Sight::MachineAway("refused".into()),
+            },
+            Look::Engine(instance, _) => Sight::Engine(EngineSight { verdict: self.verdict(&instance.id), quiet: Span::s(0) }),
+            Look::InFlight => Sight::InFlight(self.rng.below(2)),
+            Look::Absence(instance) => {
+                // A provider may be wrong for a while, but not for as long as two looks lie apart, and not again at once.
+                if self.faults && self.hidden_until + Span::s(60) <= at && self.rng.chance(20) {
+                    self.hidden_until = at + Span::s(29);
+                }
+                if at < self.hidden_until {
+                    self.reached("a list hid what is there");
+                    return Sight::Absent;
+                }
+                if self.cloud.get(&instance.id, at).is_some() { Sight::Present } else { Sight::Absent }
+            }
+        }
+    }
+
+    fn verdict(&mut self, id: &str) -> Verdict {
+        match self.cloud.get(id, self.now) {
+            None => Verdict::Away("no route".into()),
+            Some(machine) if machine.engine_fails && machine.ready_at <= self.now => {
+                self.reached("an engine failed");
+                let action = [Action::RetryHere, Action::OtherHost, Action::ChangeProfile][self.rng.index(3)];
+                Verdict::Failed(Cause::new("cuda_oom", action, "out of memory", "less"))
+            }
+            Some(machine) if machine.ready_at <= self.now => Verdict::Ready,
+            Some(_) => Verdict::Starting,
+        }
+    }
+}
