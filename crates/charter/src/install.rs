@@ -95,7 +95,13 @@ pub(crate) async fn keys(store: &SqliteStore, data_dir: &Path) -> Result<Option<
 pub(crate) fn database_problem(error: &charter_store::Error) -> Problem {
     let (code, hint) = match error {
         charter_store::Error::TooNew { .. } => ("D0002", "take the newer charter, or restore a backup of the older one"),
-        _ => ("D0001", "check that the disk is not full, and that the file is a database of charter"),
+        charter_store::Error::Conflict
+        | charter_store::Error::NameTaken
+        | charter_store::Error::OverBudget(_)
+        | charter_store::Error::Corrupt(_)
+        | charter_store::Error::Database(_) => {
+            ("D0001", "check that the disk is not full, and that the file is a database of charter")
+        }
     };
     Problem::new(500, code, "the database cannot be opened", hint).with_detail(error.to_string())
 }

@@ -54,6 +54,7 @@ impl Printer {
     }
 
     /// A line of data.
+    #[expect(clippy::unused_self, reason = "all printing goes through the printer")]
     pub(crate) fn data(&self, line: &str) {
         // A reader that has left, such as `head`, is no failure of ours.
         writeln!(std::io::stdout(), "{line}").ok();

@@ -347,6 +347,7 @@ impl Controller {
         Ok(Host(self.0.parts.links.to(&target)))
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all phases but one hold their instance in the same way")]
     pub(crate) fn policy(&self, profile: &Profile, replica: &Replica) -> Policy {
         let settings = &self.0.parts.settings;
         let mut policy = Policy { limits: profile.limits, keep_on_error: settings.keep_on_error, ..Policy::default() };

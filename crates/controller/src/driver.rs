@@ -112,6 +112,7 @@ impl Controller {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only a pending replica waits before it looks")]
     async fn see(&self, replica: &Replica, look: Look) -> Sight {
         let deployment = match self.store().deployment(replica.deployment.as_str()).await {
             Ok(Some(row)) => row.state,

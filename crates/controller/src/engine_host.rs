@@ -180,7 +180,7 @@ impl Controller {
         if !seen.alive {
             let log = host.observe(&tag, number, u64::MAX, FAILED_BYTES).await.ok().and_then(|o| o.log).unwrap_or_default();
             self.keep_log(replica, &self.masked(deployment, &instance.tag, &log));
-            return sight(Verdict::Failed(self.died(replica, &seen, &log)), Span::ms(0));
+            return sight(Verdict::Failed(died(replica, &seen, &log)), Span::ms(0));
         }
         if !seen.listening {
             return sight(Verdict::Starting, self.quiet(replica));
@@ -256,34 +256,6 @@ impl Controller {
         }
     }
 
-    /// Why a process is not there any more. An exit with status 0 is a failure too: nobody asked it to end.
-    fn died(&self, replica: &Replica, seen: &Observation, log: &str) -> Cause {
-        let explained = explain(log);
-        let status =
-            seen.exit.map_or("without a status, so something killed it".to_owned(), |code| format!("with status {code}"));
-        let was_ready = matches!(replica.phase, ReplicaPhase::Ready { .. }) || explained.class == "ok_ready";
-        if explained.is_failure() && explained.class != "unknown" {
-            let mut cause = explained.cause();
-            // What has answered here before is tried here again first, however it ended; a few times at most.
-            if was_ready && cause.action == Action::OtherHost {
-                cause.action = Action::RetryHere;
-            }
-            return cause;
-        }
-        let class = match (was_ready, seen.exit) {
-            (_, Some(137)) => "host_oom",
-            (true, _) => "engine_crash_other",
-            (false, _) => "unknown",
-        };
-        let last = explained.evidence;
-        let evidence = if last.is_empty() {
-            format!("the engine ended {status}")
-        } else {
-            format!("the engine ended {status}; last: {last}")
-        };
-        Cause::new(class, Action::RetryHere, evidence, "read its log with `charter logs`")
-    }
-
     /// Keeps the log of an engine that failed, for after its machine is gone.
     fn keep_log(&self, replica: &Replica, log: &str) {
         let folder = &self.0.parts.settings.logs;
@@ -316,4 +288,28 @@ fn first_port(tag: &Tag) -> u16 {
     let sum = tag.to_string().bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     let width = u32::from(PORTS.1 - PORTS.0 - 250);
     PORTS.0 + u16::try_from(sum % width).unwrap_or(0)
+}
+
+/// Why a process is not there any more. An exit with status 0 is a failure too: nobody asked it to end.
+fn died(replica: &Replica, seen: &Observation, log: &str) -> Cause {
+    let explained = explain(log);
+    let status = seen.exit.map_or("without a status, so something killed it".to_owned(), |code| format!("with status {code}"));
+    let was_ready = matches!(replica.phase, ReplicaPhase::Ready { .. }) || explained.class == "ok_ready";
+    if explained.is_failure() && explained.class != "unknown" {
+        let mut cause = explained.cause();
+        // What has answered here before is tried here again first, however it ended; a few times at most.
+        if was_ready && cause.action == Action::OtherHost {
+            cause.action = Action::RetryHere;
+        }
+        return cause;
+    }
+    let class = match (was_ready, seen.exit) {
+        (_, Some(137)) => "host_oom",
+        (true, _) => "engine_crash_other",
+        (false, _) => "unknown",
+    };
+    let last = explained.evidence;
+    let evidence =
+        if last.is_empty() { format!("the engine ended {status}") } else { format!("the engine ended {status}; last: {last}") };
+    Cause::new(class, Action::RetryHere, evidence, "read its log with `charter logs`")
 }

@@ -154,6 +154,7 @@ impl Release {
 
     /// The answer to a destroy call. An error orders it again, for ever.
     #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other outcome is late and changes nothing")]
     pub fn answered(mut self, outcome: &Outcome, now: Time, policy: &Policy) -> (Self, Option<Draft>) {
         match outcome {
             Outcome::Destroyed => {
@@ -170,6 +171,7 @@ impl Release {
 
     /// What a look for the instance found. `None` in the first place means that its absence is proven.
     #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other sight is late and changes nothing")]
     pub fn saw(mut self, sight: &Sight, now: Time, policy: &Policy) -> (Option<Self>, Option<Draft>) {
         match sight {
             Sight::Absent if self.accepted => {

@@ -13,6 +13,7 @@ use crate::replica::{Phase, Replica, Stop};
 use crate::time::{Span, Time};
 
 /// What happened.
+#[expect(clippy::large_enum_variant, reason = "an event lives for one step and is never stored")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The replica has to end.
@@ -67,7 +68,7 @@ impl Turn<'_> {
     fn phase(&mut self, phase: Phase, event: Event, installation: &str) -> Phase {
         use Event::{Done, Saw, Stop as Stopped};
         match (phase, event) {
-            (Phase::Pending { .. }, _) if self.r.stop.is_some() => self.close(),
+            (Phase::Pending { .. }, _) if self.r.stop.is_some() => Phase::Closed,
             (Phase::Pending { not_before }, Saw(Sight::Offers(found))) if not_before <= self.now => {
                 self.found(found, installation)
             }
@@ -143,7 +144,7 @@ impl Turn<'_> {
                     self.r.cause = Some(Cause::new("no_offer", Action::AskUser, evidence.clone(), hint));
                 }
                 self.facts.push(format!("found no machine: {evidence}"));
-                self.close()
+                Phase::Closed
             }
         }
     }
@@ -180,7 +181,7 @@ impl Turn<'_> {
         self.r.cause = Some(Cause::new("create_refused", refusal.action, refusal.message.clone(), hint));
         self.exclude(&bid.placement.offer.provider, host, refusal.action);
         match refusal.action {
-            Action::ChangeProfile | Action::AskUser => self.close(),
+            Action::ChangeProfile | Action::AskUser => Phase::Closed,
             Action::None | Action::Wait | Action::RetryHere | Action::OtherHost | Action::OtherProvider => {
                 self.search_again_or_close()
             }
@@ -197,11 +198,12 @@ impl Turn<'_> {
 
     fn search_again_or_close(&mut self) -> Phase {
         if self.r.stop.is_some() || self.r.attempt >= self.policy.limits.attempts {
-            return self.close();
+            return Phase::Closed;
         }
         Phase::Pending { not_before: self.pause(self.r.attempt) }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other sight is late and changes nothing")]
     fn booting(&mut self, mut instance: Instance, deadline: Time, sight: Sight) -> Phase {
         match sight {
             Sight::MachineUp(host_key) => {
@@ -224,6 +226,7 @@ impl Turn<'_> {
         Phase::Loading { instance, process: None, deadline: not_before + self.policy.limits.load }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else came of it, the same start is asked for again")]
     fn launched(&mut self, instance: Instance, deadline: Time, outcome: Outcome) -> Phase {
         match outcome {
             Outcome::Launched(process) => {
@@ -361,14 +364,11 @@ impl Turn<'_> {
         }
     }
 
-    fn close(&mut self) -> Phase {
-        Phase::Closed
-    }
-
     fn pause(&self, tries: u32) -> Time {
         self.now + self.policy.backoff.backoff(tries, self.policy.backoff_max)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other phases are looked at at the usual pace")]
     fn wake_at(&self) -> Option<Time> {
         self.r.look()?;
         // A drain is watched closely: every moment of it is paid for.

@@ -99,7 +99,7 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             if let Some(way) = way {
                 let stream = way.link.open_stream(way.port).await.map_err(io::Error::other)?;
-                return Ok(Socket::Ssh(TokioIo::new(stream)));
+                return Ok(Socket::Ssh(Box::new(TokioIo::new(stream))));
             }
             let socket = http.call(uri).await.map_err(io::Error::other)?;
             Ok(Socket::Http(Box::new(socket)))
@@ -109,7 +109,7 @@ impl Service<Uri> for Connector {
 
 /// A connection to a backend.
 pub(crate) enum Socket {
-    Ssh(TokioIo<Stream>),
+    Ssh(Box<TokioIo<Stream>>),
     Http(Box<MaybeHttpsStream<TokioIo<TcpStream>>>),
 }
 
@@ -122,7 +122,7 @@ impl Connection for Socket {
 impl Read for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Ssh(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Ssh(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
             Self::Http(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
         }
     }
@@ -131,21 +131,21 @@ impl Read for Socket {
 impl Write for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Ssh(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Ssh(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
             Self::Http(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Ssh(io) => Pin::new(io).poll_flush(cx),
+            Self::Ssh(io) => Pin::new(io.as_mut()).poll_flush(cx),
             Self::Http(io) => Pin::new(io.as_mut()).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Ssh(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Ssh(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
             Self::Http(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
         }
     }

@@ -66,6 +66,7 @@ impl Refusal {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "trying again helps with these alone")]
     const fn retry_after_seconds(&self) -> Option<u32> {
         match self {
             Self::QueueFull | Self::NoBackend(_) => Some(2),

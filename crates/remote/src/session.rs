@@ -172,6 +172,7 @@ impl Session {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other messages of the library mean nothing to a command")]
     async fn exec_now(&self, command: &str, stdin: &[u8], limit: usize) -> Result<Output, Error> {
         let mut channel = self.handle.channel_open_session().await.map_err(|e| self.broken(&e))?;
         channel.exec(true, command).await.map_err(|e| self.broken(&e))?;

@@ -457,8 +457,8 @@ impl Sim {
             .map(|(row, wake)| (row.state, wake.is_some()))
             .collect();
         let intents = now(self.store.intents()).unwrap_or_default();
-        let mut world = invariants::World::default();
-        world.replicas = replicas.iter().map(|(r, wake)| (r, *wake)).collect();
+        let mut world =
+            invariants::World { replicas: replicas.iter().map(|(r, wake)| (r, *wake)).collect(), ..invariants::World::default() };
         for stored in &intents {
             world.intents.entry(stored.intent.replica.0.clone()).or_default().push(&stored.intent.effect);
         }

@@ -74,6 +74,7 @@ impl SqliteStore {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library's other errors are told as they are")]
 async fn migrate(pool: &SqlitePool) -> Result<(), Error> {
     let migrations = MIGRATIONS
         .iter()

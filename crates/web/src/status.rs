@@ -83,6 +83,7 @@ pub(crate) async fn one(controller: &Controller, state: &Deployment) -> Result<w
     })
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "all phases but one hold their instance in the same way")]
 fn replica(controller: &Controller, state: &Replica) -> wire::Replica {
     let bid = match &state.phase {
         Phase::Acquiring(acquisition) => Some(&acquisition.bid().placement),

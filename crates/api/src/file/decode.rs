@@ -59,6 +59,7 @@ impl Decoder {
     }
 
     /// Reads a switch.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "everything but the two words is a fault")]
     pub fn flag(&mut self, node: &Node, what: &str) -> bool {
         match &node.value {
             Value::Plain(word) if word == "true" => true,

@@ -103,6 +103,7 @@ fn place(span: Span) -> Place {
 }
 
 impl Builder {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other events and styles of the parser mean nothing here")]
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Vec<Fault>> {
         let at = place(span);
         match event {

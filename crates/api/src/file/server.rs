@@ -5,7 +5,7 @@ use crate::file::node::Node;
 use crate::file::profile::{Secret, secret};
 
 /// The server's section.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Server {
     /// Providers in the order of the file.
     pub providers: Vec<Provider>,
@@ -15,12 +15,6 @@ pub struct Server {
     pub keep_on_error: bool,
     /// Give everything back at the end.
     pub destroy_on_shutdown: bool,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self { providers: vec![], budgets: vec![], keep_on_error: false, destroy_on_shutdown: false }
-    }
 }
 
 /// One provider.

@@ -47,7 +47,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
         }
         Command::Gateway(args) => {
             logging(&context.global);
-            let global = Global { server: Some(args.control.clone()), ..context.global.clone() };
+            let global = Global { server: Some(args.control.clone()), ..context.global };
             let known = local::find(&global)?;
             large(alone::gateway(known, args)).map(|()| ExitCode::SUCCESS)
         }

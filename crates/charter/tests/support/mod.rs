@@ -1,6 +1,14 @@
 //! Real parts for tests: a private OpenSSH server, the program itself, and plain HTTP.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own share")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
