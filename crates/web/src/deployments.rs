@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use charter_api::problem::Problem;
 use charter_api::status as wire;
 use charter_controller::Declared;
-use charter_domain::deployment::{Deployment, Forward, Wish};
+use charter_domain::deployment::{Deployment, Forward, Status, Wish};
 use charter_domain::replica::Replica;
 use charter_store::{Error, Role};
 use std::time::Duration;
@@ -79,7 +79,10 @@ async fn clash(app: &App, declared: &Declared) -> Answer<Option<String>> {
         let other = row.state;
         let theirs =
             |name: &&String| other.profile.served_name == **name || other.profile.engine.lora.iter().any(|l| l.name == **name);
-        if other.name != declared.name && other.wish == Wish::Run && names.iter().any(|n| theirs(&n)) {
+        let replicas = app.controller.replicas_of(&other.id).await?;
+        // What has failed for good answers to nothing and keeps no name from others.
+        let lives = other.wish == Wish::Run && other.status(&replicas) != Status::Error;
+        if other.name != declared.name && lives && names.iter().any(|n| theirs(&n)) {
             return Ok(names.iter().find(theirs).cloned());
         }
     }

@@ -171,8 +171,10 @@ fn duration_or_never(text: &str) -> Result<Option<u64>, String> {
 }
 
 fn small(d: &mut Decoder, node: &Node, what: &str, least: u32) -> u32 {
+    let before = d.faults.len();
     let number = d.number(node, what);
     match u32::try_from(number) {
+        _ if d.faults.len() > before => least,
         Ok(n) if n >= least && n <= 100_000 => n,
         _ => {
             d.fault(node.place, format!("{what} must be between {least} and 100000"), "here");

@@ -36,6 +36,7 @@ pub fn free_port() -> u16 {
 pub struct Place {
     pub folder: PathBuf,
     pub port: u16,
+    extra: String,
     sshd: Option<Child>,
     server: Option<Child>,
 }
@@ -62,7 +63,7 @@ impl Place {
         std::fs::create_dir_all(folder.join("home")).expect("scratch folder");
         keygen(&folder.join("host"));
         keygen(&folder.join("client"));
-        let mut place = Self { folder, port: free_port(), sshd: None, server: None };
+        let mut place = Self { folder, port: free_port(), extra: String::new(), sshd: None, server: None };
         place.start_sshd();
         place
     }
@@ -73,8 +74,8 @@ impl Place {
         // The machine's home folder is one of the test's own, so that nothing of the real user is touched.
         let text = format!(
             "Port {}\nListenAddress 127.0.0.1\nHostKey {f}/host\nPidFile none\nAuthorizedKeysFile {f}/client.pub\nPasswordAuthentication no\n\
-             KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nMaxStartups 100\nMaxSessions 200\nSetEnv HOME={f}/home\n",
-            self.port
+             KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nMaxStartups 100\nMaxSessions 200\nSetEnv HOME={f}/home{}\n",
+            self.port, self.extra
         );
         std::fs::write(self.folder.join("sshd_config"), text).expect("configuration");
         let sshd = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|p| Path::new(p).exists());
@@ -121,6 +122,13 @@ impl Place {
                 signal(name, pid);
             }
         }
+    }
+
+    /// Puts a folder first in the search path of the machine's commands.
+    pub fn path(&mut self, folder: &Path) {
+        self.stop_sshd();
+        self.extra = format!(" PATH={}:/usr/local/bin:/usr/bin:/bin", folder.display());
+        self.start_sshd();
     }
 
     pub fn new_host_key(&mut self) {
