@@ -55,6 +55,8 @@ pub struct Deployment {
     pub engine: Engine,
     /// What went wrong.
     pub cause: Option<Cause>,
+    /// How many copies are wanted.
+    pub wanted: u32,
     /// Its copies.
     pub replicas: Vec<Replica>,
     /// What was used.

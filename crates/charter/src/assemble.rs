@@ -34,7 +34,15 @@ pub(crate) fn machine(from: &charter_api::file::server::Machine, installation: &
         }
     };
     let address = Address { host: from.host.clone(), port: from.port, user: from.user.clone() };
-    Ok(Machine { name: from.name.clone(), address, key, host_key: from.host_key.clone(), allow_no_gpu: from.allow_no_gpu })
+    let key_file = from.key_file.as_deref().map(|path| expand(path).display().to_string());
+    Ok(Machine {
+        name: from.name.clone(),
+        address,
+        key,
+        key_file,
+        host_key: from.host_key.clone(),
+        allow_no_gpu: from.allow_no_gpu,
+    })
 }
 
 pub(crate) fn provider(

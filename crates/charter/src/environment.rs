@@ -77,5 +77,9 @@ pub(crate) fn limits() -> Result<Limits, Problem> {
 
 /// Seconds between looks at something that runs.
 pub(crate) fn ready_interval() -> Result<Option<Span>, Problem> {
-    Ok(number("VASTAI_HEALTH_CHECK_INTERVAL_SECONDS")?.map(Span::s))
+    let name = "VASTAI_HEALTH_CHECK_INTERVAL_SECONDS";
+    match number(name)? {
+        Some(0) => Err(unreadable(name, "0", "a whole number from 1")),
+        seconds => Ok(seconds.map(Span::s)),
+    }
 }

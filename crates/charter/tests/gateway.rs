@@ -224,3 +224,20 @@ fn a_revoked_key_is_refused_at_once_and_a_backend_that_dies_is_told() {
         chat(gateway, &own, "small", 1, false).is_ok_and(|a| a.status == 502 && a.body.contains("upstream_unreachable"))
     });
 }
+
+#[test]
+fn only_the_methods_of_the_api_are_answered_and_known_names_are_not_unknown() {
+    let mut place = Place::new("methods");
+    place.configure("      options: {max-model-len: 99999}\n", "  small: {profile: small}\n");
+    place.serve(&[]);
+    let (gateway, key) = (place.gateway(), place.key());
+    assert!(!place.charter(&["up"]).status.success());
+    let body = br#"{"model":"small","messages":[]}"#;
+    for method in ["DELETE", "PUT", "PATCH"] {
+        assert_eq!(request(gateway, method, "/v1/chat/completions", &key, body).expect("an answer").status, 405, "{method}");
+    }
+    wait_until("the failed deployment is known to have no backend", || {
+        request(gateway, "POST", "/v1/chat/completions", &key, body)
+            .is_ok_and(|a| a.status == 503 && a.body.contains("no_backend"))
+    });
+}

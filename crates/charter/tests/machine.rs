@@ -160,3 +160,33 @@ fn up_starts_a_server_when_none_answers_and_stop_ends_it() {
     place.ok(&["down", "small"]);
     place.ok(&["stop"]);
 }
+
+#[test]
+fn a_secret_that_is_missing_is_told_before_a_running_engine_is_touched() {
+    let mut place = Place::new("secret");
+    place.configure("", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["up"]);
+    let before = place.engines();
+    place.configure("      env: {HF_TOKEN: {env: NOT_SET_ANYWHERE}}\n", "  small: {profile: small}\n");
+    let up = place.charter(&["--json", "up"]);
+    let answer: serde_json::Value = serde_json::from_slice(&up.stdout).expect("one document");
+    assert_eq!(answer["error"]["code"], "C0010", "{answer}");
+    assert!(answer["error"]["detail"].as_str().is_some_and(|d| d.contains("`NOT_SET_ANYWHERE`")), "{answer}");
+    assert_eq!(place.engines(), before);
+    place.ok(&["down", "small"]);
+}
+
+#[test]
+fn a_missing_program_is_named_in_the_error() {
+    let mut place = Place::new("program");
+    place.configure("", "  small: {profile: small}\n");
+    let file = place.folder.join("charter.yaml");
+    let text = std::fs::read_to_string(&file).expect("file").replace(env!("CARGO_BIN_EXE_charter"), "/opt/no-such-program");
+    std::fs::write(&file, text).expect("file");
+    place.serve(&[]);
+    let up = place.charter(&["--json", "up"]);
+    let answer: serde_json::Value = serde_json::from_slice(&up.stdout).expect("one document");
+    assert_eq!(answer["error"]["message"], "`small` did not start: env_broken", "{answer}");
+    assert!(answer["error"]["detail"].as_str().is_some_and(|d| d.contains("/opt/no-such-program: not found")), "{answer}");
+}

@@ -340,6 +340,13 @@ impl Controller {
         provider.target(instance).ok().map(|target| self.0.parts.links.to(&target))
     }
 
+    /// The file that holds the key to a replica's machine; `None` means the installation's own key.
+    #[must_use]
+    pub fn key_file_of(&self, replica: &Replica) -> Option<String> {
+        let instance = replica.instance()?;
+        self.provider(&instance.placement.offer.provider)?.key_file(instance)
+    }
+
     pub(crate) fn host_of(&self, instance: &charter_domain::instance::Instance) -> Result<Host, String> {
         let name = &instance.placement.offer.provider;
         let provider = self.provider(name).ok_or_else(|| format!("provider `{name}` is not in the configuration"))?;
@@ -360,6 +367,10 @@ impl Controller {
             policy.visibility_horizon = described.visibility_horizon;
             policy.absence_looks = described.absence_looks;
             policy.absence_gap = described.absence_gap;
+            if !described.rented {
+                // Asking a machine of our own again costs nothing, and people wait for it.
+                policy.backoff_max = Span::s(15);
+            }
         }
         policy
     }

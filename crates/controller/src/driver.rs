@@ -230,6 +230,14 @@ impl Controller {
         if let Err(why) = Version::resolve(&profile.engine.version, charter_engines::vllm::version::BUILT_IN) {
             faults.push(why);
         }
+        // A secret that cannot be read now would fail the start later, after the running engine was given back.
+        for (name, value) in &profile.engine.env {
+            if let charter_domain::profile::EnvValue::Secret(secret) = value
+                && let Err(why) = self.0.parts.secrets.read(secret)
+            {
+                faults.push(format!("`{name}`: {why}"));
+            }
+        }
         for name in profile.providers.iter().filter(|n| self.provider(n).is_none()) {
             let known: Vec<&str> = self.providers().iter().map(|p| p.name()).collect();
             faults.push(format!("provider `{name}` is not in the server's configuration (it has: {})", known.join(", ")));

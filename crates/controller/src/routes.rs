@@ -33,6 +33,7 @@ impl Controller {
                 table.backends.push(backend);
             }
         }
+        table.backends.extend(self.names_without_replica(&table.backends).await?);
         table.backends.extend(self.store().backends().await?.into_iter().map(registered));
         let present = Arc::clone(&self.0.routes.borrow());
         table.version = present.version;
@@ -43,6 +44,25 @@ impl Controller {
         }
         self.close_forwards(&open.iter().map(|(r, _)| &r.state).collect::<Vec<_>>());
         Ok(format!("version {}, {} backends, {} keys", table.version, table.backends.len(), table.keys.len()))
+    }
+
+    /// Names of deployments that should run and have nothing that could: clients learn that they are known.
+    async fn names_without_replica(&self, routed: &[Backend]) -> Result<Vec<Backend>, Error> {
+        let has = |name: &str| routed.iter().any(|b| b.served_names.iter().any(|s| s.name == name));
+        let wished = self.store().deployments().await?.into_iter().map(|row| row.state).filter(|d| d.wish == Wish::Run);
+        let lost = wished.filter(|d| !has(&d.profile.served_name));
+        Ok(lost
+            .map(|d| Backend {
+                id: d.id.0,
+                served_names: vec![ServedName { name: d.profile.served_name, parent: None }],
+                upstream_model: None,
+                reach: Reach::Http { base_url: String::new() },
+                bearer: None,
+                max_concurrent: d.profile.max_concurrent,
+                ready: false,
+                starting: false,
+            })
+            .collect())
     }
 
     /// Tells waiting people of a table once every gateway uses it: only then is a new backend really there.
@@ -88,6 +108,7 @@ impl Controller {
             bearer: None,
             max_concurrent: profile.max_concurrent,
             ready: false,
+            starting: !matches!(replica.phase, Phase::Unreachable { .. }),
         };
         let (Phase::Ready { instance, process, .. } | Phase::Unreachable { instance, process: Some(process), .. }) =
             &replica.phase
@@ -107,7 +128,7 @@ impl Controller {
             port: process.port,
         };
         let ready = matches!(replica.phase, Phase::Ready { .. });
-        Some(Backend { reach, ready, bearer: Some(self.engine_key(&instance.tag)), ..known })
+        Some(Backend { reach, ready, starting: false, bearer: Some(self.engine_key(&instance.tag)), ..known })
     }
 
     /// Keeps the link of a ready replica up, and its local port open if one is wanted.
@@ -149,5 +170,6 @@ fn registered(row: charter_store::BackendRow) -> Backend {
         bearer: None,
         max_concurrent: row.max_concurrent,
         ready: true,
+        starting: false,
     }
 }

@@ -30,8 +30,11 @@ pub struct Backend {
     pub bearer: Option<String>,
     /// Requests that it answers at the same time.
     pub max_concurrent: u32,
-    /// It takes requests now; else the names are known and a client is told to wait.
+    /// It takes requests now; else its names are known and a client is told to come back.
     pub ready: bool,
+    /// It is on its way to being ready.
+    #[serde(default)]
+    pub starting: bool,
 }
 
 /// A name that clients use.

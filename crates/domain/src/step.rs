@@ -135,6 +135,9 @@ impl Turn<'_> {
             Err(NoOffer { reasons, lasting }) => {
                 self.r.searches = self.r.searches.saturating_add(1);
                 if !lasting && self.r.searches <= self.policy.limits.search_retries {
+                    if self.r.searches == 1 && !reasons.is_empty() {
+                        self.facts.push(format!("no machine yet: {}", reasons.join("; ")));
+                    }
                     return Phase::Pending { not_before: self.pause(self.r.searches) };
                 }
                 let evidence = if reasons.is_empty() { "no machine is configured".to_owned() } else { reasons.join("; ") };

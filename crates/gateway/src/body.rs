@@ -37,22 +37,34 @@ impl Drop for Place {
 pub(crate) struct Relay {
     pub(crate) inner: Incoming,
     pub(crate) place: Option<Place>,
+    /// It is a stream of events: when it breaks off, the client is told by one event, and never that it is done.
+    pub(crate) events: bool,
+    pub(crate) over: bool,
 }
+
+const BROKEN: &[u8] = b"\n\ndata: {\"error\":{\"message\":\"the backend broke off in the middle of its answer\",\"type\":\"api_error\",\"param\":null,\"code\":\"upstream_unreachable\"}}\n\n";
 
 impl Body for Relay {
     type Data = Bytes;
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.place = None;
+        }
+        if self.events && matches!(polled, Poll::Ready(Some(Err(_)))) {
+            self.over = true;
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(BROKEN)))));
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.over || self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

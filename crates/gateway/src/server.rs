@@ -196,7 +196,7 @@ impl Gateway {
         let table = self.table();
         let key = authorize(&table, request.headers(), (self.0.now)())?.clone();
         let listing = path.starts_with("/v1/models");
-        if (request.method() == Method::GET) != listing {
+        if *request.method() != if listing { Method::GET } else { Method::POST } {
             return Err(Refusal::MethodNotAllowed);
         }
         if listing {
@@ -222,6 +222,7 @@ impl Gateway {
         let entry = match table.find(&asked.name) {
             Found::Backend(entry) => entry,
             Found::Loading => return Err(Refusal::Loading(asked.name)),
+            Found::Nobody => return Err(Refusal::NoBackend(asked.name)),
             Found::Unknown => return Err(Refusal::ModelNotFound(asked.name)),
         };
         let backend = &entry.backend;
@@ -248,7 +249,10 @@ impl Gateway {
         let (mut head, incoming) = response.into_parts();
         head.headers = response_headers(&head.headers, &backend.id);
         head.version = http::Version::HTTP_11;
-        Ok(Response::from_parts(head, Relay { inner: incoming, place: Some(place) }.boxed()))
+        let kind = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let events = kind.starts_with("text/event-stream");
+        let relay = Relay { inner: incoming, place: Some(place), events, over: false };
+        Ok(Response::from_parts(head, relay.boxed()))
     }
 }
 

@@ -66,6 +66,7 @@ pub(crate) struct Table {
 pub(crate) enum Found {
     Backend(Arc<Entry>),
     Loading,
+    Nobody,
     Unknown,
 }
 
@@ -110,7 +111,11 @@ impl Table {
             let busy = e.counters.in_flight.load(Ordering::Relaxed) + e.counters.waiting.load(Ordering::Relaxed);
             busy.saturating_mul(1000) / u64::from(e.backend.max_concurrent.max(1))
         };
-        ready.min_by_key(load).map_or(Found::Loading, |e| Found::Backend(Arc::clone(e)))
+        if let Some(entry) = ready.min_by_key(load) {
+            return Found::Backend(Arc::clone(entry));
+        }
+        let starting = indices.iter().any(|i| self.entries[*i].backend.starting);
+        if starting { Found::Loading } else { Found::Nobody }
     }
 }
 

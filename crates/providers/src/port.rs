@@ -71,7 +71,9 @@ impl ProviderError {
     #[must_use]
     pub const fn action(&self) -> Action {
         match self.kind {
-            Kind::NoCapacity | Kind::NotFound | Kind::Transient => Action::OtherHost,
+            // What is full now may be free at the next search, or something else is found.
+            Kind::NoCapacity => Action::Wait,
+            Kind::NotFound | Kind::Transient => Action::OtherHost,
             Kind::Invalid => Action::ChangeProfile,
             Kind::Auth => Action::AskUser,
         }
@@ -108,6 +110,8 @@ pub trait Provider: Send + Sync {
     async fn list(&self, owner: &str) -> Listing;
     /// Ends what carries `tag` on `host` and belongs to no instance that we know.
     async fn destroy_stray(&self, tag: &Tag, host: &str) -> Result<(), ProviderError>;
+    /// The file that holds the key to an instance, if it has one of its own.
+    fn key_file(&self, instance: &Instance) -> Option<String>;
     /// How to reach an instance by SSH.
     fn target(&self, instance: &Instance) -> Result<Target, ProviderError>;
 }

@@ -220,7 +220,7 @@ pub(crate) async fn ssh(State(app): State<App>, caller: Caller, Path(name): Path
     Ok(Json(serde_json::json!({
         "host": target.host, "port": target.port, "user": target.user, "host_key": target.host_key,
         "machine": replica.instance().map(|i| i.placement.offer.host.clone()),
-        "provider": replica.instance().map(|i| i.placement.offer.provider.clone()),
+        "key_file": app.controller.key_file_of(&replica),
     })))
 }
 

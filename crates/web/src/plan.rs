@@ -123,20 +123,28 @@ async fn look_for_offers(app: &App, wanted: Declared, old: Option<Deployment>, m
     let probe = app.controller.as_deployment(wanted, old);
     let need = app.controller.requirement(&probe);
     let (offers, problems) = app.controller.offers(&need.providers).await;
-    match choose(&need, &offers) {
-        Ok(placement) => {
-            made.price_after_usd_micros_per_hour = placement.offer.price.0;
-            made.offers.push(Offer {
-                id: placement.offer.id.clone(),
-                provider: placement.offer.provider.clone(),
-                gpu: placement.label(),
-                price_usd_micros_per_hour: placement.offer.price.0,
-                score: None,
-            });
-        }
-        Err(rejections) => {
-            let told = rejections.into_iter().map(|r| Report { code: "P0001".into(), text: format!("`{}` {}", r.host, r.why) });
-            made.reports.extend(told);
+    let mut free = offers;
+    made.price_after_usd_micros_per_hour = 0;
+    for copy in 0..probe.replicas {
+        match choose(&need, &free) {
+            Ok(placement) => {
+                made.price_after_usd_micros_per_hour += placement.offer.price.0;
+                made.offers.push(Offer {
+                    id: placement.offer.id.clone(),
+                    provider: placement.offer.provider.clone(),
+                    gpu: placement.label(),
+                    price_usd_micros_per_hour: placement.offer.price.0,
+                    score: None,
+                });
+                // The next copy cannot have the same cards.
+                let taken = free.iter_mut().filter(|o| o.id == placement.offer.id && o.provider == placement.offer.provider);
+                let cards = taken.flat_map(|o| &mut o.gpus).filter(|g| placement.gpus.contains(&g.index));
+                cards.for_each(|g| g.free = false);
+            }
+            Err(rejections) => {
+                let text = |r: charter_domain::placement::Rejection| format!("copy {copy}: `{}` {}", r.host, r.why);
+                made.reports.extend(rejections.into_iter().map(|r| Report { code: "P0001".into(), text: text(r) }));
+            }
         }
     }
     made.reports.extend(problems.into_iter().map(|(text, _)| Report { code: "P0002".into(), text }));

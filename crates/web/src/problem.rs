@@ -34,5 +34,6 @@ pub(crate) fn failed(status: u16, code: &str, message: impl Into<String>, hint: 
 
 /// Nothing of that name, or not yours.
 pub(crate) fn unknown(what: &str, name: &str) -> Failed {
-    failed(404, "A0404", format!("there is no {what} `{name}`"), "`charter status` lists what is there")
+    let command = if what == "deployment" { "charter status".to_owned() } else { format!("charter {what} list") };
+    failed(404, "A0404", format!("there is no {what} `{name}`"), format!("`{command}` lists what is there"))
 }

@@ -50,8 +50,9 @@ pub(crate) async fn one(controller: &Controller, state: &Deployment) -> Result<w
     let unrouted =
         status == Status::Running && !all.iter().any(|r| matches!(r.phase, Phase::Ready { .. }) && controller.is_routed(r));
     let status = if unrouted { Status::Loading } else { status };
-    let shown = all.iter().filter(|r| !r.phase.is_closed() || (r.generation == state.generation && status == Status::Error));
-    let cause = state.cause(&all).filter(|_| status == Status::Error).map(|c| wire::Cause {
+    let failed = |r: &&Replica| r.phase.is_closed() && r.stop.is_none() && r.generation == state.generation;
+    let shown = all.iter().filter(|r| !r.phase.is_closed() || failed(r));
+    let cause = state.cause(&all).filter(|_| status == Status::Error || all.iter().any(|r| failed(&r))).map(|c| wire::Cause {
         class: c.class.clone(),
         evidence: c.evidence.clone(),
         hint: c.hint.clone(),
@@ -77,6 +78,7 @@ pub(crate) async fn one(controller: &Controller, state: &Deployment) -> Result<w
             image_digest: None,
         },
         cause,
+        wanted: state.replicas,
         replicas: shown.map(|r| replica(controller, r)).collect(),
         usage: wire::Usage::default(),
         spent_usd_micros: 0,

@@ -40,8 +40,8 @@ pub fn read(name: &str, text: &str) -> Result<File, FileError> {
         let drawn = faults.iter().map(|f| draw(name, text, f)).collect::<Vec<_>>().join("\n");
         FileError { faults, text: drawn }
     };
-    let root = node::parse(text).map_err(error)?;
-    let mut d = Decoder::default();
+    let (root, faults) = node::parse(text).map_err(error)?;
+    let mut d = Decoder { faults };
     let file = root_of(&mut d, &root);
     d.faults.sort_by_key(|f| (f.place.line, f.place.column));
     if d.faults.is_empty() { Ok(file) } else { Err(error(d.faults)) }
@@ -69,7 +69,15 @@ fn root_of(d: &mut Decoder, root: &Node) -> File {
             let read = profile::deployment(d, value);
             if !read.profile.is_empty() && !file.profiles.iter().any(|(n, ..)| *n == read.profile) {
                 let known: Vec<&str> = file.profiles.iter().map(|(n, ..)| n.as_str()).collect();
-                d.fault(value.place, format!("there is no profile `{}`", read.profile), format!("known: {}", known.join(", ")));
+                let named = match &value.value {
+                    node::Value::Map(entries) => entries.iter().find(|(key, ..)| key == "profile").map(|(_, _, n)| n.place),
+                    _ => None,
+                };
+                d.fault(
+                    named.unwrap_or(value.place),
+                    format!("there is no profile `{}`", read.profile),
+                    format!("known: {}", known.join(", ")),
+                );
             }
             file.deployments.push((name.clone(), read, value.to_json()));
         }

@@ -59,11 +59,13 @@ const DEPTH_MAX: usize = 32;
 /// Largest file.
 pub const BYTES_MAX: usize = 1024 * 1024;
 
-/// Parses YAML. A duplicate key, an alias, a second document and anything that is no YAML are faults.
+/// Parses YAML. An alias, a second document and anything that is no YAML end it.
+///
+/// Duplicate keys come back beside the tree, so that they are told together with what else is wrong.
 ///
 /// # Errors
-/// All duplicate keys, or the one place where the text stops being YAML.
-pub fn parse(text: &str) -> Result<Node, Vec<Fault>> {
+/// The one place where the text stops being YAML.
+pub fn parse(text: &str) -> Result<(Node, Vec<Fault>), Vec<Fault>> {
     if text.len() > BYTES_MAX {
         return Err(vec![Fault::new(Place::default(), "the file is larger than 1 MiB", "")]);
     }
@@ -78,11 +80,8 @@ pub fn parse(text: &str) -> Result<Node, Vec<Fault>> {
             }
         }
     }
-    if builder.faults.is_empty() {
-        Ok(builder.root.unwrap_or(Node { place: Place { line: 1, column: 1, width: 0 }, value: Value::Null }))
-    } else {
-        Err(builder.faults)
-    }
+    let empty = Node { place: Place { line: 1, column: 1, width: 0 }, value: Value::Null };
+    Ok((builder.root.unwrap_or(empty), builder.faults))
 }
 
 enum Open {

@@ -3,7 +3,6 @@
 use super::{Context, Done};
 use crate::client::segment;
 use crate::config;
-use crate::environment;
 use charter_api::problem::Problem;
 use charter_remote::session::quote;
 use charter_remote::{KeyPair, Session, Target};
@@ -24,7 +23,7 @@ pub(crate) async fn ssh(context: &Context<'_>, name: &str, print: bool, command:
     let port = way.get("port").and_then(Value::as_u64).and_then(|p| u16::try_from(p).ok()).unwrap_or(22);
     let (host, user, host_key) = (text("host"), text("user"), text("host_key"));
     let data_dir = config::data_dir(&context.global)?;
-    let key_file = key_file(context, &data_dir, &text("provider"), &text("machine"))?;
+    let key_file = key_file(&data_dir, &text("key_file"))?;
     let mut words = vec!["ssh".to_owned(), "-i".to_owned(), key_file.display().to_string(), "-p".to_owned(), port.to_string()];
     words.extend(["-o".to_owned(), "IdentitiesOnly=yes".to_owned(), format!("{user}@{host}")]);
     if print {
@@ -62,17 +61,11 @@ fn key_problem(path: &Path, error: &dyn std::fmt::Display) -> Problem {
     Problem::new(0, "R0005", message, "run this as the user, and on the machine, of the server").with_detail(error.to_string())
 }
 
-/// The key that leads to a machine: the file that the configuration names, or the installation's own, written out for
+/// The key that leads to a machine: the file that the server's configuration names, or the installation's own, written out for
 /// OpenSSH where only this user can read it.
-fn key_file(context: &Context<'_>, data_dir: &Path, provider: &str, machine: &str) -> Result<PathBuf, Problem> {
-    if let Some(path) = config::find(&context.global, None) {
-        let file = config::read(&path)?;
-        let machines = file.server.providers.iter().filter(|p| p.name == provider).flat_map(|p| &p.machines);
-        let named = machines.filter(|m| m.name == machine).find_map(|m| m.key_file.clone());
-        if let Some(named) = named {
-            let home = environment::var("HOME").unwrap_or_default();
-            return Ok(named.strip_prefix("~/").map_or_else(|| PathBuf::from(&named), |rest| Path::new(&home).join(rest)));
-        }
+fn key_file(data_dir: &Path, named: &str) -> Result<PathBuf, Problem> {
+    if !named.is_empty() {
+        return Ok(PathBuf::from(named));
     }
     let secret = data_dir.join("installation.key");
     let secret = std::fs::read_to_string(&secret).map_err(|e| key_problem(&secret, &e))?;

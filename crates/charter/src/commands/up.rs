@@ -139,6 +139,14 @@ async fn finished(context: &Context<'_>, client: &Client, all: &[Wanted]) -> Don
     Ok(ExitCode::SUCCESS)
 }
 
+/// The code of the way's failure, when nothing but the way to each machine failed.
+fn way_code(evidence: &str) -> Option<&'static str> {
+    let codes = ["R0001", "R0002", "R0003", "R0004", "R0005", "R0006"];
+    let of = |part: &str| codes.into_iter().find(|c| part.contains(&format!("[{c}]")));
+    let all: Vec<Option<&'static str>> = evidence.split("; ").map(of).collect();
+    if all.iter().all(Option::is_some) { all.into_iter().flatten().next() } else { None }
+}
+
 /// Watches one deployment and tells what happens to it.
 pub(crate) struct Watch<'a> {
     pub(crate) client: &'a Client,
@@ -163,7 +171,10 @@ impl Watch<'_> {
             let copies = deployment.replicas.iter().filter(|r| r.generation == deployment.generation);
             let (ready, other): (Vec<_>, Vec<_>) = copies.partition(|r| r.phase == "ready");
             match deployment.status.as_str() {
-                "running" if other.is_empty() && !ready.is_empty() => {
+                "running" if other.iter().all(|r| r.phase == "closed") && !other.is_empty() => {
+                    return Err(self.error(&deployment));
+                }
+                "running" if other.is_empty() && ready.len() >= usize::try_from(deployment.wanted).unwrap_or(1) => {
                     self.printer.settle();
                     return Ok(deployment);
                 }
@@ -183,7 +194,7 @@ impl Watch<'_> {
             return Problem::new(0, "E0001", format!("`{}` could not be started", self.name), "see `charter logs`");
         };
         let code = match cause.class.as_str() {
-            "no_offer" => "P0001",
+            "no_offer" => way_code(&cause.evidence).unwrap_or("P0001"),
             "create_refused" | "create_lost" => "P0003",
             "ssh_refused" | "boot_timeout" | "machine_unreachable" | "machine_reset" | "launch_timeout" => "R0010",
             "secret_missing" => "C0011",
@@ -203,7 +214,7 @@ impl Watch<'_> {
             Problem::new(0, "A0007", "the server's answer cannot be read", "is it another version?").with_detail(e.to_string())
         })?;
         let facts = answer.get("facts").and_then(Value::as_array).cloned().unwrap_or_default();
-        self.tell(seen, &facts);
+        self.tell(seen, &facts, deployment.status == "running");
         let progress = deployment.replicas.iter().find_map(|r| r.progress.clone());
         if progress.is_some() && progress != seen.progress {
             self.tell_progress(progress.as_ref(), seen.progress.as_ref());
@@ -213,9 +224,14 @@ impl Watch<'_> {
     }
 
     /// New lines of the time line. What lies before this watch began belongs to an earlier story.
-    fn tell(&self, seen: &mut Seen, facts: &[Value]) {
+    fn tell(&self, seen: &mut Seen, facts: &[Value], running: bool) {
         let text = |fact: &Value| fact.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
         let at = |fact: &Value| fact.get("at_ms").and_then(Value::as_i64).unwrap_or(0);
+        if seen.first && running {
+            // It ran before: its story was told then.
+            (seen.first, seen.facts) = (false, facts.len());
+            return;
+        }
         if seen.first {
             seen.first = false;
             let begin = facts.iter().rposition(|f| text(f).contains("asked for")).unwrap_or(0);

@@ -100,16 +100,14 @@ impl Place {
         self.end_sessions();
     }
 
-    /// Ends every session of this server, in the middle of whatever it does.
+    /// Ends every session of this server, in the middle of whatever it does. The listener goes on.
     pub fn end_sessions(&self) {
-        let port = format!(":{}", self.port);
+        let listener = self.sshd.as_ref().map(Child::id);
         for pid in pids(|cmdline| cmdline.starts_with("sshd:") || cmdline.contains("sshd-session")) {
-            let ours = std::fs::read_dir(format!("/proc/{pid}/fd")).is_ok() && owns_port(pid, self.port);
-            if ours {
+            if Some(pid) != listener && owns_port(pid, self.port) {
                 signal("KILL", pid);
             }
         }
-        drop(port);
     }
 
     /// Stops or continues every process of the server, as a network that hangs would.

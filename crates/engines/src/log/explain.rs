@@ -68,13 +68,14 @@ pub fn explain(log: &str) -> Explanation {
         return bug;
     }
     let line = run.iter().rev().find(|l| Phase::of(l).is_some()).or(run.last());
+    let is_log = run.iter().any(|l| Phase::of(l).is_some()) || (!run.is_empty() && run.iter().all(|l| looks_like_text(&l.text)));
     Explanation {
-        class: if run.is_empty() { "unknown" } else { "starting" },
+        class: if is_log { "starting" } else { "unknown" },
         phase: reached,
         line: line.map(|l| l.number),
         evidence: line.map(|l| cut(&l.text)).unwrap_or_default(),
-        hint: if run.is_empty() { "the log is empty".into() } else { "nothing has failed so far".into() },
-        action: if run.is_empty() { Action::RetryHere } else { Action::Wait },
+        hint: if is_log { "nothing has failed so far".into() } else { "this is no log of an engine, or an empty one".into() },
+        action: if is_log { Action::Wait } else { Action::RetryHere },
         suggest: vec![],
     }
 }
@@ -230,6 +231,12 @@ fn unclassed(run: &[Line], phase: Phase) -> Option<Explanation> {
     };
     let (line, evidence) = (Some(error.number), cut(&error.text));
     Some(Explanation { class, phase, line, evidence, hint: hint.into(), action, suggest: vec![] })
+}
+
+/// Words with spaces between them, and no bytes that are no text.
+fn looks_like_text(text: &str) -> bool {
+    let longest = text.split_whitespace().map(str::len).max().unwrap_or(0);
+    longest < 500 && !text.contains('\u{fffd}')
 }
 
 /// `SomeError: text`, at the beginning of a line.

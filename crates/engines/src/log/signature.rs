@@ -361,6 +361,8 @@ pub(crate) const SIGNATURES: &[Signature] = &[
             &["compiled using NumPy 1"],
             &["error while loading shared libraries"],
             &["charter: step", "failed"],
+            &["run.sh: ", ": not found"],
+            &["run.sh: ", "Permission denied"],
         ],
     ),
 ];

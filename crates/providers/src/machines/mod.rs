@@ -25,6 +25,8 @@ pub struct Machine {
     pub address: Address,
     /// Our key.
     pub key: KeyPair,
+    /// The file that it was read from.
+    pub key_file: Option<String>,
     /// Its fingerprint, if the configuration names it.
     pub host_key: Option<String>,
     /// It may be used although it has no GPU.
@@ -219,6 +221,10 @@ impl Provider for Machines {
         let machine = self.machine(host)?;
         let ended = self.host(machine).end(&tag.to_string()).await;
         ended.map_err(|problem| error(kind_of(&problem), told(&problem)))
+    }
+
+    fn key_file(&self, instance: &Instance) -> Option<String> {
+        self.machine(&instance.placement.offer.id).ok()?.key_file.clone()
     }
 
     fn target(&self, instance: &Instance) -> Result<Target, ProviderError> {
