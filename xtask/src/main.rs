@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "chores time themselves and ask who runs them")]
 
+mod bench;
 mod parts;
 mod real_engine;
 mod tidy;
@@ -18,8 +19,10 @@ fn main() -> ExitCode {
         Some("ci") => ci(),
         Some("storm") => storm(rest),
         Some("real-engine") => real_engine::real_engine(rest.iter().any(|a| a == "--keep")),
+        Some("bench") => bench::bench(),
+        Some("__child") => bench::child(rest),
         Some("kill-rounds") => kill_rounds(rest),
-        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--sweep N] | kill-rounds N | real-engine [--keep]".into()),
+        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--sweep N] | kill-rounds N | bench | real-engine [--keep]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -37,7 +37,7 @@ pub(crate) fn real_engine(keep: bool) -> Result<(), String> {
     timed("build charter", || run("cargo", &["build", "--release", "--package", "charter"]))?;
     let folder = std::env::temp_dir().join(format!("charter-real-engine-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
-    let (port, sshd) = sshd(&folder)?;
+    let (port, sshd) = private_sshd(&folder)?;
     let charter = root().join("target/release/charter").canonicalize().map_err(|e| e.to_string())?;
     let venv = venv.canonicalize().map_err(|e| e.to_string())?;
     let stage = Stage { folder: folder.clone(), charter, venv, port, sshd };
@@ -49,7 +49,7 @@ pub(crate) fn real_engine(keep: bool) -> Result<(), String> {
     result
 }
 
-fn timed<T>(what: &str, work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub(crate) fn timed<T>(what: &str, work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let begun = Instant::now();
     let result = work()?;
     say(&format!("  {:>6.1} s  {what}", begun.elapsed().as_secs_f64()));
@@ -57,7 +57,7 @@ fn timed<T>(what: &str, work: impl FnOnce() -> Result<T, String>) -> Result<T, S
 }
 
 /// A private OpenSSH server on a free port that lets one key in.
-fn sshd(folder: &Path) -> Result<(u16, Child), String> {
+pub(crate) fn private_sshd(folder: &Path) -> Result<(u16, Child), String> {
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map_err(|e| e.to_string())?.port();
     std::fs::create_dir_all("/run/sshd").map_err(|e| format!("/run/sshd: {e}"))?;
     for name in ["host", "client"] {
