@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Commands that a deployment sends to its machine one after another: what is there, claim, start.
+const TRIPS: f64 = 3.0;
 /// Runs of each short command.
 const RUNS: usize = 21;
 /// Deployments that are measured.
@@ -172,7 +174,10 @@ fn deploys(charter: &str, folder: &Path, missed: &mut Vec<String>) -> Result<(),
     let all = median(times);
     say(&format!("  {all:>8.1} ms       from `up` to the first real answer over the clients' way, median of {DEPLOYS}"));
     say(&format!("  {engine:>8.1} ms       of that the engine itself, median"));
-    verdict("control plane's share of it", all - engine, 300.0, "ms", missed);
+    let trip = round_trip(folder)?;
+    say(&format!("  {trip:>8.1} ms       one command over a live session of OpenSSH's own client, median"));
+    let share = all - engine - TRIPS * trip;
+    verdict(&format!("control plane's share: without the engine and {TRIPS} such round trips"), share, 300.0, "ms", missed);
     verdict("commits per deployment, largest", counts.into_iter().fold(0.0, f64::max), 12.0, "commits", missed);
     Ok(())
 }
@@ -198,4 +203,44 @@ fn engine_alone(charter: &str) -> Result<f64, String> {
         }
     }
     Ok(median(times))
+}
+
+/// What one command costs over a session that stands, by OpenSSH's own client: the floor under everything over SSH.
+fn round_trip(folder: &Path) -> Result<f64, String> {
+    let text = std::fs::read_to_string(folder.join("sshd_config")).map_err(|e| e.to_string())?;
+    let port = text.lines().find_map(|l| l.strip_prefix("Port ")).ok_or("no port")?.to_owned();
+    let user = std::env::var("USER").unwrap_or_else(|_| "root".into());
+    let (key, socket) = (folder.join("client").display().to_string(), folder.join("control").display().to_string());
+    let ssh = |more: &[&str]| {
+        let mut command = Command::new("ssh");
+        command.args([
+            "-i",
+            &key,
+            "-p",
+            &port,
+            "-S",
+            &socket,
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+        ]);
+        command.args(["-o", "LogLevel=ERROR"]).args(more).arg(format!("{user}@127.0.0.1"));
+        command
+    };
+    let begun = ssh(&["-M", "-f", "-N"]).status().map_err(|e| e.to_string())?;
+    if !begun.success() {
+        return Err("ssh could not log in".into());
+    }
+    let mut times = vec![];
+    for _ in 0..DEPLOYS {
+        let begun = Instant::now();
+        let done = ssh(&[]).arg("true").status().map_err(|e| e.to_string())?;
+        if !done.success() {
+            return Err("ssh could not run a command".into());
+        }
+        times.push(begun.elapsed().as_secs_f64() * 1000.0);
+    }
+    let ended = ssh(&["-O", "exit"]).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+    if ended { Ok(median(times)) } else { Err("ssh did not end".into()) }
 }

@@ -11,6 +11,7 @@ struct Stage {
     charter: PathBuf,
     venv: PathBuf,
     port: u16,
+    listen: u16,
     sshd: Child,
 }
 
@@ -40,7 +41,7 @@ pub(crate) fn real_engine(keep: bool) -> Result<(), String> {
     let (port, sshd) = private_sshd(&folder)?;
     let charter = root().join("target/release/charter").canonicalize().map_err(|e| e.to_string())?;
     let venv = venv.canonicalize().map_err(|e| e.to_string())?;
-    let stage = Stage { folder: folder.clone(), charter, venv, port, sshd };
+    let stage = Stage { folder: folder.clone(), charter, venv, port, listen: free_port()?, sshd };
     let result = flow(&stage);
     drop(stage);
     if !keep && std::fs::remove_dir_all(&folder).is_err() {
@@ -56,9 +57,20 @@ pub(crate) fn timed<T>(what: &str, work: impl FnOnce() -> Result<T, String>) -> 
     Ok(result)
 }
 
+/// A free port, with the next one free too as far as can be told: the gateway takes that one.
+fn free_port() -> Result<u16, String> {
+    for _ in 0..100 {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map_err(|e| e.to_string())?.port();
+        if port < u16::MAX && std::net::TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("no free ports".into())
+}
+
 /// A private OpenSSH server on a free port that lets one key in.
 pub(crate) fn private_sshd(folder: &Path) -> Result<(u16, Child), String> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map_err(|e| e.to_string())?.port();
+    let port = free_port()?;
     std::fs::create_dir_all("/run/sshd").map_err(|e| format!("/run/sshd: {e}"))?;
     for name in ["host", "client"] {
         let file = folder.join(name).display().to_string();
@@ -91,6 +103,7 @@ impl Stage {
         Command::new(&self.charter)
             .args(["--data-dir", &self.folder.join("data").display().to_string()])
             .args(args)
+            .env("CHARTER_LISTEN", format!("127.0.0.1:{}", self.listen))
             .current_dir(&self.folder)
             .stderr(Stdio::inherit())
             .output()

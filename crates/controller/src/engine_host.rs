@@ -24,6 +24,8 @@ use std::fmt::Write as _;
 const TAIL_BYTES: usize = 64 * 1024;
 /// The end of a log that is read once an engine has failed.
 const FAILED_BYTES: usize = 1024 * 1024;
+/// So long the inspection that an offer came from counts as the machine's own.
+const FRESH: Span = Span::s(5);
 /// Lowest and highest port that an engine is given.
 const PORTS: (u16, u16) = (20_000, 29_999);
 
@@ -129,6 +131,13 @@ impl Controller {
             Ok(host) => host,
             Err(why) => return Sight::Unclear(why),
         };
+        // What was looked at a moment ago, for the offer, needs no second look: that the way there stands is enough.
+        if self.now().since(instance.since) < FRESH {
+            return match host.0.session().await {
+                Ok(session) => Sight::MachineUp(Some(session.host_key().to_owned())),
+                Err(error) => Sight::MachineAway(error.to_string()),
+            };
+        }
         match host.inspect().await {
             Ok(seen) => {
                 let missing = instance.placement.gpus.iter().find(|index| !seen.gpus.iter().any(|g| g.index == **index));
@@ -163,6 +172,14 @@ impl Controller {
             Ok(host) => host,
             Err(why) => return sight(Verdict::Away(why), self.quiet(replica)),
         };
+        let key = self.engine_key(&instance.tag);
+        let engine = Engine { link: &host.0, port: process.port, key: &key };
+        // A real answer says more than any look at the process; a port that is closed says so at once.
+        let asked = self.ask(replica, deployment, &engine).await;
+        if asked == Verdict::Ready {
+            self.note_later(replica.clone(), instance.clone(), process.clone());
+            return sight(Verdict::Ready, Span::ms(0));
+        }
         let known = self.0.live.get(&replica.id).filter(|v| v.number == number).map_or(0, |v| v.log_bytes);
         let tag = instance.tag.to_string();
         let seen = match host.observe(&tag, number, known, TAIL_BYTES).await {
@@ -182,13 +199,19 @@ impl Controller {
             self.keep_log(replica, &self.masked(deployment, &instance.tag, &log));
             return sight(Verdict::Failed(died(replica, &seen, &log)), Span::ms(0));
         }
-        if !seen.listening {
-            return sight(Verdict::Starting, self.quiet(replica));
-        }
-        let key = self.engine_key(&instance.tag);
-        let engine = Engine { link: &host.0, port: process.port, key: &key };
-        let verdict = self.ask(replica, deployment, &engine).await;
-        sight(verdict, self.quiet(replica))
+        sight(asked, self.quiet(replica))
+    }
+
+    /// Looks at the process of an engine that answered, for people: nothing waits for it.
+    fn note_later(&self, replica: Replica, instance: Instance, process: Process) {
+        let this = self.clone();
+        self.0.tasks.spawn(crate::tasks::Kind::Timer(self.0.ended.clone()), async move {
+            let Ok(host) = this.host_of(&instance) else { return };
+            let known = this.0.live.get(&replica.id).filter(|v| v.number == replica.launches).map_or(0, |v| v.log_bytes);
+            if let Ok(seen) = host.observe(&instance.tag.to_string(), replica.launches, known, TAIL_BYTES).await {
+                this.note(&replica, &process, &seen);
+            }
+        });
     }
 
     async fn ask(&self, replica: &Replica, deployment: &Deployment, engine: &Engine<'_>) -> Verdict {

@@ -28,8 +28,11 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// A free port whose successor is free too: a gateway takes that one.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+    let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+    let next = |port: &u16| port.checked_add(1).is_some_and(|next| TcpListener::bind(("127.0.0.1", next)).is_ok());
+    std::iter::repeat_with(free).take(100).find(next).expect("two free ports")
 }
 
 /// A folder with an OpenSSH server of its own, whose user has a home folder of its own.

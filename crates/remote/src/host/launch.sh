@@ -14,7 +14,8 @@ if [ "$number" -eq "$last" ] && [ -f "launch-$number/pid" ]; then
   echo end
   exit 0
 fi
-end_all "$tag"
+# Before the first start there is nothing to end.
+[ "$last" -gt 0 ] && end_all "$tag"
 tries=0
 while hex=$(printf '%04X' "$port"); cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F:]* 0A "; do
   port=$((port + 1)) tries=$((tries + 1))
