@@ -172,13 +172,13 @@ impl Watch<'_> {
             let (ready, other): (Vec<_>, Vec<_>) = copies.partition(|r| r.phase == "ready");
             match deployment.status.as_str() {
                 "running" if other.iter().all(|r| r.phase == "closed") && !other.is_empty() => {
-                    return Err(self.error(&deployment));
+                    return Err(self.error(&deployment).await);
                 }
                 "running" if other.is_empty() && ready.len() >= usize::try_from(deployment.wanted).unwrap_or(1) => {
                     self.printer.settle();
                     return Ok(deployment);
                 }
-                "error" => return Err(self.error(&deployment)),
+                "error" => return Err(self.error(&deployment).await),
                 "stopped" | "stopping" if deployment.replicas.iter().all(|r| r.generation == deployment.generation) => {
                     let message = format!("`{}` was told to end meanwhile", self.name);
                     return Err(Problem::new(409, "A0413", message, "start it again: `charter up`"));
@@ -188,7 +188,7 @@ impl Watch<'_> {
         }
     }
 
-    fn error(&self, deployment: &Deployment) -> Problem {
+    async fn error(&self, deployment: &Deployment) -> Problem {
         self.printer.settle();
         let Some(cause) = &deployment.cause else {
             return Problem::new(0, "E0001", format!("`{}` could not be started", self.name), "see `charter logs`");
