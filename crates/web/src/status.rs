@@ -11,20 +11,8 @@ use charter_store::Error;
 /// A time as RFC 3339 in UTC, to the second.
 #[must_use]
 pub fn rfc3339(time: Time) -> String {
-    let days = time.0.div_euclid(86_400_000);
-    let seconds = time.0.rem_euclid(86_400_000) / 1000;
-    // Howard Hinnant's civil-from-days, in integers.
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let mp = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let stamp = jiff::Timestamp::from_millisecond(time.0).unwrap_or_default();
+    stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Everything that `charter status` shows.
