@@ -200,8 +200,27 @@ impl Watch<'_> {
             "secret_missing" => "C0011",
             _ => "E0002",
         };
-        Problem::new(0, code, format!("`{}` did not start: {}", self.name, cause.class), cause.hint.clone())
-            .with_detail(cause.evidence.clone())
+        // When only the way to a machine failed, its own remedy stands beside it already.
+        let on_the_way = code.starts_with('R') && cause.class == "no_offer";
+        let hint = if on_the_way { format!("`charter explain {code}`") } else { cause.hint.clone() };
+        let ready = deployment.replicas.iter().filter(|r| r.phase == "ready").count();
+        let message = match ready {
+            0 => format!("`{}` did not start: {}", self.name, cause.class),
+            _ => format!("`{}` has {ready} of {} copies: {}", self.name, deployment.wanted, cause.class),
+        };
+        let log = if code == "E0002" { self.log_tail().await } else { String::new() };
+        let detail =
+            if log.is_empty() { cause.evidence.clone() } else { format!("{}\nthe end of its log:\n{log}", cause.evidence) };
+        Problem::new(0, code, message, hint).with_detail(detail)
+    }
+
+    /// The last lines of the engine's log, for an error that a person must be able to act on.
+    async fn log_tail(&self) -> String {
+        let answer: Result<Value, Problem> =
+            self.client.get(&format!("/api/v1/deployments/{}/logs?tail=50", segment(self.name))).await;
+        let text = answer.ok().and_then(|a| a.get("text").and_then(Value::as_str).map(str::to_owned)).unwrap_or_default();
+        let lines = text.lines().map(charter_engines::log::clean::strip_codes).map(|l| format!("  | {l}"));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Waits for the next change, and tells what is new.
