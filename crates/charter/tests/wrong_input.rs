@@ -20,7 +20,8 @@ fn shown(place: &Place, output: &Output) -> String {
     let all = format!("exit {}\n{}{}", output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr));
     let mut all = all.replace(&place.folder.display().to_string(), "[FOLDER]").replace(&format!(":{}", place.port), ":[PORT]");
     all = all.replace(&format!("{}@", support::user()), "[USER]@");
-    for word in all.clone().split(|c: char| c.is_whitespace() || "`\"".contains(c)) {
+    let before = all.clone();
+    for word in before.split(|c: char| c.is_whitespace() || "`\"".contains(c)) {
         if word.starts_with("SHA256:") && word.len() == 50 {
             all = all.replace(word, "[FINGERPRINT]");
         }

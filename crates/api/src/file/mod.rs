@@ -71,7 +71,7 @@ fn root_of(d: &mut Decoder, root: &Node) -> File {
                 let known: Vec<&str> = file.profiles.iter().map(|(n, ..)| n.as_str()).collect();
                 let named = match &value.value {
                     node::Value::Map(entries) => entries.iter().find(|(key, ..)| key == "profile").map(|(_, _, n)| n.place),
-                    _ => None,
+                    node::Value::Null | node::Value::Plain(_) | node::Value::Quoted(_) | node::Value::List(_) => None,
                 };
                 d.fault(
                     named.unwrap_or(value.place),
