@@ -233,7 +233,9 @@ impl Watch<'_> {
             Problem::new(0, "A0007", "the server's answer cannot be read", "is it another version?").with_detail(e.to_string())
         })?;
         let facts = answer.get("facts").and_then(Value::as_array).cloned().unwrap_or_default();
-        self.tell(seen, &facts, deployment.status == "running");
+        let present = |r: &charter_api::status::Replica| r.phase == "ready" && r.generation == deployment.generation;
+        let settled = deployment.status == "running" && deployment.replicas.iter().all(present);
+        self.tell(seen, &facts, settled);
         let progress = deployment.replicas.iter().find_map(|r| r.progress.clone());
         if progress.is_some() && progress != seen.progress {
             self.tell_progress(progress.as_ref(), seen.progress.as_ref());
@@ -248,7 +250,7 @@ impl Watch<'_> {
         let at = |fact: &Value| fact.get("at_ms").and_then(Value::as_i64).unwrap_or(0);
         if seen.first && running {
             // It ran before: its story was told then.
-            (seen.first, seen.facts) = (false, facts.len());
+            (seen.first, seen.facts, seen.last_at) = (false, facts.len(), facts.last().map_or(0, at));
             return;
         }
         if seen.first {
