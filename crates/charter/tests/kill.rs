@@ -52,7 +52,10 @@ fn whatever_the_moment_nothing_is_started_twice_and_nothing_is_left() {
 
 /// Begins a command, kills the server after `pause`, and starts another one.
 fn killed_during(place: &mut Place, args: &[&str], pause: Duration) {
-    let mut command = place.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("command");
+    // Named, so that a command that comes after the kill does not start a server of its own beside the next one.
+    let url = support::field(&std::fs::read_to_string(place.data().join("server.json")).expect("server file"), "url");
+    let args: Vec<&str> = ["--server", &url].into_iter().chain(args.iter().copied()).collect();
+    let mut command = place.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("command");
     // The moment of the kill is the input of this test, not a wait for something.
     std::thread::sleep(pause);
     place.kill_server();
