@@ -1,7 +1,8 @@
 //! A gateway in a process of its own: it takes its table from a control plane, and goes on with the last one.
 
-use crate::cli::Gateway as GatewayArgs;
+use crate::cli::{Gateway as GatewayArgs, Global};
 use crate::http;
+use crate::local::{Known, find};
 use crate::ports::now;
 use crate::serve::{bind, prefix, refuse_open, signal_problem};
 use charter_api::problem::Problem;
@@ -9,23 +10,45 @@ use charter_domain::routing::RouteTable;
 use charter_gateway::Gateway;
 use charter_remote::Links;
 use hyper::Method;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+/// How long an answer of the control plane may take; it waits for news for half a second itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between tries while the control plane is away.
+const PAUSE: Duration = Duration::from_millis(500);
+/// So many tries in vain lie between two lines of the log.
+const SAY_EVERY: u32 = 120;
+
 /// `charter gateway`: takes its table from a control plane, and goes on with the last one while that is away.
-pub(crate) async fn gateway(known: crate::local::Known, args: GatewayArgs) -> Result<(), Problem> {
+pub(crate) async fn gateway(global: Global, args: GatewayArgs) -> Result<(), Problem> {
     refuse_open(args.listen, args.insecure_listen)?;
+    // Without a way to it, and a key for it, there is nothing to begin with.
+    find(&global)?;
     let listener = bind(args.listen, "gateway").await?;
     let address = listener.local_addr().map_err(|e| signal_problem(&e))?;
     let mut terminated =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(|e| signal_problem(&e))?;
-    let gateway = Gateway::new(Links::default(), Arc::new(now), prefix());
+    let (gateway, failing) = Gateway::new(Links::default(), Arc::new(now), prefix());
     let (tables, receiver) = watch::channel(Arc::new(RouteTable::default()));
     let stop = CancellationToken::new();
-    tokio::spawn(follow(known, gateway.clone(), tables));
+    let mut follower = Follower::new(global, gateway.clone(), failing);
+    // The first table is there before anybody is told that it serves.
+    let first = follower.ask(false).await;
+    match first {
+        Ok(Some(table)) => drop(tables.send_replace(table)),
+        Ok(None) => {}
+        Err(Trouble::Refused(problem)) => return Err(*problem),
+        Err(Trouble::Away(why)) => {
+            let (message, hint) = ("the control plane gives no routes", "start it, or correct `--control`");
+            return Err(Problem::new(0, "A0001", message, hint).with_detail(why));
+        }
+    }
+    let following = tokio::spawn(follower.follow(tables, stop.clone()));
     let (serving, ended) = (gateway.clone(), stop.clone());
     let served = tokio::spawn(async move { serving.serve(listener, receiver, ended).await });
     writeln!(std::io::stdout(), "gateway: http://{address}/v1\nready").ok();
@@ -38,43 +61,95 @@ pub(crate) async fn gateway(known: crate::local::Known, args: GatewayArgs) -> Re
     if served.await.is_err() {
         tracing::error!("the gateway ended with a panic");
     }
+    // Whoever waits for this gateway's word need not wait any longer.
+    if let Ok(mut follower) = following.await
+        && follower.ask(true).await.is_err()
+    {
+        tracing::warn!("the control plane could not be told that this gateway ends");
+    }
     Ok(())
 }
 
-/// Asks for newer tables for ever. Whatever goes wrong, the last table stays.
-async fn follow(known: crate::local::Known, gateway: Gateway, tables: watch::Sender<Arc<RouteTable>>) {
-    let id = prefix();
-    let mut away = false;
-    let mut epoch = String::new();
-    loop {
-        let stats = gateway.stats();
-        let in_flight: serde_json::Map<_, _> = stats.in_flight.into_iter().map(|(id, n)| (id, n.into())).collect();
-        let body = serde_json::json!({"id": id, "version": stats.version, "epoch": epoch, "in_flight": in_flight}).to_string();
-        let url = format!("{}/api/v1/gateway/table", known.url);
-        let answer = http::send(Method::POST, &url, Some(&known.key), Some(body), Duration::from_secs(20)).await;
-        let table = match &answer {
-            Ok(answer) if answer.status == 200 => serde_json::from_slice::<charter_web::Published>(&answer.body).ok(),
-            _ => None,
+/// Why there is no newer table.
+enum Trouble {
+    /// Nobody answers.
+    Away(String),
+    /// It answers, and says no: a wrong key, most likely.
+    Refused(Box<Problem>),
+}
+
+/// Asks the control plane for tables, and reports.
+struct Follower {
+    global: Global,
+    id: String,
+    epoch: String,
+    gateway: Gateway,
+    failing: mpsc::Receiver<String>,
+    /// Where it was found last.
+    found: Option<Known>,
+}
+
+impl Follower {
+    fn new(global: Global, gateway: Gateway, failing: mpsc::Receiver<String>) -> Self {
+        Self { global, id: prefix(), epoch: String::new(), gateway, failing, found: None }
+    }
+
+    /// The next table, if it is another one.
+    async fn ask(&mut self, over: bool) -> Result<Option<Arc<RouteTable>>, Trouble> {
+        let known = match self.found.take() {
+            Some(known) => known,
+            // It may have come back at another address.
+            None => find(&self.global).map_err(|problem| Trouble::Away(problem.message))?,
         };
-        match table {
-            Some(published) => {
-                if away {
-                    tracing::info!("the control plane is back");
+        let stats = self.gateway.stats();
+        let in_flight: serde_json::Map<_, _> = stats.in_flight.into_iter().map(|(id, n)| (id, n.into())).collect();
+        let failing: BTreeSet<String> = std::iter::from_fn(|| self.failing.try_recv().ok()).collect();
+        let body = serde_json::json!({"id": self.id, "version": stats.version, "epoch": self.epoch, "in_flight": in_flight,
+            "failing": failing, "over": over});
+        let url = format!("{}/api/v1/gateway/table", known.url);
+        let answer = http::send(Method::POST, &url, Some(&known.key), Some(body.to_string()), PATIENCE).await;
+        let answer = answer.map_err(|why| Trouble::Away(format!("`{}`: {why}", known.url)))?;
+        match answer.status {
+            200 => {}
+            status @ (401 | 403) => return Err(Trouble::Refused(Box::new(Problem::from_http(status, &answer.body)))),
+            status => return Err(Trouble::Away(format!("`{}` answered {status}", known.url))),
+        }
+        let published: charter_web::Published = serde_json::from_slice(&answer.body)
+            .map_err(|e| Trouble::Away(format!("the answer of `{}` cannot be read: {e}", known.url)))?;
+        self.found = Some(known);
+        let changed = published.epoch != self.epoch || published.table.version != stats.version;
+        self.epoch = published.epoch;
+        Ok(changed.then(|| Arc::new(published.table)))
+    }
+
+    /// Asks for newer tables until the end. Whatever goes wrong, the last table stays.
+    async fn follow(mut self, tables: watch::Sender<Arc<RouteTable>>, ended: CancellationToken) -> Self {
+        let mut in_vain: u32 = 0;
+        while !ended.is_cancelled() {
+            match self.ask(false).await {
+                Ok(table) => {
+                    if in_vain > 0 {
+                        tracing::info!("the control plane is back");
+                    }
+                    in_vain = 0;
+                    if let Some(table) = table {
+                        tables.send_replace(table);
+                    }
                 }
-                away = false;
-                let changed = published.epoch != epoch || published.table.version != stats.version;
-                epoch = published.epoch;
-                if changed {
-                    tables.send_replace(Arc::new(published.table));
+                Err(trouble) => {
+                    let why = match trouble {
+                        Trouble::Away(why) => why,
+                        Trouble::Refused(problem) => format!("{}; {}", problem.message, problem.hint),
+                    };
+                    if in_vain.is_multiple_of(SAY_EVERY) {
+                        let remedy = "start it where it was, or start this gateway again with `--control URL`";
+                        tracing::warn!(why, remedy, "the control plane gives no routes; going on with the last ones");
+                    }
+                    in_vain = in_vain.wrapping_add(1);
+                    tokio::time::sleep(PAUSE).await;
                 }
-            }
-            None => {
-                if !away {
-                    tracing::warn!("the control plane does not answer; going on with the last routes");
-                }
-                away = true;
-                tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
+        self
     }
 }

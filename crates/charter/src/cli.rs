@@ -88,14 +88,7 @@ pub(crate) enum Command {
         command: Vec<String>,
     },
     /// Open a local port that leads to a deployment's engine
-    Forward {
-        name: String,
-        #[arg(long, value_name = "A", default_value = "127.0.0.1")]
-        bind: String,
-        /// 0 takes a free one
-        #[arg(long, value_name = "P", default_value_t = 0)]
-        port: u16,
-    },
+    Forward(Forward),
     /// End deployments, and return when what they held is proven gone
     Down {
         #[arg(required_unless_present = "all", value_name = "NAME")]
@@ -153,15 +146,32 @@ pub(crate) struct Serve {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Gateway {
-    /// Address of the control plane
+    /// Address of the control plane; else the server of the data directory, wherever it is started next
     #[arg(long, value_name = "URL")]
-    pub(crate) control: String,
+    pub(crate) control: Option<String>,
     /// Address to serve on
     #[arg(long, default_value = "127.0.0.1:8471", value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
     /// Listen on other addresses than loopback without TLS
     #[arg(long)]
     pub(crate) insecure_listen: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Forward {
+    /// The deployment
+    pub(crate) name: String,
+    #[arg(long, value_name = "A", default_value = "127.0.0.1")]
+    pub(crate) bind: String,
+    /// 0 takes a free one
+    #[arg(long, value_name = "P", default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Listen on other addresses than loopback without TLS
+    #[arg(long)]
+    pub(crate) insecure_listen: bool,
+    /// Close the port
+    #[arg(long, conflicts_with_all = ["bind", "port", "insecure_listen"])]
+    pub(crate) close: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -223,11 +233,14 @@ pub(crate) struct Deploy {
 pub(crate) enum Backend {
     /// Route requests to an OpenAI-compatible address
     Register {
+        /// What it is called here
         name: String,
+        /// Its address, such as http://127.0.0.1:8000; charter asks it what it serves
         url: String,
-        /// Its model, served under NAME
+        /// Its model, served under NAME; else all that it lists, under their own names
         #[arg(long)]
         model: Option<String>,
+        /// Requests that it answers at the same time; more wait
         #[arg(long, value_name = "N")]
         max_concurrent: Option<u32>,
     },

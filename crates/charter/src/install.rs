@@ -60,6 +60,9 @@ pub(crate) fn lock(data_dir: &Path) -> Result<std::fs::File, Problem> {
     Ok(file)
 }
 
+/// A shorter key could be guessed.
+const ADMIN_KEY_MIN: usize = 20;
+
 /// Makes sure that the admin's and the local command line's keys are known. Returns a new admin key, to be shown once.
 pub(crate) async fn keys(store: &SqliteStore, data_dir: &Path) -> Result<Option<String>, Problem> {
     let failed = |e: charter_store::Error| database_problem(&e);
@@ -79,6 +82,12 @@ pub(crate) async fn keys(store: &SqliteStore, data_dir: &Path) -> Result<Option<
         store.put_key(row("local", "local", &local)).await.map_err(failed)?;
     }
     if let Some(preset) = environment::var("CHARTER_ADMIN_KEY") {
+        let odd = preset.chars().any(|c| !c.is_ascii_graphic());
+        if preset.len() < ADMIN_KEY_MIN || odd {
+            let message = "`CHARTER_ADMIN_KEY` is no safe key";
+            let hint = "at least 20 visible ASCII characters without spaces, such as `openssl rand -hex 20` makes";
+            return Err(Problem::new(0, "C0012", message, hint));
+        }
         if !known.iter().any(|k| k.sha256 == hash(&preset)) {
             store.put_key(row("admin", "admin", &preset)).await.map_err(failed)?;
         }

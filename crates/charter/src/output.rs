@@ -13,6 +13,30 @@ pub(crate) struct Printer {
     color_out: bool,
     color_err: bool,
     pub(crate) live: bool,
+    terminal: bool,
+}
+
+/// Columns that people can be expected to have.
+const WIDTH: usize = 80;
+
+/// Breaks a text at spaces; the lines after the first stand two columns further in. A word is never broken.
+fn wrap(indent: &str, text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![];
+    let mut line = indent.to_owned();
+    let mut empty = true;
+    for word in text.split(' ') {
+        if !empty && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, format!("{indent}  ")));
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    lines.push(line);
+    lines
 }
 
 /// Colours by meaning. They never carry meaning alone.
@@ -45,7 +69,14 @@ impl Printer {
             Color::Auto => terminal && crate::environment::var("NO_COLOR").is_none(),
         };
         let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
-        Self { json: global.json, quiet: global.quiet, color_out: wanted(out), color_err: wanted(err), live: err && !global.json }
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            color_out: wanted(out),
+            color_err: wanted(err),
+            live: err && !global.json,
+            terminal: out,
+        }
     }
 
     /// A piece of standard output in a tone.
@@ -58,6 +89,11 @@ impl Printer {
     pub(crate) fn data(&self, line: &str) {
         // A reader that has left, such as `head`, is no failure of ours.
         writeln!(std::io::stdout(), "{line}").ok();
+    }
+
+    /// Data that may be long: broken at spaces where a terminal shows it, whole where a program reads it.
+    pub(crate) fn wrapped(&self, indent: &str, text: &str) {
+        wrap(indent, text, if self.terminal { WIDTH } else { usize::MAX }).iter().for_each(|line| self.data(line));
     }
 
     /// The one document of `--json`.

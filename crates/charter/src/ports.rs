@@ -84,14 +84,14 @@ pub(crate) struct Counters {
 }
 
 impl DataPlane for Counters {
-    fn in_flight(&self, backend: &str, version: u64) -> Option<u64> {
+    fn in_flight(&self, backend: &str, version: u64) -> Result<u64, String> {
         let others = self.others.in_flight(backend, version, now())?;
-        let Some(own) = &self.own else { return Some(others) };
+        let Some(own) = &self.own else { return Ok(others) };
         let stats = own.stats();
         if stats.version < version {
-            return None;
+            return Err("waiting for the gateway to use the new routes".to_owned());
         }
-        Some(others + own.in_flight(backend))
+        Ok(others + own.in_flight(backend))
     }
 
     fn last_used(&self, backend: &str) -> Option<Time> {

@@ -58,7 +58,7 @@ pub(crate) struct Running {
 pub(crate) async fn bind(address: SocketAddr, what: &str) -> Result<TcpListener, Problem> {
     TcpListener::bind(address).await.map_err(|e| {
         let message = format!("the {what} cannot listen on `{address}`");
-        Problem::new(0, "A0008", message, "end what listens there, or choose another address: `--listen`, `--gateway-listen`")
+        Problem::new(0, "A0008", message, "end what listens there, or choose another address: `--listen`, `--gateway-listen`, or `CHARTER_LISTEN` for a server that `up` starts")
             .with_detail(e.to_string())
     })
 }
@@ -107,8 +107,9 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
     let gateway_url = gateway_listener.as_ref().and_then(|l| l.local_addr().ok()).map(|a| format!("http://{a}/v1"));
     let (store, admin_key) = database(&data_dir).await?;
     let links = Links::default();
-    let gateway = gateway_listener.as_ref().map(|_| Gateway::new(links.clone(), Arc::new(now), prefix()));
-    let gateways = Arc::new(Gateways::default());
+    let (gateway, failing) = gateway_listener.as_ref().map(|_| Gateway::new(links.clone(), Arc::new(now), prefix())).unzip();
+    let before = store.gateways().await.map_err(|e| database_problem(&e))?;
+    let gateways = Arc::new(Gateways::known(before, now()));
     let counters = Counters { own: gateway.clone(), others: Arc::clone(&gateways) };
     let controller = Controller::new(parts(&section, settings, &store, links, counters, &data_dir).await?);
     controller.publish().await.map_err(|e| database_problem(&e))?;
@@ -135,6 +136,14 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         tokio::spawn(async move { gateway.serve(listener, routes, stop).await })
     });
     controller.start();
+    if let Some(mut failing) = failing {
+        let controller = controller.clone();
+        tokio::spawn(async move {
+            while let Some(backend) = failing.recv().await {
+                controller.suspect(&backend);
+            }
+        });
+    }
     let running = Running { url, gateway_url, admin_key, stop, controller, store, data_dir, gateway, _lock: lock };
     running.write_file()?;
     Ok(running)

@@ -27,9 +27,8 @@ impl Drop for Gateway {
 }
 
 fn gateway(place: &Place) -> Gateway {
-    let control = support::field(&std::fs::read_to_string(place.data().join("server.json")).expect("file"), "url");
     let mut child = place
-        .command(&["gateway", "--control", &control, "--listen", "127.0.0.1:0"])
+        .command(&["gateway", "--listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -240,4 +239,74 @@ fn only_the_methods_of_the_api_are_answered_and_known_names_are_not_unknown() {
         request(gateway, "POST", "/v1/chat/completions", &key, body)
             .is_ok_and(|a| a.status == 503 && a.body.contains("no_backend"))
     });
+}
+
+/// A stream of some two seconds, read up to its first event.
+fn begun(address: SocketAddr, key: &str) -> BufReader<std::net::TcpStream> {
+    let body = br#"{"model":"small","stream":true,"max_tokens":100,"messages":[{"role":"user","content":"x "}]}"#;
+    let mut stream = BufReader::new(open(address, "POST", "/v1/chat/completions", key, body).expect("stream"));
+    let mut line = String::new();
+    while !line.starts_with("data: ") {
+        line.clear();
+        stream.read_line(&mut line).expect("an event");
+    }
+    stream
+}
+
+#[test]
+fn a_restarted_control_plane_waits_for_the_streams_of_a_gateway_that_it_has_not_heard_yet() {
+    let mut place = Place::new("restart");
+    place.configure("      env: {STANDIN_TOKEN_MS: \"20\"}\n", "  small: {profile: small}\n");
+    place.serve(&["--no-gateway"]);
+    let mut alone = gateway(&place);
+    place.ok(&["up"]);
+    let key = place.key();
+    let mut stream = begun(alone.1, &key);
+    place.kill_server();
+    place.serve(&["--no-gateway"]);
+    place.ok(&["down", "small"]);
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).expect("the rest of the stream");
+    assert!(rest.contains("data: [DONE]"), "{rest}");
+    // One that ends in order says so, and nobody waits for it.
+    support::signal("TERM", alone.0.id());
+    assert!(alone.0.wait().expect("gateway").success());
+    place.ok(&["up"]);
+    place.ok(&["down", "small"]);
+}
+
+#[test]
+fn a_gateway_finds_a_control_plane_that_came_back_at_another_address() {
+    let mut place = Place::new("moved");
+    place.configure("", "  small: {profile: small}\n");
+    place.serve(&["--no-gateway"]);
+    let nowhere = place.charter(&["gateway", "--control", "http://127.0.0.1:1", "--listen", "127.0.0.1:0"]);
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("error[A0001]"), "{nowhere:?}");
+    let control = support::field(&std::fs::read_to_string(place.data().join("server.json")).expect("file"), "url");
+    let wrong = place.command(&["gateway", "--control", &control]).env("CHARTER_KEY", "chk_wrong").output().expect("gateway");
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("error[A0002]"), "{wrong:?}");
+    let alone = gateway(&place);
+    place.ok(&["up"]);
+    let key = place.key();
+    place.kill_server();
+    place.serve(&["--no-gateway"]);
+    let later = place.ok(&["key", "create"]).trim().to_owned();
+    wait_until("the gateway knows what came after the move", || {
+        chat(alone.1, &later, "small", 1, false).is_ok_and(|a| a.status == 200)
+    });
+    assert_eq!(chat(alone.1, &key, "small", 1, false).expect("an answer").status, 200);
+    place.ok(&["down", "small"]);
+}
+
+#[test]
+fn a_dead_engine_is_seen_by_the_first_request_that_meets_it() {
+    let mut place = Place::new("suspect");
+    place.configure("", "  small: {profile: small}\n");
+    // The usual look would come after an hour.
+    place.serve_with(&[], &[("VASTAI_HEALTH_CHECK_INTERVAL_SECONDS", "3600")]);
+    place.ok(&["up"]);
+    let (gateway, key) = (place.gateway(), place.key());
+    support::signal("KILL", place.engines()[0]);
+    wait_until("it answers again", || chat(gateway, &key, "small", 1, false).is_ok_and(|a| a.status == 200));
+    place.ok(&["down", "small"]);
 }

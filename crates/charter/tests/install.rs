@@ -90,3 +90,27 @@ fn a_failed_check_of_torch_ends_it_and_one_of_numpy_does_not() {
     assert!(log.contains("charter: step numpy failed with status 1") && log.contains("charter: going on without it"), "{log}");
     warned.ok(&["down", "small"]);
 }
+
+#[test]
+fn a_card_that_hangs_does_not_hold_everything_up() {
+    let mut place = Place::new("hung-card");
+    let tools = place.folder.join("tools");
+    std::fs::create_dir_all(&tools).expect("folder");
+    // What coreutils' `timeout` does with a program that hangs, without the wait.
+    for (name, text) in [("timeout", "exit 124"), ("nvidia-smi", "exec sleep 1000")] {
+        let file = tools.join(name);
+        std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).expect("program");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    }
+    place.path(&tools);
+    place.configure("", "  small: {profile: small}\n");
+    place.serve(&[]);
+    let planned = place.charter(&["plan"]);
+    let said = String::from_utf8_lossy(&planned.stdout).into_owned();
+    assert!(said.contains("`nvidia-smi` gave no answer within 15 s"), "{said}");
+    // While it searches on, people see why, and `plan` says so too.
+    place.ok(&["up", "--detach"]);
+    support::wait_until("status says what is waited for", || place.ok(&["status"]).contains("no machine yet: `tower`"));
+    assert!(String::from_utf8_lossy(&place.charter(&["plan"]).stdout).contains("is on its way (pending)"));
+    place.ok(&["down", "small"]);
+}

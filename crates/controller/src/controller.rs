@@ -20,7 +20,7 @@ use charter_store::{Commit, Error, ReplicaWrite, Store, Versioned, Write};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// What a server is set to.
@@ -71,7 +71,7 @@ pub(crate) struct Inner {
     pub(crate) routes: watch::Sender<Arc<RouteTable>>,
     /// Rises with every commit, so that people can wait for a change.
     pub(crate) changes: watch::Sender<u64>,
-    pub(crate) drivers: Mutex<BTreeMap<ReplicaId, Arc<Notify>>>,
+    pub(crate) drivers: Mutex<BTreeMap<ReplicaId, Arc<crate::driver::Driver>>>,
     pub(crate) forwards: Mutex<BTreeMap<ReplicaId, (u16, OpenForward)>>,
     pub(crate) ended: CancellationToken,
 }
@@ -157,6 +157,12 @@ impl Controller {
     #[must_use]
     pub fn tasks(&self) -> &Tasks {
         &self.0.tasks
+    }
+
+    /// What a replica waits for, where its last look brought no answer.
+    #[must_use]
+    pub fn waits_for(&self, replica: &ReplicaId) -> Option<String> {
+        self.0.live.waits_for(replica)
     }
 
     /// What was last seen of a replica's engine.
@@ -290,17 +296,17 @@ impl Controller {
         Err(Error::Conflict)
     }
 
-    /// Changes where a deployment's local port listens.
+    /// Changes where a deployment's local port listens; with nothing it is closed.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn set_forward(&self, id: &DeploymentId, forward: Forward) -> Result<(), Error> {
+    pub async fn set_forward(&self, id: &DeploymentId, forward: Option<Forward>) -> Result<(), Error> {
         for _ in 0..20 {
             let Some(row) = self.store().deployment(id.as_str()).await? else {
                 return Ok(());
             };
             let mut state = row.state;
-            state.forward = Some(forward.clone());
+            state.forward.clone_from(&forward);
             let write = Write { expected: row.version, state };
             match self.store().commit(Commit { deployments: vec![write], ..Commit::default() }).await {
                 Ok(()) => {

@@ -17,6 +17,31 @@ use charter_store::Error;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::Notify;
 
+/// What wakes a driver before its time.
+#[derive(Debug, Default)]
+pub(crate) struct Driver {
+    /// The state was changed by somebody else.
+    changed: Notify,
+    /// Somebody saw it fail.
+    suspected: Notify,
+}
+
+/// What a look asks, for people who wait for it.
+const fn asks(look: &Look) -> &'static str {
+    match look {
+        Look::Offers => "asking what machines there are; one of them is slow",
+        Look::Tag(_) => "asking the provider what became of the order",
+        Look::Machine(_) => "asking the machine what it has",
+        Look::Engine(..) => "asking the engine; it is slow",
+        Look::InFlight => "asking the gateways for requests that still run",
+        Look::Absence(_) => "asking whether the machine is gone",
+    }
+}
+
+/// A look that takes longer is told.
+const SLOW_LOOK: Span = Span::s(3);
+/// Between looks that failing requests bring about.
+const SUSPICION_PAUSE: Span = Span::s(1);
 /// How long one look may take.
 const LOOK_PATIENCE: Span = Span::s(180);
 /// After the store failed, a driver waits so long.
@@ -53,6 +78,14 @@ impl Controller {
         }
     }
 
+    /// Something went wrong at a backend: its driver looks now, and not only when its usual pause is over.
+    pub fn suspect(&self, backend: &str) {
+        let drivers = self.0.drivers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(driver) = drivers.get(&ReplicaId(backend.to_owned())) {
+            driver.suspected.notify_one();
+        }
+    }
+
     /// Wakes a replica's driver, or makes one.
     pub(crate) fn drive(&self, id: &ReplicaId) {
         if self.0.ended.is_cancelled() {
@@ -60,21 +93,23 @@ impl Controller {
         }
         let mut drivers = self.0.drivers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(driver) = drivers.get(id) {
-            driver.notify_one();
+            driver.changed.notify_one();
             return;
         }
-        let woken = Arc::new(Notify::new());
-        drivers.insert(id.clone(), Arc::clone(&woken));
+        let driver = Arc::new(Driver::default());
+        drivers.insert(id.clone(), Arc::clone(&driver));
         drop(drivers);
         let (this, id) = (self.clone(), id.clone());
         self.0.tasks.spawn(Kind::Timer(self.0.ended.clone()), async move {
-            while this.turn(&id, &woken).await {}
+            while this.turn(&id, &driver).await {}
+            this.0.live.forget(&id);
             this.0.drivers.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         });
     }
 
     /// One look of a driver; false when there is nothing left to look at.
-    async fn turn(&self, id: &ReplicaId, woken: &Notify) -> bool {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other sight is an answer, and nothing is waited for")]
+    async fn turn(&self, id: &ReplicaId, driver: &Driver) -> bool {
         let row = match self.store().replica(id).await {
             Ok(Some(row)) if !row.state.phase.is_closed() => row,
             Ok(_) => return false,
@@ -85,17 +120,33 @@ impl Controller {
             }
         };
         let Some(look) = row.state.look() else {
-            woken.notified().await;
+            driver.changed.notified().await;
             return true;
         };
-        // A change of the state by somebody else makes the look pointless.
-        let seen = tokio::select! {
-            seen = tokio::time::timeout(LOOK_PATIENCE.std(), self.see(&row.state, look)) => seen,
-            () = woken.notified() => return true,
+        let asks = asks(&look);
+        let mut seeing = std::pin::pin!(tokio::time::timeout(LOOK_PATIENCE.std(), self.see(&row.state, look)));
+        // People who wait are told what a slow look waits for.
+        let mut slow = std::pin::pin!(tokio::time::sleep(SLOW_LOOK.std()));
+        let mut told = false;
+        let seen = loop {
+            tokio::select! {
+                seen = &mut seeing => break seen,
+                // A change of the state by somebody else makes the look pointless.
+                () = driver.changed.notified() => return true,
+                () = &mut slow, if !told => {
+                    told = true;
+                    self.wait_for(id, asks);
+                }
+            }
         };
         let sight = seen.unwrap_or_else(|_| Sight::Unclear(format!("no answer within {LOOK_PATIENCE}")));
+        match &sight {
+            Sight::Unclear(why) => self.wait_for(id, why),
+            Sight::Offers(Err(none)) => self.wait_for(id, &format!("no machine yet: {}", none.reasons.join("; "))),
+            _ => self.wait_for(id, ""),
+        }
         match self.apply(id, Event::Saw(sight), None).await {
-            Ok(wake_at) => self.rest(wake_at, woken).await,
+            Ok(wake_at) => self.rest(wake_at, driver).await,
             Err(error) => {
                 tracing::warn!(%error, replica = %id, "what was seen was not recorded");
                 tokio::time::sleep(STORE_PAUSE.std()).await;
@@ -104,11 +155,24 @@ impl Controller {
         true
     }
 
-    async fn rest(&self, wake_at: Option<Time>, woken: &Notify) {
+    async fn rest(&self, wake_at: Option<Time>, driver: &Driver) {
         let Some(at) = wake_at else { return };
+        let pause = at.since(self.now());
+        let begun = tokio::time::Instant::now();
         tokio::select! {
-            () = tokio::time::sleep(at.since(self.now()).std()) => {}
-            () = woken.notified() => {}
+            () = tokio::time::sleep(pause.std()) => {}
+            () = driver.changed.notified() => {}
+            // What is looked at soon in any case, or was looked at a moment ago, is not looked at more often.
+            () = driver.suspected.notified(), if pause > SUSPICION_PAUSE => {
+                tokio::time::sleep_until(begun + SUSPICION_PAUSE.std()).await;
+            }
+        }
+    }
+
+    /// Tells people what a replica waits for; nothing, with an empty text.
+    fn wait_for(&self, id: &ReplicaId, what: &str) {
+        if self.0.live.wait_for(id, what) {
+            self.changed();
         }
     }
 
@@ -202,8 +266,8 @@ impl Controller {
             return Sight::Unclear("it is still routed to".into());
         }
         match self.0.parts.data_plane.in_flight(&replica.id.0, version) {
-            Some(count) => Sight::InFlight(count),
-            None => Sight::Unclear("a gateway has not confirmed the new routes yet".into()),
+            Ok(count) => Sight::InFlight(count),
+            Err(why) => Sight::Unclear(why),
         }
     }
 

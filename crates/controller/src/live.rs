@@ -47,17 +47,34 @@ pub struct EngineView {
 
 /// All views of a process.
 #[derive(Debug, Default)]
-pub(crate) struct Live(Mutex<BTreeMap<ReplicaId, EngineView>>);
+pub(crate) struct Live {
+    engines: Mutex<BTreeMap<ReplicaId, EngineView>>,
+    /// What a replica waits for, as its driver last said.
+    waits: Mutex<BTreeMap<ReplicaId, String>>,
+}
 
 impl Live {
     /// The view of a replica, if its start is the one asked for.
     pub(crate) fn get(&self, replica: &ReplicaId) -> Option<EngineView> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(replica).cloned()
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner).get(replica).cloned()
+    }
+
+    /// Remembers what a replica waits for; true when that is news.
+    pub(crate) fn wait_for(&self, replica: &ReplicaId, what: &str) -> bool {
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        if what.is_empty() {
+            return waits.remove(replica).is_some();
+        }
+        waits.insert(replica.clone(), what.to_owned()).as_deref() != Some(what)
+    }
+
+    pub(crate) fn waits_for(&self, replica: &ReplicaId) -> Option<String> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).get(replica).cloned()
     }
 
     /// Changes the view of a replica; a new start begins with an empty one.
     pub(crate) fn update<T>(&self, replica: &ReplicaId, number: u32, now: Time, change: impl FnOnce(&mut EngineView) -> T) -> T {
-        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut views = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
         let view = views.entry(replica.clone()).or_default();
         if view.number != number {
             *view = EngineView { number, moved_at: now, ..EngineView::default() };
@@ -66,7 +83,8 @@ impl Live {
     }
 
     pub(crate) fn forget(&self, replica: &ReplicaId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(replica);
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner).remove(replica);
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).remove(replica);
     }
 }
 

@@ -27,8 +27,10 @@ pub trait Secrets: Send + Sync {
 /// The gateway, as far as the controller must know it.
 pub trait DataPlane: Send + Sync {
     /// Requests that are being answered by a backend, once every gateway has the table of `version` or a later one.
-    /// `None` while a gateway may still send it new ones.
-    fn in_flight(&self, backend: &str, version: u64) -> Option<u64>;
+    ///
+    /// # Errors
+    /// Which gateway may still send it new ones.
+    fn in_flight(&self, backend: &str, version: u64) -> Result<u64, String>;
     /// When the backend answered its last request.
     fn last_used(&self, backend: &str) -> Option<Time>;
 }

@@ -35,9 +35,9 @@ pub(crate) struct Engine<'a> {
 impl Engine<'_> {
     async fn ask(&self, method: Method, path: &str, body: Vec<u8>, patience: Duration) -> Result<(u16, Bytes), String> {
         let work = async {
-            let stream = self.link.open_stream(self.port).await.map_err(|e| match e {
-                charter_remote::Error::Port { .. } => "waiting for its port to open".to_owned(),
-                other => other.to_string(),
+            let stream = self.link.open_stream(self.port).await.map_err(|e| {
+                let closed = matches!(e, charter_remote::Error::Port { .. });
+                if closed { "waiting for its port to open".to_owned() } else { e.to_string() }
             })?;
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
             let pump = tokio::spawn(connection);

@@ -70,7 +70,7 @@ impl Controller {
         let this = self.clone();
         self.0.tasks.spawn(crate::tasks::Kind::Timer(self.0.ended.clone()), async move {
             for _ in 0..2000 {
-                if this.0.parts.data_plane.in_flight("", version).is_some() {
+                if this.0.parts.data_plane.in_flight("", version).is_ok() {
                     break;
                 }
                 tokio::time::sleep(Span::ms(2).std()).await;
@@ -84,7 +84,7 @@ impl Controller {
     pub fn is_routed(&self, replica: &Replica) -> bool {
         let table = Arc::clone(&self.0.routes.borrow());
         let routed = table.backends.iter().any(|b| b.id == replica.id.0 && b.ready);
-        routed && self.0.parts.data_plane.in_flight(&replica.id.0, table.version).is_some()
+        routed && self.0.parts.data_plane.in_flight(&replica.id.0, table.version).is_ok()
     }
 
     async fn keys(&self) -> Result<Vec<Key>, Error> {

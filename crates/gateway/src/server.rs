@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,6 +54,7 @@ struct Inner {
     now: Now,
     requests: AtomicU64,
     prefix: String,
+    failing: mpsc::Sender<String>,
 }
 
 /// What a gateway counts for one backend.
@@ -66,9 +67,10 @@ pub struct Stats {
 }
 
 impl Gateway {
-    /// A gateway with an empty table. `prefix` begins the request ids of this process.
+    /// A gateway with an empty table. `prefix` begins the request ids of this process; the ids of backends that gave no
+    /// answer come out of the receiver, as far as it is read.
     #[must_use]
-    pub fn new(links: Links, now: Now, prefix: String) -> Self {
+    pub fn new(links: Links, now: Now, prefix: String) -> (Self, mpsc::Receiver<String>) {
         let connector = Connector::new(links);
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
@@ -76,8 +78,9 @@ impl Gateway {
             .retry_canceled_requests(false)
             .set_host(true)
             .build(connector.clone());
-        let inner = Inner { table: Mutex::default(), connector, client, now, requests: AtomicU64::new(0), prefix };
-        Self(Arc::new(inner))
+        let (failing, reader) = mpsc::channel(64);
+        let inner = Inner { table: Mutex::default(), connector, client, now, requests: AtomicU64::new(0), prefix, failing };
+        (Self(Arc::new(inner)), reader)
     }
 
     /// Uses another table from now on.
@@ -242,6 +245,8 @@ impl Gateway {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 tracing::warn!(backend = backend.id, error = chain(&error), "a backend gave no answer");
+                // A full channel holds the same news already.
+                self.0.failing.try_send(backend.id.clone()).ok();
                 return Err(Refusal::Unreachable(backend.id.clone()));
             }
             Err(_) => return Err(Refusal::Timeout),

@@ -9,7 +9,7 @@ use charter_domain::ids::{DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::money::Usd;
 use charter_domain::replica::Replica;
 use charter_domain::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Everything that survives a crash.
@@ -23,6 +23,7 @@ pub struct State {
     facts: Vec<Fact>,
     keys: Vec<KeyRow>,
     backends: Vec<BackendRow>,
+    gateways: BTreeSet<String>,
     commits: u64,
 }
 
@@ -241,6 +242,20 @@ impl Store for Mem {
         let before = state.backends.len();
         state.backends.retain(|b| b.id.0 != id_or_name && b.name != id_or_name);
         Ok(state.backends.len() < before)
+    }
+
+    async fn gateways(&self) -> Result<Vec<String>, Error> {
+        Ok(self.state().gateways.iter().cloned().collect())
+    }
+
+    async fn add_gateway(&self, id: &str, _now: Time) -> Result<(), Error> {
+        self.state().gateways.insert(id.to_owned());
+        Ok(())
+    }
+
+    async fn remove_gateway(&self, id: &str) -> Result<(), Error> {
+        self.state().gateways.remove(id);
+        Ok(())
     }
 
     fn commits(&self) -> u64 {

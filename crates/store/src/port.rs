@@ -246,6 +246,13 @@ pub trait Store: Send + Sync {
     async fn add_backend(&self, backend: BackendRow) -> Result<(), Error>;
     /// Forgets a backend by id or name; false if there was none.
     async fn remove_backend(&self, id_or_name: &str) -> Result<bool, Error>;
+    /// Ids of the gateways in processes of their own that have asked for routes and not said goodbye: a control plane that
+    /// has just started must not believe that nobody answers requests.
+    async fn gateways(&self) -> Result<Vec<String>, Error>;
+    /// Remembers a gateway.
+    async fn add_gateway(&self, id: &str, now: Time) -> Result<(), Error>;
+    /// Forgets a gateway.
+    async fn remove_gateway(&self, id: &str) -> Result<(), Error>;
     /// Commits made by this store since it was opened, for benchmarks.
     fn commits(&self) -> u64;
 }

@@ -55,3 +55,7 @@ pub(crate) const BACKEND_ADD: &str =
     "INSERT INTO backends (id, name, base_url, upstream_model, served_names, max_concurrent, created_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
 pub(crate) const BACKEND_REMOVE: &str = "DELETE FROM backends WHERE id = $1 OR name = $1";
+
+pub(crate) const GATEWAYS: &str = "SELECT id FROM gateways ORDER BY id";
+pub(crate) const GATEWAY_ADD: &str = "INSERT INTO gateways (id, first_seen_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+pub(crate) const GATEWAY_REMOVE: &str = "DELETE FROM gateways WHERE id = $1";

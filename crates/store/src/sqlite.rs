@@ -22,7 +22,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The SQL of each schema version, in order.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "first", include_str!("../migrations/sqlite/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../migrations/sqlite/0001_first.sql")),
+    (2, "gateways", include_str!("../migrations/sqlite/0002_gateways.sql")),
+];
 
 /// A database file.
 #[derive(Debug)]
@@ -344,6 +347,20 @@ impl Store for SqliteStore {
     async fn remove_backend(&self, id_or_name: &str) -> Result<bool, Error> {
         let done = sqlx::query(sql::BACKEND_REMOVE).bind(id_or_name).execute(&self.writer).await.map_err(db)?;
         Ok(done.rows_affected() > 0)
+    }
+
+    async fn gateways(&self) -> Result<Vec<String>, Error> {
+        sqlx::query_scalar(sql::GATEWAYS).fetch_all(&self.readers).await.map_err(db)
+    }
+
+    async fn add_gateway(&self, id: &str, now: Time) -> Result<(), Error> {
+        sqlx::query(sql::GATEWAY_ADD).bind(id).bind(now.0).execute(&self.writer).await.map_err(db)?;
+        Ok(())
+    }
+
+    async fn remove_gateway(&self, id: &str) -> Result<(), Error> {
+        sqlx::query(sql::GATEWAY_REMOVE).bind(id).execute(&self.writer).await.map_err(db)?;
+        Ok(())
     }
 
     fn commits(&self) -> u64 {

@@ -72,7 +72,7 @@ pub(crate) async fn create(
 }
 
 /// A served name that another deployment, or a registered backend, has.
-async fn clash(app: &App, declared: &Declared) -> Answer<Option<String>> {
+pub(crate) async fn clash(app: &App, declared: &Declared) -> Answer<Option<String>> {
     let mut names = vec![declared.profile.served_name.clone()];
     names.extend(declared.profile.engine.lora.iter().map(|l| l.name.clone()));
     for row in app.controller.store().deployments().await? {
@@ -227,29 +227,56 @@ pub(crate) async fn ssh(State(app): State<App>, caller: Caller, Path(name): Path
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Port {
+    #[serde(default = "loopback")]
     bind: String,
+    #[serde(default)]
     port: u16,
+    /// Listen on other addresses than loopback.
+    #[serde(default)]
+    insecure: bool,
+    /// Close it instead.
+    #[serde(default)]
+    close: bool,
 }
 
-/// Opens a local port that leads to the engine, and answers with its address.
+fn loopback() -> String {
+    "127.0.0.1".to_owned()
+}
+
+/// Opens a local port that leads to the engine, and answers with its address and the engine's key: an engine that asked for
+/// no key would be open to every user of this machine.
 pub(crate) async fn forward(
     State(app): State<App>,
-    _: Caller,
+    caller: Caller,
     Path(name): Path<String>,
     Json(port): Json<Port>,
 ) -> Answer<Json<serde_json::Value>> {
+    caller.need(Role::Operator)?;
     let state = find(&app, &name).await?;
+    if port.close {
+        app.controller.set_forward(&state.id, None).await?;
+        return Ok(Json(serde_json::json!({"address": null, "key": null})));
+    }
+    let outside = !port.bind.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()) && port.bind != "localhost";
+    if outside && !port.insecure {
+        let message = format!("`{}` can be reached from outside, and nothing would be encrypted", port.bind);
+        return Err(failed(422, "A0009", message, "bind to `127.0.0.1`, or say `--insecure-listen`"));
+    }
     let bound = std::net::TcpListener::bind((port.bind.as_str(), port.port));
     if let Err(error) = bound {
         let message = format!("`{}:{}` cannot be bound on the server's machine", port.bind, port.port);
         return Err(failed(409, "R0009", message, "choose another port, or 0 for a free one").detail(error.to_string()));
     }
     drop(bound);
-    app.controller.set_forward(&state.id, Forward { bind: port.bind, port: port.port }).await?;
+    app.controller.set_forward(&state.id, Some(Forward { bind: port.bind, port: port.port })).await?;
     app.controller.publish().await?;
     let replicas = app.controller.replicas_of(&state.id).await?;
-    match replicas.iter().find_map(|r| app.controller.forward_of(&r.id)) {
-        Some(address) => Ok(Json(serde_json::json!({"address": address.to_string()}))),
+    let open = replicas.iter().find_map(|r| Some((app.controller.forward_of(&r.id)?, r.instance()?)));
+    match open {
+        Some((address, instance)) => {
+            let key = app.controller.engine_key(&instance.tag);
+            Ok(Json(serde_json::json!({"address": address.to_string(), "key": key})))
+        }
         None => Err(failed(
             409,
             "A0412",

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 /// How long a gateway waits for a new table before it asks again.
 const POLL: Duration = Duration::from_millis(500);
-/// A gateway that has not asked for so long is not there any more.
-const GONE: Span = Span::s(35);
+/// A gateway that has not asked for so long is not there any more. It asks at least once a second, and waits for an
+/// answer for a third of this.
+const GONE: Span = Span::s(15);
 
 /// What the gateways reported last.
 #[derive(Debug, Default)]
@@ -28,17 +29,38 @@ struct Report {
 }
 
 impl Gateways {
-    /// Requests that a backend is answering, over all gateways that have asked lately; `None` while one of them still uses
-    /// an older table.
-    pub fn in_flight(&self, backend: &str, version: u64, now: Time) -> Option<u64> {
-        let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        reports.retain(|_, r| now.since(r.at) < GONE);
-        let current = reports.values().all(|r| r.version >= version);
-        current.then(|| reports.values().map(|r| r.in_flight.get(backend).copied().unwrap_or(0)).sum())
+    /// The gateways that an earlier process of the control plane knew: until they ask again, or are gone, they may be
+    /// answering requests.
+    #[must_use]
+    pub fn known(ids: Vec<String>, now: Time) -> Self {
+        let unheard = |id| (id, Report { at: now, version: 0, in_flight: BTreeMap::new() });
+        Self(Mutex::new(ids.into_iter().map(unheard).collect()))
     }
 
-    fn report(&self, id: &str, report: Report) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), report);
+    /// Requests that a backend is answering, over all gateways that have asked lately.
+    ///
+    /// # Errors
+    /// Which gateway still uses an older table.
+    pub fn in_flight(&self, backend: &str, version: u64, now: Time) -> Result<u64, String> {
+        let reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = || reports.iter().filter(|(_, r)| now.since(r.at) < GONE);
+        if let Some((id, _)) = present().find(|(_, r)| r.version < version) {
+            return Err(format!("waiting for gateway `{id}` to use the new routes; it counts as gone after {GONE} of silence"));
+        }
+        Ok(present().map(|(_, r)| r.in_flight.get(backend).copied().unwrap_or(0)).sum())
+    }
+
+    /// Writes a report down; true when the gateway is new.
+    fn report(&self, id: &str, report: Report) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), report).is_none()
+    }
+
+    /// Forgets one gateway, or those that are long gone; these are the ones that were forgotten.
+    fn forget(&self, gone: impl Fn(&str, Span) -> bool, now: Time) -> Vec<String> {
+        let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids: Vec<String> = reports.iter().filter(|(id, r)| gone(id, now.since(r.at))).map(|(id, _)| id.clone()).collect();
+        ids.iter().for_each(|id| drop(reports.remove(id)));
+        ids
     }
 }
 
@@ -54,6 +76,12 @@ pub(crate) struct Poll {
     /// Requests being answered, by backend.
     #[serde(default)]
     in_flight: BTreeMap<String, u64>,
+    /// Backends that gave no answer since it asked last.
+    #[serde(default)]
+    failing: Vec<String>,
+    /// It has ended; nothing is being answered any more.
+    #[serde(default)]
+    over: bool,
 }
 
 /// A table, and the process of the control plane that made it.
@@ -70,10 +98,20 @@ pub(crate) async fn table(State(app): State<App>, caller: Caller, Json(poll): Js
     caller.need(Role::Admin)?;
     let same = poll.epoch == app.epoch;
     let version = if same { poll.version } else { 0 };
-    app.gateways.report(&poll.id, Report { at: app.controller.now(), version, in_flight: poll.in_flight });
+    let now = app.controller.now();
+    if poll.over {
+        app.gateways.forget(|id, _| id == poll.id, now);
+        app.controller.store().remove_gateway(&poll.id).await?;
+    } else if app.gateways.report(&poll.id, Report { at: now, version, in_flight: poll.in_flight }) {
+        app.controller.store().add_gateway(&poll.id, now).await?;
+        for gone in app.gateways.forget(|_, silent| silent >= GONE, now) {
+            app.controller.store().remove_gateway(&gone).await?;
+        }
+    }
+    poll.failing.iter().for_each(|backend| app.controller.suspect(backend));
     let mut routes = app.controller.routes();
     // Drains are watched closely, so a gateway reports often; a new table is given at once.
-    if same {
+    if same && !poll.over {
         let newer = tokio::time::timeout(POLL, routes.wait_for(|t| t.version > version)).await;
         tracing::trace!(newer = newer.is_ok(), "a gateway asked for routes");
     }

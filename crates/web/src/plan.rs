@@ -1,7 +1,7 @@
 //! What would happen: the file against what is there, touching nothing.
 
 use crate::auth::Caller;
-use crate::deployments::{Wanted, declare};
+use crate::deployments::{Wanted, clash, declare};
 use crate::problem::Answer;
 use crate::router::App;
 use axum::extract::{Json, State};
@@ -50,6 +50,15 @@ async fn entry(app: &App, wanted: Declared) -> Answer<PlanEntry> {
         offers: vec![],
         reports: vec![],
     };
+    for replica in &replicas {
+        if let Some(waits) = app.controller.waits_for(&replica.id) {
+            made.reports.push(Report { code: "P0104".into(), text: format!("copy {}: {waits}", replica.slot) });
+        }
+    }
+    if let Some(taken) = clash(app, &wanted).await? {
+        let text = format!("`up` would be refused: `{taken}` is served by another deployment already");
+        made.reports.push(Report { code: "G0003".into(), text });
+    }
     if action == "create" || action == "upgrade" {
         look_for_offers(app, wanted, old, &mut made).await;
     }
@@ -79,7 +88,13 @@ fn decide(
         return ("scale", "rolling", format!("{} copies become {}", old.replicas, wanted.replicas));
     }
     if changes.is_empty() {
-        return ("none", "in-place", "it runs as the file says".to_owned());
+        let on_its_way = replicas.iter().filter(|r| !r.phase.is_closed() && r.phase.name() != "ready");
+        let phases: Vec<&str> = on_its_way.map(|r| r.phase.name()).collect();
+        let why = match phases.as_slice() {
+            [] => "it runs as the file says".to_owned(),
+            some => format!("what the file says is on its way ({}); nothing else has to be begun", some.join(", ")),
+        };
+        return ("none", "in-place", why);
     }
     ("upgrade", "in-place", "nothing has to be started again".to_owned())
 }

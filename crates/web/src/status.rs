@@ -81,6 +81,8 @@ fn replica(controller: &Controller, state: &Replica) -> wire::Replica {
     };
     let view = controller.engine(&state.id).filter(|v| v.number == state.launches && state.process().is_some());
     let progress = view.as_ref().and_then(|v| v.progress()).filter(|_| matches!(state.phase, Phase::Loading { .. }));
+    let progress = progress.map(|p| wire::Progress { phase: p.phase.to_owned(), text: p.text, percent: p.percent });
+    let waiting = controller.waits_for(&state.id).map(|text| wire::Progress { phase: "waiting".into(), text, percent: None });
     let tunnel = state.process().and_then(|_| controller.link_of(state)).map(|l| l.state().as_str().to_owned());
     wire::Replica {
         id: state.id.0.clone(),
@@ -99,7 +101,7 @@ fn replica(controller: &Controller, state: &Replica) -> wire::Replica {
         price_usd_micros_per_hour: bid.map_or(0, |b| b.offer.price.0),
         tunnel,
         forward: controller.forward_of(&state.id).map(|a| a.to_string()),
-        progress: progress.map(|p| wire::Progress { phase: p.phase.to_owned(), text: p.text, percent: p.percent }),
+        progress: progress.or(waiting),
         health: view.as_ref().and_then(|v| v.health),
         capacity_tokens: view.as_ref().and_then(|v| v.capacity_tokens),
         symptom: view.map(|v| v.symptom).filter(|s| !s.is_empty()),

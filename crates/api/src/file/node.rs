@@ -75,7 +75,11 @@ pub fn parse(text: &str) -> Result<(Node, Vec<Fault>), Vec<Fault>> {
             Ok((event, span)) => builder.take(event, span)?,
             Err(error) => {
                 let at = error.marker();
-                let place = Place { line: at.line(), column: at.col() + 1, width: 1 };
+                // The parser stops behind a tab that it does not allow.
+                let behind =
+                    text.lines().nth(at.line().saturating_sub(1)).and_then(|l| l.chars().nth(at.col().saturating_sub(1)));
+                let column = if behind == Some('\t') { at.col().max(1) } else { at.col() + 1 };
+                let place = Place { line: at.line(), column, width: 1 };
                 return Err(vec![Fault::new(place, format!("this is no YAML: {}", error.info()), "here")]);
             }
         }

@@ -139,8 +139,9 @@ const LIMITS: [(&str, bool); 8] = [
 /// Reads one profile.
 pub fn profile(d: &mut Decoder, node: &Node) -> Profile {
     let mut f = d.map(node, "a profile");
+    let before = d.faults.len();
     let model = f.get("model").map(|n| d.text(n, "`model`")).unwrap_or_default();
-    if model.is_empty() {
+    if model.is_empty() && d.faults.len() == before {
         d.fault(f.place, "`model` is missing", "name a model of the hub, or an absolute path on the machine");
     }
     let served_name = f.get("served-name").map(|n| d.text(n, "`served-name`")).unwrap_or_else(|| model.clone());
@@ -376,8 +377,9 @@ fn limits(d: &mut Decoder, node: &Node) -> BTreeMap<&'static str, u64> {
 /// Reads one deployment.
 pub fn deployment(d: &mut Decoder, node: &Node) -> Deployment {
     let mut f = d.map(node, "a deployment");
+    let before = d.faults.len();
     let profile = f.get("profile").map(|n| d.text(n, "`profile`")).unwrap_or_default();
-    if profile.is_empty() {
+    if profile.is_empty() && d.faults.len() == before {
         d.fault(f.place, "`profile` is missing", "name one of `profiles`");
     }
     let text =

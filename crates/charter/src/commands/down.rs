@@ -39,7 +39,7 @@ pub(crate) async fn down(context: &Context<'_>, names: Vec<String>, all: bool, n
 
 async fn wait(context: &Context<'_>, client: &Client, name: &str) -> Result<(), Problem> {
     let mut change: Option<u64> = None;
-    let mut said = String::new();
+    let (mut said, mut waited) = (String::new(), String::new());
     loop {
         let after = change.map_or(String::new(), |n| format!("?after={n}"));
         let answer: Value = client.get(&format!("/api/v1/deployments/{}{after}", segment(name))).await?;
@@ -51,6 +51,16 @@ async fn wait(context: &Context<'_>, client: &Client, name: &str) -> Result<(), 
                 context.printer.data(&format!("{name} has ended, and nothing of it is left"));
             }
             return Ok(());
+        }
+        let waits = answer
+            .pointer("/deployment/replicas")
+            .and_then(Value::as_array)
+            .and_then(|r| r.iter().find_map(|r| r.pointer("/progress/text").and_then(Value::as_str)).map(str::to_owned));
+        if let Some(waits) = waits
+            && waits != waited
+        {
+            context.printer.say_in(Tone::Busy, &format!("  {waits}"));
+            waited = waits;
         }
         let last = answer
             .get("facts")

@@ -47,9 +47,8 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
         }
         Command::Gateway(args) => {
             logging(&context.global);
-            let global = Global { server: Some(args.control.clone()), ..context.global };
-            let known = local::find(&global)?;
-            large(alone::gateway(known, args)).map(|()| ExitCode::SUCCESS)
+            let global = Global { server: args.control.clone().or(context.global.server), ..context.global };
+            large(alone::gateway(global, args)).map(|()| ExitCode::SUCCESS)
         }
         Command::Stop => small(status::stop(&context)),
         Command::Plan(names) => small(plan::plan(&context, names)),
@@ -58,14 +57,17 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
         Command::Status { name } => small(status::status(&context, name)),
         Command::Logs { name, follow, tail } => small(logs::logs(&context, &name, follow, tail)),
         Command::Ssh { name, print, command } => small(ssh::ssh(&context, &name, print, &command)),
-        Command::Forward { name, bind, port } => small(ssh::forward(&context, &name, &bind, port)),
+        Command::Forward(args) => small(ssh::forward(&context, &args)),
         Command::Down { names, all, no_wait } => small(down::down(&context, names, all, no_wait)),
         Command::Backend(args) => small(backend::backend(&context, args)),
         Command::Key(args) => small(key::key(&context, args)),
         Command::Engine(args) => engine::engine(&context, args),
         Command::Explain { code } => explain(&context, &code),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "charter", &mut std::io::stdout());
+            let hidden = |c: &clap::Command| c.is_hide_set();
+            let shown: Vec<clap::Command> = Cli::command().get_subcommands().filter(|c| !hidden(c)).cloned().collect();
+            let mut command = clap::Command::new("charter").args(Cli::command().get_arguments()).subcommands(shown);
+            clap_complete::generate(shell, &mut command, "charter", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
         Command::Demo { once } => large(demo::demo(&context, once)),

@@ -29,20 +29,16 @@ pub(crate) async fn plan(context: &Context<'_>, names: Names) -> Done {
                 entry.why
             ));
             for change in &entry.changes {
-                printer.data(&format!(
-                    "  {}: {} -> {} ({})",
-                    change.field,
-                    shown(&change.started_with),
-                    shown(&change.profile),
-                    change.effect
-                ));
+                let (before, after) = (shown(&change.started_with), shown(&change.profile));
+                let what = if change.profile.is_object() { after } else { format!("{before} -> {after}") };
+                printer.data(&format!("  {}: {what} ({})", change.field, change.effect));
             }
             for offer in &entry.offers {
                 let price = charter_domain::money::UsdPerHour(offer.price_usd_micros_per_hour);
                 printer.data(&format!("  would take `{}` of `{}`: {}, {price}", offer.id, offer.provider, offer.gpu));
             }
             for report in &entry.reports {
-                printer.data(&format!("  {}", report.text));
+                printer.wrapped("  ", &report.text);
             }
         }
     }
@@ -53,6 +49,7 @@ fn shown(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
+        Value::Object(map) if map.contains_key("changed") => "changed; secrets are not shown".to_owned(),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }

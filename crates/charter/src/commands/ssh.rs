@@ -1,6 +1,7 @@
 //! `ssh` and `forward`: the way to a deployment's machine for people and for other programs.
 
 use super::{Context, Done};
+use crate::cli::Forward;
 use crate::client::segment;
 use crate::config;
 use charter_api::problem::Problem;
@@ -89,15 +90,18 @@ fn interactive(words: &[String]) -> Done {
     }
 }
 
-pub(crate) async fn forward(context: &Context<'_>, name: &str, bind: &str, port: u16) -> Done {
+pub(crate) async fn forward(context: &Context<'_>, args: &Forward) -> Done {
     let client = context.client()?;
-    let answer: Value =
-        client.post(&format!("/api/v1/deployments/{}/forward", segment(name)), &json!({"bind": bind, "port": port})).await?;
-    let address = answer.get("address").and_then(Value::as_str).unwrap_or_default();
+    let body = json!({"bind": args.bind, "port": args.port, "insecure": args.insecure_listen, "close": args.close});
+    let answer: Value = client.post(&format!("/api/v1/deployments/{}/forward", segment(&args.name)), &body).await?;
+    let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
     if context.printer.json {
         context.printer.document(&answer);
+    } else if args.close {
+        context.printer.data("closed");
     } else {
-        context.printer.data(address);
+        context.printer.data(text("address"));
+        context.printer.say(&format!("the engine asks for its own key: authorization: Bearer {}", text("key")));
     }
     Ok(ExitCode::SUCCESS)
 }

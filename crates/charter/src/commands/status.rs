@@ -81,12 +81,13 @@ fn cut(text: &str, width: usize) -> String {
 
 fn details(printer: &Printer, deployment: &Deployment, all: bool) {
     if let Some(cause) = &deployment.cause {
-        printer.data(&format!("  {} {}: {}", deployment.name, printer.tint(Tone::Bad, &cause.class), cut(&cause.evidence, 200)));
-        printer.data(&format!("    hint: {}", cause.hint));
+        let class = printer.tint(Tone::Bad, &cause.class);
+        printer.wrapped("  ", &format!("{} {class}: {}", deployment.name, cut(&cause.evidence, 200)));
+        printer.wrapped("    ", &format!("hint: {}", cause.hint));
     }
     for replica in &deployment.replicas {
         if let Some(progress) = &replica.progress {
-            printer.data(&format!("  {} {}: {}", deployment.name, replica.phase, progress.text));
+            printer.wrapped("  ", &format!("{} {}: {}", deployment.name, replica.phase, progress.text));
         }
         if all {
             replica_lines(printer, replica);

@@ -115,7 +115,16 @@ async fn run(context: &Context<'_>, file: Option<&Path>, all: Vec<Wanted>, detac
     let mut failed = None;
     for one in &all {
         let watch = Watch { client: &client, printer: context.printer, name: &one.name };
-        if let Err(problem) = watch.until_ready().await {
+        let watched = tokio::select! {
+            watched = watch.until_ready() => watched,
+            _ = tokio::signal::ctrl_c() => {
+                context.printer.settle();
+                let message = format!("stopped watching; `{}` is stored, and the server goes on with it", one.name);
+                let hint = "`charter up` watches again, `charter down` ends it";
+                return Err(Problem::new(0, "A0414", message, hint));
+            }
+        };
+        if let Err(problem) = watched {
             failed = Some(problem);
         }
     }
@@ -235,8 +244,16 @@ impl Watch<'_> {
         let facts = answer.get("facts").and_then(Value::as_array).cloned().unwrap_or_default();
         let present = |r: &charter_api::status::Replica| r.phase == "ready" && r.generation == deployment.generation;
         let settled = deployment.status == "running" && deployment.replicas.iter().all(present);
-        self.tell(seen, &facts, settled);
-        let progress = deployment.replicas.iter().find_map(|r| r.progress.clone());
+        // How it ended is told by the error itself, with what to do.
+        let cause = deployment.cause.as_ref().filter(|_| deployment.status == "error");
+        let ending = |f: &Value| f.get("text").and_then(Value::as_str).zip(cause).is_some_and(|(t, c)| t.ends_with(&c.evidence));
+        self.tell(seen, &facts, settled, ending);
+        let several = deployment.wanted > 1;
+        let progress = deployment.replicas.iter().enumerate().find_map(|(copy, r)| {
+            let progress = r.progress.clone()?;
+            let text = if several { format!("copy {copy}: {}", progress.text) } else { progress.text };
+            Some(Progress { text, ..progress })
+        });
         if progress.is_some() && progress != seen.progress {
             self.tell_progress(progress.as_ref(), seen.progress.as_ref());
             seen.progress = progress;
@@ -245,7 +262,7 @@ impl Watch<'_> {
     }
 
     /// New lines of the time line. What lies before this watch began belongs to an earlier story.
-    fn tell(&self, seen: &mut Seen, facts: &[Value], running: bool) {
+    fn tell(&self, seen: &mut Seen, facts: &[Value], running: bool, ending: impl Fn(&Value) -> bool) {
         let text = |fact: &Value| fact.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
         let at = |fact: &Value| fact.get("at_ms").and_then(Value::as_i64).unwrap_or(0);
         if seen.first && running {
@@ -259,7 +276,7 @@ impl Watch<'_> {
             seen.last_at = facts.get(begin).map_or(0, at);
             seen.facts = begin;
         }
-        for fact in facts.iter().skip(seen.facts) {
+        for fact in facts.iter().skip(seen.facts).filter(|f| !ending(f)) {
             self.printer.settle();
             let since = (at(fact) - seen.last_at).max(0);
             self.printer.say(&format!("  {:>6}.{} s  {}", since / 1000, since % 1000 / 100, text(fact)));

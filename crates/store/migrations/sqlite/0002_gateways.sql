@@ -1,0 +1,4 @@
+CREATE TABLE gateways (
+    id TEXT PRIMARY KEY,
+    first_seen_at INTEGER NOT NULL
+) STRICT;
