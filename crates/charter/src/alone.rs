@@ -27,8 +27,6 @@ const SAY_EVERY: u32 = 120;
 /// `charter gateway`: takes its table from a control plane, and goes on with the last one while that is away.
 pub(crate) async fn gateway(global: Global, args: GatewayArgs) -> Result<(), Problem> {
     refuse_open(args.listen, args.insecure_listen)?;
-    // Without a way to it, and a key for it, there is nothing to begin with.
-    find(&global)?;
     let listener = bind(args.listen, "gateway").await?;
     let address = listener.local_addr().map_err(|e| signal_problem(&e))?;
     let mut terminated =
@@ -37,15 +35,30 @@ pub(crate) async fn gateway(global: Global, args: GatewayArgs) -> Result<(), Pro
     let (tables, receiver) = watch::channel(Arc::new(RouteTable::default()));
     let stop = CancellationToken::new();
     let mut follower = Follower::new(global, gateway.clone(), failing);
-    // The first table is there before anybody is told that it serves.
-    let first = follower.ask(false).await;
-    match first {
-        Ok(Some(table)) => drop(tables.send_replace(table)),
-        Ok(None) => {}
-        Err(Trouble::Refused(problem)) => return Err(*problem),
-        Err(Trouble::Away(why)) => {
-            let (message, hint) = ("the control plane gives no routes", "start it, or correct `--control`");
-            return Err(Problem::new(0, "A0001", message, hint).with_detail(why));
+    // The first table is there before anybody is told that it serves; until then it waits, as after a common restart.
+    let mut said = String::new();
+    loop {
+        let asked = tokio::select! {
+            asked = follower.ask(false) => asked,
+            _ = terminated.recv() => return Ok(()),
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        };
+        match asked {
+            Ok(table) => {
+                table.into_iter().for_each(|table| drop(tables.send_replace(table)));
+                break;
+            }
+            Err(Trouble::Refused(problem)) => return Err(*problem),
+            Err(Trouble::Away(why)) => {
+                if why != said {
+                    tracing::warn!(
+                        why,
+                        "the control plane gives no routes yet; waiting for it. Start it, or correct `--control`"
+                    );
+                }
+                said = why;
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
     let following = tokio::spawn(follower.follow(tables, stop.clone()));

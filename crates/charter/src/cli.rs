@@ -91,8 +91,10 @@ pub(crate) enum Command {
     Forward(Forward),
     /// End deployments, and return when what they held is proven gone
     Down {
+        /// Which; or `--all`
         #[arg(required_unless_present = "all", value_name = "NAME")]
         names: Vec<String>,
+        /// Every deployment of the server
         #[arg(long, conflicts_with = "names")]
         all: bool,
         /// Return at once

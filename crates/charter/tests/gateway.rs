@@ -280,8 +280,6 @@ fn a_gateway_finds_a_control_plane_that_came_back_at_another_address() {
     let mut place = Place::new("moved");
     place.configure("", "  small: {profile: small}\n");
     place.serve(&["--no-gateway"]);
-    let nowhere = place.charter(&["gateway", "--control", "http://127.0.0.1:1", "--listen", "127.0.0.1:0"]);
-    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("error[A0001]"), "{nowhere:?}");
     let control = support::field(&std::fs::read_to_string(place.data().join("server.json")).expect("file"), "url");
     let wrong = place.command(&["gateway", "--control", &control]).env("CHARTER_KEY", "chk_wrong").output().expect("gateway");
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("error[A0002]"), "{wrong:?}");

@@ -257,6 +257,13 @@ impl Controller {
         state.id = old.id.clone();
         state.created_at = old.created_at;
         state.generation = old.generation;
+        // A free port that was found once is the one that is meant.
+        if let (Some(new), Some(before)) = (&mut state.forward, &old.forward)
+            && new.port == 0
+            && new.bind == before.bind
+        {
+            new.port = before.port;
+        }
         let same_engine = state.profile == old.profile && state.offer == old.offer && state.engine_version == old.engine_version;
         let over = old.wish == Wish::Stop;
         let failed = replicas.iter().any(|r| r.generation == old.generation && r.phase.is_closed() && r.stop.is_none());

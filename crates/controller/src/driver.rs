@@ -4,15 +4,19 @@
 use crate::controller::Controller;
 use crate::tasks::Kind;
 use charter_domain::deployment::Deployment;
+use charter_domain::filter::cap;
 use charter_domain::ids::{DeploymentId, ReplicaId};
 use charter_domain::instance::Instance;
 use charter_domain::look::{Look, NoOffer, Sight};
-use charter_domain::placement::{Requirement, choose};
-use charter_domain::profile::Vram;
+use charter_domain::order::{Order, Way};
+use charter_domain::placement::{Placement, Rejection, Requirement, choose, explain};
+use charter_domain::profile::{Vram, built_in_tiers};
 use charter_domain::replica::Replica;
 use charter_domain::step::Event;
 use charter_domain::time::{Span, Time};
 use charter_engines::fit;
+use charter_engines::vllm::launch::IMAGE;
+use charter_engines::vllm::version::{BUILT_IN, Version, image_cuda_tenths};
 use charter_store::Error;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::Notify;
@@ -42,6 +46,8 @@ const fn asks(look: &Look) -> &'static str {
 const SLOW_LOOK: Span = Span::s(3);
 /// Between looks that failing requests bring about.
 const SUSPICION_PAUSE: Span = Span::s(1);
+/// A slower host takes longer to load image and model than it saves.
+const INET_DOWN_MBPS: u32 = 100;
 /// How long one look may take.
 const LOOK_PATIENCE: Span = Span::s(180);
 /// After the store failed, a driver waits so long.
@@ -225,15 +231,21 @@ impl Controller {
             compute_tenths: profile.gpu.min_compute_tenths,
             max_price: profile.gpu.max_price,
             disk_bytes: profile.disk_bytes,
+            tiers: if profile.gpu.tiers.is_empty() { built_in_tiers() } else { profile.gpu.tiers.clone() },
+            other_names: profile.gpu.other_names,
+            cuda_tenths: Version::resolve(&deployment.engine_version, BUILT_IN).ok().map(|v| image_cuda_tenths(&v)),
+            min_reliability_permille: profile.min_reliability_permille,
+            inet_down_mbps: INET_DOWN_MBPS,
             ..Requirement::default()
         }
     }
 
     /// All offers of the providers that a profile names, and what could not be asked.
-    pub async fn offers(&self, names: &[String]) -> (Vec<charter_domain::offer::Offer>, Vec<(String, bool)>) {
+    pub async fn offers(&self, need: &Requirement) -> (Vec<charter_domain::offer::Offer>, Vec<(String, bool)>) {
         let (mut offers, mut problems) = (vec![], vec![]);
+        let names = &need.providers;
         for provider in self.providers().iter().filter(|p| names.is_empty() || names.iter().any(|n| n == p.name())) {
-            let page = provider.offers().await;
+            let page = provider.offers(need).await;
             offers.extend(page.offers);
             problems.extend(page.problems);
         }
@@ -249,13 +261,29 @@ impl Controller {
             excluded_providers: replica.excluded_providers.clone(),
             ..self.requirement(deployment)
         };
-        let (offers, problems) = self.offers(&need.providers).await;
-        Sight::Offers(choose(&need, &offers).map(Box::new).map_err(|rejections| {
-            let lasting = rejections.iter().all(|r| r.lasting) && problems.iter().all(|(_, lasting)| *lasting);
-            let mut reasons: Vec<String> = rejections.into_iter().map(|r| format!("`{}` {}", r.host, r.why)).collect();
+        let (offers, problems) = self.offers(&need).await;
+        let chosen = choose(&need, &offers).map(|mut placement| {
+            placement.order = self.order(&need, &placement, deployment);
+            placement
+        });
+        Sight::Offers(chosen.map(Box::new).map_err(|rejections| {
+            let lasting = rejections.iter().all(Rejection::is_lasting) && problems.iter().all(|(_, lasting)| *lasting);
+            let mut reasons = explain(&rejections);
             reasons.extend(problems.into_iter().map(|(text, _)| text));
             NoOffer { reasons, lasting }
         }))
+    }
+
+    /// What a marketplace is asked to run; nothing for a machine of ours.
+    fn order(&self, need: &Requirement, placement: &Placement, deployment: &Deployment) -> Option<Order> {
+        let provider = self.provider(&placement.offer.provider)?;
+        let version = Version::resolve(&deployment.engine_version, &deployment.engine_version).ok()?;
+        provider.descriptor().container.then(|| Order {
+            image: format!("{IMAGE}:{}", version.image_tag()),
+            disk_bytes: deployment.profile.disk_bytes,
+            max_price: cap(need, &placement.offer),
+            way: Way::Ssh,
+        })
     }
 
     fn see_in_flight(&self, replica: &Replica) -> Sight {
@@ -283,6 +311,26 @@ impl Controller {
     }
 }
 
+/// Flags that say what charter itself decides: where an engine listens, which key it asks for, under which name it answers.
+fn owned(arg: &str) -> Option<String> {
+    const OWNED: [&str; 7] = ["--api-key", "--host", "--port", "--uds", "--served-model-name", "--ssl-keyfile", "--ssl-certfile"];
+    let name = arg.split('=').next().unwrap_or_default();
+    OWNED
+        .contains(&name)
+        .then(|| format!("`{name}` in `extra-args` is charter's own to set: it decides how the engine is reached"))
+}
+
+/// A model is a hub's `owner/name`, or a path on the machine.
+fn model_fault(model: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c) || (model.starts_with('/') && " +@=,~".contains(c));
+    let odd = model.is_empty()
+        || model.len() > 512
+        || !model.chars().all(plain)
+        || model.contains("..")
+        || model.starts_with(['-', '.']);
+    odd.then(|| format!("`{model}` is no model: name it as its hub does, `owner/name`, or by its path on the machine"))
+}
+
 impl Controller {
     /// What is wrong with a profile that no machine could cure; found before anything is asked for.
     ///
@@ -302,6 +350,8 @@ impl Controller {
                 faults.push(format!("`{name}`: {why}"));
             }
         }
+        faults.extend(profile.engine.extra_args.iter().filter_map(|arg| owned(arg)));
+        faults.extend(model_fault(&profile.model));
         for name in profile.providers.iter().filter(|n| self.provider(n).is_none()) {
             let known: Vec<&str> = self.providers().iter().map(|p| p.name()).collect();
             faults.push(format!("provider `{name}` is not in the server's configuration (it has: {})", known.join(", ")));

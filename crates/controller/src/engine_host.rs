@@ -24,8 +24,6 @@ use std::fmt::Write as _;
 const TAIL_BYTES: usize = 64 * 1024;
 /// The end of a log that is read once an engine has failed.
 const FAILED_BYTES: usize = 1024 * 1024;
-/// So long the inspection that an offer came from counts as the machine's own.
-const FRESH: Span = Span::s(5);
 /// Lowest and highest port that an engine is given.
 const PORTS: (u16, u16) = (20_000, 29_999);
 
@@ -63,7 +61,10 @@ impl Controller {
             Err(why) => return failed("bad_args", Action::ChangeProfile, why, "correct `engine.version`"),
         };
         let driver = instance.placement.offer.driver.as_deref();
-        let text = script::build(&deployment.profile, &version, &instance.placement.gpus, driver);
+        let text = match &instance.placement.order {
+            Some(_) => script::in_image(&deployment.profile),
+            None => script::build(&deployment.profile, &version, &instance.placement.gpus, driver),
+        };
         let host = match self.host_of(instance) {
             Ok(host) => host,
             Err(why) => return Outcome::Retry(why),
@@ -126,39 +127,6 @@ impl Controller {
         self.0.parts.secrets.read(secret).ok()
     }
 
-    pub(crate) async fn see_machine(&self, instance: &Instance, deployment: &Deployment) -> Sight {
-        let host = match self.host_of(instance) {
-            Ok(host) => host,
-            Err(why) => return Sight::Unclear(why),
-        };
-        // What was looked at a moment ago, for the offer, needs no second look: that the way there stands is enough.
-        if self.now().since(instance.since) < FRESH {
-            return match host.0.session().await {
-                Ok(session) => Sight::MachineUp(Some(session.host_key().to_owned())),
-                Err(error) => Sight::MachineAway(error.to_string()),
-            };
-        }
-        match host.inspect().await {
-            Ok(seen) => {
-                let missing = instance.placement.gpus.iter().find(|index| !seen.gpus.iter().any(|g| g.index == **index));
-                let Some(index) = missing.filter(|_| deployment.profile.gpu.count > 0) else {
-                    return Sight::MachineUp(Some(seen.host_key));
-                };
-                let hint = "look at `nvidia-smi` on the machine";
-                Sight::MachineUnfit(Cause::new(
-                    "no_gpu_visible",
-                    Action::OtherHost,
-                    format!("GPU {index} is not there any more"),
-                    hint,
-                ))
-            }
-            Err(HostError::Link(error)) if error.is_final() => {
-                Sight::MachineUnfit(Cause::new("ssh_refused", Action::OtherHost, error.to_string(), error.hint()))
-            }
-            Err(error) => Sight::MachineAway(error.to_string()),
-        }
-    }
-
     pub(crate) async fn see_engine(
         &self,
         replica: &Replica,
@@ -167,13 +135,19 @@ impl Controller {
         process: &Process,
     ) -> Sight {
         let number = replica.launches;
-        let sight = |verdict, quiet| Sight::Engine(EngineSight { verdict, quiet });
+        let sight = |verdict, quiet| Sight::Engine(EngineSight { verdict, quiet, moved: None });
         let host = match self.host_of(instance) {
             Ok(host) => host,
             Err(why) => return sight(Verdict::Away(why), self.quiet(replica)),
         };
         let key = self.engine_key(&instance.tag);
         let engine = Engine { link: &host.0, port: process.port, key: &key };
+        // A way that is known to be broken is not waited for: its supervisor is at work on it.
+        if let charter_remote::State::Down(error) = host.0.state()
+            && matches!(replica.phase, ReplicaPhase::Ready { .. })
+        {
+            return Sight::Engine(self.away(instance, error.to_string(), self.quiet(replica)).await);
+        }
         // A real answer says more than any look at the process; a port that is closed says so at once.
         let asked = self.ask(replica, deployment, &engine).await;
         if asked == Verdict::Ready {
@@ -191,7 +165,7 @@ impl Controller {
                     Span::ms(0),
                 );
             }
-            Err(error) => return sight(Verdict::Away(error.to_string()), self.quiet(replica)),
+            Err(error) => return Sight::Engine(self.away(instance, error.to_string(), self.quiet(replica)).await),
         };
         self.note(replica, process, &seen);
         if !seen.alive {
@@ -271,6 +245,7 @@ impl Controller {
                 view.percent = percent.filter(|_| reached < Phase::Running);
                 view.phase = Some(reached);
             }
+            view.seen_at = now;
             view.symptom = symptom(process, seen, &view.log_tail, now.since(replica.since));
             moved
         });

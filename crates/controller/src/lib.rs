@@ -8,6 +8,7 @@ mod driver;
 mod engine_host;
 mod executor;
 mod live;
+mod machine_host;
 pub mod ports;
 mod probe;
 mod routes;

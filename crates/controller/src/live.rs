@@ -1,6 +1,6 @@
 //! What is seen and not stored: progress of a start, health, capacity. Lost with the process, and seen again at once.
 
-use charter_domain::ids::ReplicaId;
+use charter_domain::ids::{ReplicaId, Tag};
 use charter_domain::time::{Span, Time};
 use charter_engines::log::Phase;
 use charter_engines::probe::Task;
@@ -39,16 +39,28 @@ pub struct EngineView {
     pub capacity_tokens: Option<u64>,
     /// The task that it answered.
     pub task: Option<Task>,
+    /// When its process was seen last.
+    pub seen_at: Time,
     /// The last complete symptom line.
     pub symptom: String,
     /// An answer is outstanding for the reason given.
     pub waiting_for: Option<String>,
 }
 
+/// An instance on its way, as its provider describes it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Boot {
+    said: String,
+    moved_at: Time,
+    running_since: Option<Time>,
+}
+
 /// All views of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     engines: Mutex<BTreeMap<ReplicaId, EngineView>>,
+    /// Instances on their way, by tag.
+    boots: Mutex<BTreeMap<Tag, Boot>>,
     /// What a replica waits for, as its driver last said.
     waits: Mutex<BTreeMap<ReplicaId, String>>,
 }
@@ -57,6 +69,26 @@ impl Live {
     /// The view of a replica, if its start is the one asked for.
     pub(crate) fn get(&self, replica: &ReplicaId) -> Option<EngineView> {
         self.engines.lock().unwrap_or_else(PoisonError::into_inner).get(replica).cloned()
+    }
+
+    /// Notes what a provider says of an instance on its way: how long nothing has moved, and how long it has been called
+    /// running.
+    pub(crate) fn booting(&self, tag: &Tag, said: &str, running: bool, now: Time) -> (Span, Span) {
+        let mut boots = self.boots.lock().unwrap_or_else(PoisonError::into_inner);
+        let boot = boots.entry(tag.clone()).or_insert_with(|| Boot { moved_at: now, ..Boot::default() });
+        if boot.said != said {
+            (boot.said, boot.moved_at) = (said.to_owned(), now);
+        }
+        if !running {
+            boot.running_since = None;
+            return (now.since(boot.moved_at), Span::s(0));
+        }
+        let since = *boot.running_since.get_or_insert(now);
+        (Span::s(0), now.since(since))
+    }
+
+    pub(crate) fn booted(&self, tag: &Tag) {
+        self.boots.lock().unwrap_or_else(PoisonError::into_inner).remove(tag);
     }
 
     /// Remembers what a replica waits for; true when that is news.

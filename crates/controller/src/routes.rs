@@ -2,11 +2,12 @@
 
 use crate::controller::Controller;
 use charter_domain::deployment::{Deployment, Wish};
+use charter_domain::ids::DeploymentId;
 use charter_domain::replica::{Phase, Replica};
 use charter_domain::routing::{Backend, Key, Reach, RouteTable, ServedName};
 use charter_domain::time::Span;
 use charter_remote::Forward;
-use charter_store::Error;
+use charter_store::{Commit, Error, Write};
 use std::sync::{Arc, PoisonError};
 
 impl Controller {
@@ -148,10 +149,25 @@ impl Controller {
         tokio::task::yield_now().await;
         match Forward::open(link, &wanted.bind, wanted.port, *port).await {
             Ok(forward) => {
+                if wanted.port == 0 && deployment.replicas == 1 {
+                    self.keep_port(&deployment.id, forward.address().port()).await;
+                }
                 self.0.forwards.lock().unwrap_or_else(PoisonError::into_inner).insert(replica.id.clone(), (*port, forward));
                 self.changed();
             }
             Err(error) => tracing::warn!(%error, deployment = deployment.name, "its local port is not open"),
+        }
+    }
+
+    /// Other programs hold on to a port that was free once: after a restart it is the same.
+    async fn keep_port(&self, id: &DeploymentId, port: u16) {
+        let Ok(Some(row)) = self.store().deployment(id.as_str()).await else { return };
+        let mut state = row.state;
+        if let Some(forward) = state.forward.as_mut().filter(|f| f.port == 0) {
+            forward.port = port;
+            let write = Write { expected: row.version, state };
+            let kept = self.store().commit(Commit { deployments: vec![write], ..Commit::default() }).await;
+            tracing::debug!(?kept, port, "the port of a forward was kept");
         }
     }
 

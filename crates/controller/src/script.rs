@@ -39,6 +39,22 @@ pub(crate) fn build(profile: &Profile, version: &Version, gpus: &[u32], driver: 
     script
 }
 
+/// Builds the script for a container whose image holds the engine: nothing is installed, and all its cards are ours.
+pub(crate) fn in_image(profile: &Profile) -> String {
+    let here = Profile {
+        engine: charter_domain::profile::Engine {
+            source: Source::Installed,
+            command: match profile.engine.source {
+                Source::Installed => profile.engine.command.clone(),
+                Source::Image | Source::Venv => vec!["vllm".to_owned(), "serve".to_owned()],
+            },
+            ..profile.engine.clone()
+        },
+        ..profile.clone()
+    };
+    build(&here, &Version::Nightly, &[], None)
+}
+
 /// Signals reach the engine, and its end is written down whatever it was.
 const HEAD: &str = r#"say() { printf 'charter: %s\n' "$*"; }
 finish() { printf '%s\n' "$1" > exit.part; mv exit.part exit; exit "$1"; }

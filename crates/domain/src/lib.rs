@@ -5,9 +5,11 @@
 //! the caller must store before it acts on them. This crate never knows which provider, engine or database is used.
 
 pub mod budget;
+pub mod card;
 pub mod cause;
 pub mod deployment;
 pub mod fact;
+pub mod filter;
 pub mod ids;
 pub mod instance;
 pub mod intent;
@@ -15,11 +17,13 @@ pub mod invariants;
 pub mod look;
 pub mod money;
 pub mod offer;
+pub mod order;
 pub mod placement;
 pub mod plan;
 pub mod policy;
 pub mod profile;
 pub mod replica;
 pub mod routing;
+pub mod score;
 pub mod step;
 pub mod time;

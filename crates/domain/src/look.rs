@@ -2,8 +2,9 @@
 //! back as an event and is written down only when it changes the state.
 
 use crate::cause::Cause;
-use crate::instance::{Bid, Instance};
+use crate::instance::{Address, Bid, Instance};
 use crate::intent::Process;
+use crate::money::UsdPerHour;
 use crate::placement::Placement;
 use crate::time::Span;
 
@@ -31,10 +32,10 @@ pub enum Sight {
     Offers(Result<Box<Placement>, NoOffer>),
     /// What stands under the tag. `None` is only said by a list that is known to be complete.
     Tagged(Option<Box<Instance>>),
-    /// The machine answers; with the host key it showed.
-    MachineUp(Option<String>),
+    /// The machine answers.
+    MachineUp(MachineSight),
     /// The machine does not answer yet.
-    MachineAway(String),
+    MachineAway(AwaySight),
     /// The machine will never do.
     MachineUnfit(Cause),
     /// The engine's state.
@@ -58,6 +59,28 @@ pub struct NoOffer {
     pub lasting: bool,
 }
 
+/// A machine that answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MachineSight {
+    /// The host key that it showed.
+    pub host_key: Option<String>,
+    /// Where it was reached, if that was not known before.
+    pub address: Option<Address>,
+    /// What the provider says it costs now.
+    pub price: Option<UsdPerHour>,
+}
+
+/// A machine that does not answer yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwaySight {
+    /// Why, in the provider's words or in the way's.
+    pub why: String,
+    /// How long nothing has moved in what the provider says of it.
+    pub quiet: Span,
+    /// How long the provider has been calling it running.
+    pub called_running: Span,
+}
+
 /// The engine as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineSight {
@@ -65,6 +88,8 @@ pub struct EngineSight {
     pub verdict: Verdict,
     /// How long nothing has moved: no log line, no phase.
     pub quiet: Span,
+    /// Its machine is reached elsewhere now.
+    pub moved: Option<Address>,
 }
 
 /// How an engine is.

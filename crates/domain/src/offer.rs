@@ -1,6 +1,7 @@
 //! Something rentable now, or a machine of ours with free GPUs: a hint that may be gone.
 
 use crate::money::UsdPerHour;
+use crate::time::Time;
 use serde::{Deserialize, Serialize};
 
 /// One GPU as its machine describes it.
@@ -35,8 +36,30 @@ pub struct Offer {
     pub disk_bytes: Option<u64>,
     /// Driver version, if known.
     pub driver: Option<String>,
-    /// What it costs.
+    /// What it costs, with the disk that was asked for.
     pub price: UsdPerHour,
+    /// What a marketplace says of its host; nothing for a machine of ours.
+    #[serde(default)]
+    pub market: Option<Market>,
+}
+
+/// What a marketplace says of a host. All of it is advertised, none of it is promised.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Market {
+    /// The highest CUDA that its driver runs, in tenths: `12.4` is 124.
+    pub cuda_tenths: Option<u32>,
+    /// How reliable it was, in thousandths.
+    pub reliability_permille: u32,
+    /// Download, in megabits per second.
+    pub inet_down_mbps: u32,
+    /// Upload, in megabits per second.
+    pub inet_up_mbps: u32,
+    /// Ports that can be mapped to the outside.
+    pub direct_ports: u32,
+    /// Where it stands, as two letters.
+    pub country: Option<String>,
+    /// When its listing ends, and every rental with it.
+    pub listed_until: Option<Time>,
 }
 
 impl Offer {

@@ -1,8 +1,14 @@
 //! Which offer a replica gets, and for each offer that it does not get, why.
 
+use crate::filter::{Filter, Unmet, check};
 use crate::money::UsdPerHour;
-use crate::offer::{Accelerator, Offer, label};
+use crate::offer::{Offer, label};
+use crate::order::Order;
+use crate::profile::Tier;
+use crate::score::{Score, score};
+use crate::time::Time;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What a replica needs of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +27,20 @@ pub struct Requirement {
     pub compute_tenths: Option<u32>,
     /// The most it may cost.
     pub max_price: Option<UsdPerHour>,
+    /// Cards in order of preference, each with its cap; only a marketplace's offers are held against them.
+    pub tiers: Vec<Tier>,
+    /// Other cards may be taken too.
+    pub other_names: bool,
+    /// The CUDA that the image needs, in tenths.
+    pub cuda_tenths: Option<u32>,
+    /// Lowest reliability of a marketplace's host, in thousandths.
+    pub min_reliability_permille: u32,
+    /// Lowest download speed of a marketplace's host, in megabits per second.
+    pub inet_down_mbps: u32,
+    /// Ports to the outside that the launch needs.
+    pub direct_ports: u32,
+    /// Until when a marketplace must list it.
+    pub listed_until: Option<Time>,
     /// Free disk in bytes.
     pub disk_bytes: u64,
     /// Hosts that failed this replica before.
@@ -36,6 +56,9 @@ pub struct Placement {
     pub offer: Offer,
     /// Indices of the GPUs to use; empty on a machine without GPU.
     pub gpus: Vec<u32>,
+    /// What a marketplace is asked to run there.
+    #[serde(default)]
+    pub order: Option<Order>,
 }
 
 impl Placement {
@@ -51,112 +74,131 @@ impl Placement {
 pub struct Rejection {
     /// The offer's host.
     pub host: String,
-    /// Why, as the end of the sentence "`host` ...".
-    pub why: String,
-    /// It will be so as long as the profile and the machine stay what they are.
-    pub lasting: bool,
+    /// What it does not meet; never empty.
+    pub unmet: Vec<Unmet>,
+    /// The card and the price, for people.
+    pub label: String,
+    /// Its price.
+    pub price: UsdPerHour,
+    /// It comes from a marketplace.
+    pub rented: bool,
 }
 
-/// Takes the cheapest offer that meets every need, the provider's order and then the host's name deciding a tie.
+impl Rejection {
+    /// Why, as the end of the sentence "`host` ...".
+    #[must_use]
+    pub fn why(&self) -> &str {
+        self.unmet.first().map_or("does not fit", |u| &u.why)
+    }
+
+    /// Will it be so as long as the profile stays what it is? What a marketplace lists changes by the minute.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        !self.rented && !self.unmet.iter().any(|u| u.passing)
+    }
+}
+
+/// An offer that fits, with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ranked<'a> {
+    /// The offer.
+    pub offer: &'a Offer,
+    /// The GPUs that would be used.
+    pub gpus: Vec<u32>,
+    /// The tier that its card belongs to.
+    pub tier: Option<usize>,
+    /// Its score with its parts.
+    pub score: Score,
+}
+
+/// All offers, the best first, and those that do not fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ranking<'a> {
+    /// What fits.
+    pub fitting: Vec<Ranked<'a>>,
+    /// What does not.
+    pub rejected: Vec<Rejection>,
+}
+
+/// Ranks offers. What costs nothing comes first, then the tiers in their order, then other cards; within one, the provider
+/// that the profile names earlier, then the higher score, then the lower price, then the name.
+#[must_use]
+pub fn rank<'a>(need: &Requirement, offers: &'a [Offer]) -> Ranking<'a> {
+    let mut ranking = Ranking::default();
+    let mut cheapest = i64::MAX;
+    for offer in offers {
+        let (unmet, gpus, tier) = check(need, offer);
+        if unmet.is_empty() {
+            cheapest = cheapest.min(offer.price.0);
+            ranking.fitting.push(Ranked { offer, gpus, tier, score: Score::default() });
+        } else {
+            let (host, label, price) = (offer.host.clone(), offer.label(), offer.price);
+            ranking.rejected.push(Rejection { host, unmet, label, price, rented: offer.market.is_some() });
+        }
+    }
+    for ranked in &mut ranking.fitting {
+        ranked.score = score(need, ranked.offer, cheapest);
+    }
+    let place = |r: &Ranked<'_>| {
+        let provider = need.providers.iter().position(|p| *p == r.offer.provider).unwrap_or(usize::MAX);
+        let paid = r.offer.price.0 > 0;
+        let tier = if paid { r.tier.unwrap_or(usize::MAX) } else { 0 };
+        (paid, tier, provider, u32::MAX - r.score.total(), r.offer.price)
+    };
+    ranking
+        .fitting
+        .sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| (&a.offer.host, &a.offer.id).cmp(&(&b.offer.host, &b.offer.id))));
+    ranking
+}
+
+/// Takes the best offer that meets every need.
 ///
 /// # Errors
-/// For every offer the first need that it does not meet.
+/// For every offer what it does not meet.
 pub fn choose(need: &Requirement, offers: &[Offer]) -> Result<Placement, Vec<Rejection>> {
-    let mut fitting: Vec<(usize, Placement)> = vec![];
-    let mut rejections = vec![];
-    for offer in offers {
-        match fit(need, offer) {
-            Ok(gpus) => {
-                let rank = need.providers.iter().position(|p| *p == offer.provider).unwrap_or(usize::MAX);
-                fitting.push((rank, Placement { offer: offer.clone(), gpus }));
-            }
-            Err(why) => {
-                let lasting = !why.contains("is in use");
-                rejections.push(Rejection { host: offer.host.clone(), why, lasting });
-            }
-        }
+    let ranking = rank(need, offers);
+    match ranking.fitting.into_iter().next() {
+        Some(best) => Ok(Placement { offer: best.offer.clone(), gpus: best.gpus, order: None }),
+        None => Err(ranking.rejected),
     }
-    fitting.sort_by(|(a_rank, a), (b_rank, b)| {
-        (a.offer.price, a_rank, &a.offer.host, &a.offer.id).cmp(&(b.offer.price, b_rank, &b.offer.host, &b.offer.id))
+}
+
+/// So many hosts are named one by one; of more only the numbers are told.
+const NAMED_MAX: usize = 6;
+
+/// Why nothing fits, for people: each machine of ours with its reason, and of a marketplace which filter removed how many and
+/// the cheapest change that would let one in.
+#[must_use]
+pub fn explain(rejected: &[Rejection]) -> Vec<String> {
+    let (rented, own): (Vec<&Rejection>, Vec<&Rejection>) = rejected.iter().partition(|r| r.rented);
+    let named = |r: &&Rejection| format!("`{}` {}", r.host, r.why());
+    let mut lines: Vec<String> = own.iter().map(named).collect();
+    if rented.len() <= NAMED_MAX {
+        lines.extend(rented.iter().map(named));
+    } else {
+        let mut counts: BTreeMap<Filter, usize> = BTreeMap::new();
+        for rejection in &rented {
+            let mut filters: Vec<Filter> = rejection.unmet.iter().map(|u| u.filter).collect();
+            filters.dedup();
+            filters.into_iter().for_each(|f| *counts.entry(f).or_default() += 1);
+        }
+        let mut counts: Vec<(Filter, usize)> = counts.into_iter().collect();
+        counts.sort_by_key(|(filter, count)| (usize::MAX - count, *filter));
+        lines.push(format!("of {} offers", rented.len()));
+        lines.extend(counts.into_iter().map(|(filter, count)| format!("{count} {}", filter.says())));
+    }
+    lines.extend(relaxation(&rented));
+    lines
+}
+
+/// The cheapest offer that only one demand keeps out, and what would have to change.
+fn relaxation(rented: &[&Rejection]) -> Option<String> {
+    let near = rented.iter().filter_map(|r| match r.unmet.as_slice() {
+        [only] => only.relax.as_ref().map(|relax| (r, relax)),
+        _ => None,
     });
-    fitting.into_iter().next().map(|(_, placement)| placement).ok_or(rejections)
-}
-
-fn fit(need: &Requirement, offer: &Offer) -> Result<Vec<u32>, String> {
-    if !need.providers.is_empty() && !need.providers.contains(&offer.provider) {
-        return Err(format!("belongs to provider `{}`, which the profile does not name", offer.provider));
-    }
-    if need.offer.as_ref().is_some_and(|id| *id != offer.id) {
-        return Err("is not the offer that was asked for".to_owned());
-    }
-    if need.excluded_hosts.contains(&offer.host) || need.excluded_providers.contains(&offer.provider) {
-        return Err("failed before and is left out".to_owned());
-    }
-    if let Some(cap) = need.max_price.filter(|cap| offer.price > *cap) {
-        return Err(format!("costs {}, the cap is {cap}", offer.price));
-    }
-    if offer.disk_bytes.is_some_and(|free| free < need.disk_bytes) {
-        let free = offer.disk_bytes.unwrap_or(0);
-        return Err(format!("has {} of disk free, {} are needed", gb(free), gb(need.disk_bytes)));
-    }
-    pick_gpus(need, offer)
-}
-
-fn pick_gpus(need: &Requirement, offer: &Offer) -> Result<Vec<u32>, String> {
-    if need.gpu_count == 0 && need.gpu_indices.is_empty() {
-        return Ok(vec![]);
-    }
-    if offer.gpus.is_empty() {
-        return if offer.no_gpu_allowed {
-            Ok(vec![])
-        } else {
-            Err("has no GPU; `allow-no-gpu: true` on the machine permits that".to_owned())
-        };
-    }
-    if !need.gpu_indices.is_empty() {
-        return need.gpu_indices.iter().map(|index| named_gpu(need, offer, *index)).collect();
-    }
-    let mut why = vec![];
-    let usable: Vec<u32> = offer
-        .gpus
-        .iter()
-        .filter_map(|gpu| match usable(need, gpu) {
-            Ok(()) => Some(gpu.index),
-            Err(reason) => {
-                why.push(reason);
-                None
-            }
-        })
-        .collect();
-    let wanted = usize::try_from(need.gpu_count).unwrap_or(usize::MAX);
-    if usable.len() >= wanted {
-        return Ok(usable.into_iter().take(wanted).collect());
-    }
-    why.sort();
-    why.dedup();
-    let reasons = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
-    Err(format!("has {} of {} GPUs that fit{reasons}", usable.len(), need.gpu_count))
-}
-
-fn named_gpu(need: &Requirement, offer: &Offer, index: u32) -> Result<u32, String> {
-    let gpu = offer.gpus.iter().find(|g| g.index == index).ok_or_else(|| format!("has no GPU {index}"))?;
-    usable(need, gpu).map(|()| index).map_err(|why| format!("cannot give GPU {index}: {why}"))
-}
-
-/// A card is a little smaller than its label says: 7 % are forgiven.
-fn usable(need: &Requirement, gpu: &Accelerator) -> Result<(), String> {
-    if !gpu.free {
-        return Err(format!("GPU {} is in use", gpu.index));
-    }
-    if gpu.memory_bytes < need.vram_bytes / 100 * 93 {
-        return Err(format!("{} has {}, {} are needed", gpu.name, gb(gpu.memory_bytes), gb(need.vram_bytes)));
-    }
-    match (need.compute_tenths, gpu.compute_tenths) {
-        (Some(min), Some(has)) if has < min => {
-            Err(format!("{} has compute capability {}.{}, {}.{} is needed", gpu.name, has / 10, has % 10, min / 10, min % 10))
-        }
-        _ => Ok(()),
-    }
+    let (best, relax) = near.min_by_key(|(r, _)| (r.price, &r.host))?;
+    Some(format!("{relax}, and `{}` fits: {}, {}", best.host, best.label, best.price))
 }
 
 /// Bytes in the decimal unit that cards are sold in.
@@ -168,6 +210,7 @@ pub fn gb(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::offer::{Accelerator, Market};
 
     fn gpu(index: u32, gb: u64, free: bool) -> Accelerator {
         let (name, memory_bytes) = ("RTX 3090".to_owned(), gb * 1_000_000_000);
@@ -184,6 +227,7 @@ mod tests {
             disk_bytes: Some(100_000_000_000),
             driver: None,
             price: UsdPerHour(price),
+            market: None,
         }
     }
 
@@ -222,8 +266,79 @@ mod tests {
         ];
         for (need, offer, why) in cases {
             let rejections = choose(&need, &[offer]).expect_err(why);
-            assert_eq!(rejections[0].why, why);
+            assert_eq!(rejections[0].why(), why);
         }
+    }
+
+    fn rented(host: &str, price: i64, name: &str, gb: u64) -> Offer {
+        let mut made = offer(host, price, vec![Accelerator { name: name.into(), ..gpu(0, gb, true) }]);
+        let cuda_tenths = Some(128);
+        made.market = Some(Market { cuda_tenths, reliability_permille: 990, inet_down_mbps: 800, ..Market::default() });
+        made
+    }
+
+    fn tiers() -> Requirement {
+        let tier = |gpu: &str, cap| Tier { gpu: gpu.into(), max_price: UsdPerHour(cap) };
+        let tiers = vec![tier("RTX_3090", 150_000), tier("RTX 4090", 180_000)];
+        Requirement { tiers, other_names: true, max_price: Some(UsdPerHour(250_000)), ..need() }
+    }
+
+    #[test]
+    fn tiers_come_in_their_order_then_other_cards_and_what_is_ours_before_all() {
+        let offers = [
+            rented("other", 90_000, "RTX A5000", 24),
+            rented("second", 100_000, "RTX 4090", 24),
+            rented("dear", 160_000, "RTX 3090", 24),
+            rented("first", 140_000, "RTX 3090", 24),
+        ];
+        let order = |need: &Requirement, offers: &[Offer]| -> Vec<String> {
+            rank(need, offers).fitting.iter().map(|r| r.offer.host.clone()).collect()
+        };
+        assert_eq!(order(&tiers(), &offers), ["first", "second", "other"]);
+        assert_eq!(order(&Requirement { other_names: false, ..tiers() }, &offers), ["first", "second"]);
+        let mut with_own = offers.to_vec();
+        with_own.push(offer("own", 0, vec![gpu(0, 24, true)]));
+        assert_eq!(order(&tiers(), &with_own), ["own", "first", "second", "other"]);
+    }
+
+    #[test]
+    fn an_exact_offer_is_taken_whatever_its_name_and_held_to_the_cap_alone() {
+        let offers = [rented("dear", 160_000, "RTX 3090", 24), rented("first", 140_000, "RTX 3090", 24)];
+        let need = Requirement { offer: Some("dear".into()), ..tiers() };
+        assert_eq!(choose(&need, &offers).map(|p| p.offer.host), Ok("dear".to_owned()));
+        let capped = Requirement { max_price: Some(UsdPerHour(150_000)), ..need };
+        assert_eq!(choose(&capped, &offers).expect_err("too dear")[0].why(), "costs $0.16/h, the cap is $0.15/h");
+    }
+
+    #[test]
+    fn no_stock_is_explained_with_the_cheapest_way_out() {
+        let mut offers: Vec<Offer> = (0..9).map(|n| rented(&format!("h{n}"), 300_000 + n, "RTX 3090", 24)).collect();
+        offers.push(rented("old", 100_000, "RTX 3090", 24));
+        offers[9].market.as_mut().expect("rented").cuda_tenths = Some(121);
+        let need = Requirement { cuda_tenths: Some(128), min_reliability_permille: 950, ..tiers() };
+        let lines = explain(&choose(&need, &offers).expect_err("nothing fits"));
+        assert_eq!(
+            lines,
+            [
+                "of 10 offers",
+                "9 cost more than the cap",
+                "1 run too old a CUDA for the engine's image",
+                "take an older `engine.version`, whose image needs less, and `old` fits: 1x RTX 3090, $0.10/h"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_better_host_beats_a_slightly_cheaper_one_and_the_parts_say_why() {
+        let mut shaky = rented("shaky", 140_000, "RTX 3090", 24);
+        let market = shaky.market.as_mut().expect("rented");
+        (market.reliability_permille, market.inet_down_mbps) = (940, 60);
+        let offers = [shaky, rented("solid", 148_000, "RTX 3090", 24)];
+        let need = tiers();
+        let ranking = rank(&need, &offers);
+        assert_eq!(ranking.fitting[0].offer.host, "solid");
+        let parts = ranking.fitting[1].score;
+        assert_eq!((parts.price, parts.reliability, parts.network), (400, 141, 2));
     }
 
     #[test]

@@ -163,6 +163,24 @@ pub struct Tier {
     pub max_price: UsdPerHour,
 }
 
+/// The cards that are tried where a profile names none, in this order, each with what it may cost.
+#[must_use]
+pub fn built_in_tiers() -> Vec<Tier> {
+    const TIERS: [(&str, i64); 10] = [
+        ("RTX 3090", 150_000),
+        ("RTX 3090 Ti", 160_000),
+        ("RTX 4090", 180_000),
+        ("RTX 4080", 170_000),
+        ("RTX A5000", 200_000),
+        ("RTX A6000", 250_000),
+        ("A40", 300_000),
+        ("A100", 500_000),
+        ("V100", 350_000),
+        ("RTX 3080", 120_000),
+    ];
+    TIERS.iter().map(|(gpu, micros)| Tier { gpu: (*gpu).to_owned(), max_price: UsdPerHour(*micros) }).collect()
+}
+
 /// How long things may take, and how often they are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {

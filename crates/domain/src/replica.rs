@@ -23,6 +23,9 @@ pub struct Replica {
     pub stop: Option<Stop>,
     /// Machines asked for so far.
     pub attempt: u32,
+    /// Of those, how many were refused before anything was rented: an offer that is gone is no failed machine.
+    #[serde(default)]
+    pub refused: u32,
     /// Searches in a row that found nothing.
     pub searches: u32,
     /// Engine starts on the present machine.
@@ -124,6 +127,7 @@ impl Replica {
             slot,
             stop: None,
             attempt: 0,
+            refused: 0,
             searches: 0,
             launches: 0,
             failed_launches: 0,
@@ -133,6 +137,12 @@ impl Replica {
             phase: Phase::Pending { not_before: now },
             since: now,
         }
+    }
+
+    /// Machines that were tried in earnest.
+    #[must_use]
+    pub const fn tried(&self) -> u32 {
+        self.attempt.saturating_sub(self.refused)
     }
 
     /// The instance that is held now, if one is known.

@@ -4,9 +4,10 @@
 
 use crate::cause::{Action, Cause};
 use crate::ids::Tag;
-use crate::instance::{Acquired, Acquisition, Bid, Instance, Release};
+use crate::instance::{Acquired, Acquisition, Address, Bid, Instance, Release};
 use crate::intent::{Draft, Effect, Outcome, Process, Refusal};
-use crate::look::{EngineSight, NoOffer, Sight, Verdict};
+use crate::look::{AwaySight, EngineSight, NoOffer, Sight, Verdict};
+use crate::money::UsdPerHour;
 use crate::placement::Placement;
 use crate::policy::Policy;
 use crate::replica::{Phase, Replica, Stop};
@@ -54,6 +55,14 @@ pub fn step(replica: &Replica, event: Event, now: Time, policy: &Policy, install
     }
     let wake_at = turn.wake_at();
     Step { next: turn.r, intents: turn.intents, wake_at, facts: turn.facts }
+}
+
+/// Orders in a row that a market may refuse, one offer after the other being gone, before it is left alone.
+const REFUSALS_MAX: u32 = 12;
+
+/// A restart may give a machine another port.
+fn moved(instance: &mut Instance, to: Option<Address>) {
+    instance.address = to.or_else(|| instance.address.take());
 }
 
 struct Turn<'a> {
@@ -183,6 +192,9 @@ impl Turn<'_> {
         let hint = "see the provider's own words above";
         self.r.cause = Some(Cause::new("create_refused", refusal.action, refusal.message.clone(), hint));
         self.exclude(&bid.placement.offer.provider, host, refusal.action);
+        if refusal.action == Action::Wait {
+            self.r.refused = self.r.refused.saturating_add(1);
+        }
         match refusal.action {
             Action::ChangeProfile | Action::AskUser => Phase::Closed,
             Action::None | Action::Wait | Action::RetryHere | Action::OtherHost | Action::OtherProvider => {
@@ -200,7 +212,7 @@ impl Turn<'_> {
     }
 
     fn search_again_or_close(&mut self) -> Phase {
-        if self.r.stop.is_some() || self.r.attempt >= self.policy.limits.attempts {
+        if self.r.stop.is_some() || self.r.tried() >= self.policy.limits.attempts || self.r.refused >= REFUSALS_MAX {
             return Phase::Closed;
         }
         Phase::Pending { not_before: self.pause(self.r.attempt) }
@@ -209,17 +221,49 @@ impl Turn<'_> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "every other sight is late and changes nothing")]
     fn booting(&mut self, mut instance: Instance, deadline: Time, sight: Sight) -> Phase {
         match sight {
-            Sight::MachineUp(host_key) => {
-                instance.host_key = instance.host_key.or(host_key);
-                self.launch(instance, self.now)
+            Sight::MachineUp(seen) => {
+                instance.host_key = instance.host_key.or(seen.host_key);
+                instance.address = seen.address.or(instance.address);
+                self.priced(instance, seen.price)
             }
             Sight::MachineUnfit(cause) => self.fail(instance, cause),
-            Sight::MachineAway(why) if deadline <= self.now => {
-                let hint = "the machine never answered in the time that `limits.boot` gives it";
-                self.fail(instance, Cause::new("boot_timeout", Action::OtherHost, why, hint))
-            }
+            Sight::MachineAway(seen) => match self.too_long(&seen, deadline) {
+                Some((class, hint)) => self.fail(instance, Cause::new(class, Action::OtherHost, seen.why, hint)),
+                None => Phase::Booting { instance, deadline },
+            },
             _ => Phase::Booting { instance, deadline },
         }
+    }
+
+    /// Which patience with a machine that does not answer is over.
+    fn too_long(&self, seen: &AwaySight, deadline: Time) -> Option<(&'static str, &'static str)> {
+        let limits = &self.policy.limits;
+        if seen.called_running >= limits.ssh {
+            return Some((
+                "ssh_timeout",
+                "the provider called it running, and nobody could log in; `limits.ssh` sets the patience",
+            ));
+        }
+        if seen.quiet >= limits.stall {
+            return Some(("boot_stalled", "nothing moved while it was set up; `limits.stall` sets the patience"));
+        }
+        (deadline <= self.now).then_some(("boot_timeout", "the machine never answered in the time that `limits.boot` gives it"))
+    }
+
+    /// A machine that answers, with the price that counts now: a host may ask more than its offer said.
+    fn priced(&mut self, mut instance: Instance, price: Option<UsdPerHour>) -> Phase {
+        let offered = instance.placement.offer.price;
+        let Some(price) = price.filter(|p| *p != offered) else {
+            return self.launch(instance, self.now);
+        };
+        instance.placement.offer.price = price;
+        let cap = instance.placement.order.as_ref().and_then(|o| o.max_price);
+        if cap.is_some_and(|cap| price > cap) {
+            let evidence = format!("it costs {price}, and was offered for {offered}");
+            let hint = "its host raised the price above the cap; another host is taken";
+            return self.fail(instance, Cause::new("price_raised", Action::OtherHost, evidence, hint));
+        }
+        self.launch(instance, self.now)
     }
 
     fn launch(&mut self, instance: Instance, not_before: Time) -> Phase {
@@ -250,7 +294,8 @@ impl Turn<'_> {
         }
     }
 
-    fn loading(&mut self, instance: Instance, process: Process, deadline: Time, sight: EngineSight) -> Phase {
+    fn loading(&mut self, mut instance: Instance, process: Process, deadline: Time, sight: EngineSight) -> Phase {
+        moved(&mut instance, sight.moved);
         let took = self.now.since(self.r.since);
         match sight.verdict {
             Verdict::Ready => {
@@ -275,7 +320,8 @@ impl Turn<'_> {
         }
     }
 
-    fn ready(&mut self, instance: Instance, process: Process, failures: u32, sight: EngineSight) -> Phase {
+    fn ready(&mut self, mut instance: Instance, process: Process, failures: u32, sight: EngineSight) -> Phase {
+        moved(&mut instance, sight.moved);
         let failed = failures.saturating_add(1);
         let over = failed >= self.policy.ready_failures;
         match sight.verdict {
@@ -294,7 +340,8 @@ impl Turn<'_> {
         }
     }
 
-    fn unreachable(&mut self, instance: Instance, process: Process, since: Time, sight: EngineSight) -> Phase {
+    fn unreachable(&mut self, mut instance: Instance, process: Process, since: Time, sight: EngineSight) -> Phase {
+        moved(&mut instance, sight.moved);
         match sight.verdict {
             Verdict::Ready => {
                 self.facts.push("the machine is back".to_owned());
@@ -327,7 +374,7 @@ impl Turn<'_> {
                 }
                 self.give_up(instance)
             }
-            Action::OtherHost | Action::OtherProvider if self.r.attempt < self.policy.limits.attempts => {
+            Action::OtherHost | Action::OtherProvider if self.r.tried() < self.policy.limits.attempts => {
                 let offer = instance.placement.offer.clone();
                 self.exclude(&offer.provider, offer.host, action);
                 self.release(instance)
@@ -341,7 +388,7 @@ impl Turn<'_> {
             self.facts.push("kept for inspection because of `on-error: keep`; `charter down` ends it".to_owned());
             return Phase::Unreachable { instance, process: None, since: self.now, held: true };
         }
-        self.r.attempt = self.policy.limits.attempts.max(self.r.attempt);
+        self.r.attempt = self.r.attempt.max(self.policy.limits.attempts.saturating_add(self.r.refused));
         self.release(instance)
     }
 

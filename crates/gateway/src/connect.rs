@@ -20,6 +20,11 @@ use tower_service::Service;
 /// How long a TCP connection may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a stream inside an SSH session may take to open, a broken session being made again included.
+const SSH_PATIENCE: Duration = Duration::from_secs(15);
+/// The same where the last try failed.
+const DOWN_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The way to one backend reached by SSH.
 #[derive(Clone)]
 struct Way {
@@ -98,7 +103,11 @@ impl Service<Uri> for Connector {
         let mut http = self.http.clone();
         Box::pin(async move {
             if let Some(way) = way {
-                let stream = way.link.open_stream(way.port).await.map_err(io::Error::other)?;
+                // A link that is known to be down may be back; nobody waits long to learn that it is not.
+                let down = matches!(way.link.state(), charter_remote::State::Down(_));
+                let patience = if down { DOWN_PATIENCE } else { SSH_PATIENCE };
+                let opened = tokio::time::timeout(patience, way.link.open_stream(way.port)).await;
+                let stream = opened.map_err(io::Error::other)?.map_err(io::Error::other)?;
                 return Ok(Socket::Ssh(Box::new(TokioIo::new(stream))));
             }
             let socket = http.call(uri).await.map_err(io::Error::other)?;

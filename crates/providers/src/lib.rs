@@ -4,5 +4,6 @@
 
 pub mod machines;
 pub mod port;
+pub mod vast;
 
-pub use port::{CreateError, Descriptor, Kind, Listing, OfferPage, Provider, ProviderError};
+pub use port::{CreateError, Descriptor, Kind, Listing, Observed, OfferPage, Provider, ProviderError};

@@ -1,10 +1,12 @@
 //! The port: what the control plane asks of a provider.
 
 use async_trait::async_trait;
-use charter_domain::cause::Action;
+use charter_domain::cause::{Action, Cause};
 use charter_domain::ids::Tag;
-use charter_domain::instance::{Bid, Instance};
+use charter_domain::instance::{Address, Bid, Instance};
+use charter_domain::money::UsdPerHour;
 use charter_domain::offer::Offer;
+use charter_domain::placement::Requirement;
 use charter_domain::time::{Span, Time};
 use charter_remote::Target;
 
@@ -21,6 +23,26 @@ pub struct Descriptor {
     pub absence_gap: Span,
     /// Whether an idle instance costs money, so that keep-alive applies unless the profile says otherwise.
     pub rented: bool,
+    /// An instance is a container of an image that we name, and holds the engine already.
+    pub container: bool,
+}
+
+/// An instance as its provider sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// It is not there, as far as the provider tells.
+    Absent,
+    /// It is on its way; the text changes while it moves.
+    Pending(String),
+    /// It is called running, and may be reached at one of these, the best first. That it is reached is not promised.
+    Running {
+        /// Where.
+        addresses: Vec<Address>,
+        /// What it costs now, if the provider says it.
+        price: Option<UsdPerHour>,
+    },
+    /// It will not come, or is no longer ours to use; with what follows.
+    Failed(Cause),
 }
 
 /// What could be had now, and what could not be asked.
@@ -50,6 +72,10 @@ pub enum Kind {
     Invalid,
     /// The credentials are.
     Auth,
+    /// There is no money left.
+    Funds,
+    /// Too many questions; nothing was done.
+    RateLimited(Span),
     /// Try again later.
     Transient,
     /// It knows nothing of that.
@@ -72,10 +98,10 @@ impl ProviderError {
     pub const fn action(&self) -> Action {
         match self.kind {
             // What is full now may be free at the next search, or something else is found.
-            Kind::NoCapacity => Action::Wait,
+            Kind::NoCapacity | Kind::RateLimited(_) => Action::Wait,
             Kind::NotFound | Kind::Transient => Action::OtherHost,
             Kind::Invalid => Action::ChangeProfile,
-            Kind::Auth => Action::AskUser,
+            Kind::Auth | Kind::Funds => Action::AskUser,
         }
     }
 }
@@ -96,12 +122,20 @@ pub trait Provider: Send + Sync {
     fn name(&self) -> &str;
     /// What can be said without asking.
     fn descriptor(&self) -> Descriptor;
-    /// What could be had now. An offer is a hint that may be gone.
-    async fn offers(&self) -> OfferPage;
+    /// What could be had now for `need`. An offer is a hint that may be gone, and whoever takes it checks it again.
+    async fn offers(&self, need: &Requirement) -> OfferPage;
     /// Takes what `bid` asks for. Called at most once per tag, and never retried inside.
     async fn create(&self, bid: &Bid, now: Time) -> Result<Instance, CreateError>;
     /// What stands under the bid's tag. `None` only when that is known.
     async fn find(&self, bid: &Bid, now: Time) -> Result<Option<Instance>, ProviderError>;
+    /// What the provider says of an instance. A machine of ours is just there.
+    async fn observe(&self, _: &Instance) -> Result<Observed, ProviderError> {
+        Ok(Observed::Running { addresses: vec![], price: None })
+    }
+    /// Lets our key into an instance that refuses it. Repeatable; it may take some seconds to have an effect.
+    async fn admit(&self, _: &Instance) -> Result<(), ProviderError> {
+        Ok(())
+    }
     /// Does the provider still know the instance?
     async fn is_present(&self, instance: &Instance) -> Result<bool, ProviderError>;
     /// Ends it. Repeatable; what is not there any more is success. No proof of absence.

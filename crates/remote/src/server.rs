@@ -23,7 +23,7 @@ pub struct Machine {
     pub home: PathBuf,
     /// Folders before the usual `PATH`, for programs that the machine should have.
     pub path: Vec<PathBuf>,
-    /// The only key that is let in, as a line of `authorized_keys`.
+    /// A key that is let in, as a line of `authorized_keys`; beside it those of the file of that name in its home.
     pub authorized: String,
     /// Its host key.
     pub host_key: KeyPair,
@@ -103,8 +103,11 @@ impl server::Handler for Guest {
     type Error = russh::Error;
 
     async fn auth_publickey(&mut self, _user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        let authorized = PublicKey::from_openssh(&self.machine.authorized);
-        let known = authorized.is_ok_and(|line| line.key_data() == key.public_key.key_data());
+        // Beside the one that it was made with, those of its own file count, as on any machine.
+        let file = std::fs::read_to_string(self.machine.home.join(".ssh/authorized_keys")).unwrap_or_default();
+        let mut lines = std::iter::once(self.machine.authorized.as_str()).chain(file.lines());
+        let same = |line: &str| PublicKey::from_openssh(line).is_ok_and(|line| line.key_data() == key.public_key.key_data());
+        let known = lines.any(same);
         Ok(if known { Auth::Accept } else { Auth::reject() })
     }
 

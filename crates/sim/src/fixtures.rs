@@ -19,8 +19,9 @@ pub(crate) fn placement() -> Placement {
         disk_bytes: None,
         driver: None,
         price: UsdPerHour(100_000),
+        market: None,
     };
-    Placement { offer, gpus: vec![] }
+    Placement { offer, gpus: vec![], order: None }
 }
 
 pub(crate) fn deployment(n: i64, replicas: u32) -> Deployment {

@@ -5,7 +5,7 @@ use crate::world::{Alive, Sim, Variant, now};
 use charter_domain::cause::{Action, Cause};
 use charter_domain::ids::ReplicaId;
 use charter_domain::intent::{Effect, Outcome, Refusal};
-use charter_domain::look::{EngineSight, Look, NoOffer, Sight, Verdict};
+use charter_domain::look::{AwaySight, EngineSight, Look, MachineSight, NoOffer, Sight, Verdict};
 use charter_domain::step::Event;
 use charter_domain::time::Span;
 use charter_store::Store;
@@ -71,10 +71,14 @@ impl Sim {
             Look::Offers => Sight::Offers(Ok(Box::new(placement()))),
             Look::Tag(bid) => Sight::Tagged(self.cloud.list(&bid, at).map(Box::new)),
             Look::Machine(instance) => match self.cloud.get(&instance.id, at) {
-                Some(machine) if machine.up_at <= at => Sight::MachineUp(Some("key".into())),
-                _ => Sight::MachineAway("refused".into()),
+                Some(machine) if machine.up_at <= at => {
+                    Sight::MachineUp(MachineSight { host_key: Some("key".into()), ..MachineSight::default() })
+                }
+                _ => Sight::MachineAway(AwaySight { why: "refused".into(), ..AwaySight::default() }),
             },
-            Look::Engine(instance, _) => Sight::Engine(EngineSight { verdict: self.verdict(&instance.id), quiet: Span::s(0) }),
+            Look::Engine(instance, _) => {
+                Sight::Engine(EngineSight { verdict: self.verdict(&instance.id), quiet: Span::s(0), moved: None })
+            }
             Look::InFlight => Sight::InFlight(self.rng.below(2)),
             Look::Absence(instance) => {
                 // A provider may be wrong for a while, but not for as long as two looks lie apart, and not again at once.

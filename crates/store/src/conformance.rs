@@ -83,11 +83,12 @@ fn instance(name: &str) -> Instance {
         disk_bytes: None,
         driver: None,
         price: UsdPerHour(0),
+        market: None,
     };
     Instance {
         id: "tower/x".into(),
         tag: Tag::new("abcdefgh", &ReplicaId::new(name), 1),
-        placement: Placement { offer, gpus: vec![] },
+        placement: Placement { offer, gpus: vec![], order: None },
         address: None,
         host_key: None,
         since: Time(1),

@@ -15,7 +15,7 @@ use charter_domain::replica::Replica;
 use charter_domain::time::Time;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Connection, Row, Sqlite, Transaction};
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +39,13 @@ fn db(error: impl std::fmt::Display) -> Error {
     Error::Database(error.to_string())
 }
 
+/// Makes the file before SQLite does, and for its owner alone: the log beside it gets the same mode.
+fn private(file: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(file)?;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600))
+}
+
 fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -53,6 +60,7 @@ impl SqliteStore {
     /// # Errors
     /// [`Error::TooNew`] for a file of a newer charter; else what SQLite says.
     pub async fn open(file: &Path) -> Result<Self, Error> {
+        private(file).map_err(db)?;
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true)
@@ -238,9 +246,19 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), Error> {
-        let mut tx = self.writer.begin().await.map_err(db)?;
-        write_all(&mut tx, commit).await?;
-        tx.commit().await.map_err(db)?;
+        let mut connection = self.writer.acquire().await.map_err(db)?;
+        let written = async {
+            let mut tx = connection.begin().await.map_err(db)?;
+            write_all(&mut tx, commit).await?;
+            tx.commit().await.map_err(db)
+        };
+        let written = written.await;
+        if matches!(written, Err(Error::Database(_))) {
+            // A commit that failed, for a full disk most likely, leaves its transaction open: whatever came next on this
+            // connection would seem to be written, and would never be. Another connection begins anew.
+            connection.close_on_drop();
+        }
+        written?;
         self.counted();
         Ok(())
     }

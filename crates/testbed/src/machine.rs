@@ -2,7 +2,9 @@
 
 use charter_remote::KeyPair;
 use charter_remote::server::{Machine, Server};
+use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A running machine with a home folder of its own.
@@ -12,20 +14,40 @@ pub struct LocalMachine {
     server: Server,
 }
 
+/// The host key of the machine in `home`.
+pub(crate) fn host_key(home: &Path) -> KeyPair {
+    KeyPair::derive(b"charter testbed machine", &home.display().to_string())
+}
+
+/// Lets another key into the machine in `home`.
+pub(crate) fn authorize(home: &Path, line: &str) {
+    let folder = home.join(".ssh");
+    let file = folder.join("authorized_keys");
+    let written = std::fs::create_dir_all(&folder).and_then(|()| {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&file)?;
+        writeln!(file, "{line}")
+    });
+    let mode = std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600));
+    tracing::debug!(?written, ?mode, "a key was let in");
+}
+
 impl LocalMachine {
     /// Starts a machine in `home` that lets `authorized` in, a line of `authorized_keys`.
     ///
     /// # Errors
     /// What the operating system says.
     pub async fn start(home: &Path, authorized: &str) -> std::io::Result<Self> {
+        let machine =
+            Machine { home: home.to_owned(), path: vec![], authorized: authorized.to_owned(), host_key: host_key(home) };
+        Self::boot(home, machine).await
+    }
+
+    /// Starts a machine as it is described.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn boot(home: &Path, machine: Machine) -> std::io::Result<Self> {
         std::fs::create_dir_all(home)?;
-        let label = home.display().to_string();
-        let machine = Machine {
-            home: home.to_owned(),
-            path: vec![],
-            authorized: authorized.to_owned(),
-            host_key: KeyPair::derive(b"charter testbed machine", &label),
-        };
         Ok(Self { home: home.to_owned(), server: Server::start(machine).await? })
     }
 
@@ -40,4 +62,26 @@ impl LocalMachine {
     pub fn instances(&self) -> usize {
         std::fs::read_dir(self.home.join(".charter/instances")).map_or(0, Iterator::count)
     }
+
+    /// Pulls the plug: sessions end, and every process whose home this is.
+    pub async fn power_off(self) {
+        let home = format!("HOME={}", self.home.display());
+        drop(self.server);
+        let pids = tokio::task::spawn_blocking(move || processes(&home)).await.unwrap_or_default();
+        if !pids.is_empty() {
+            let killed = tokio::process::Command::new("kill").arg("-9").args(pids.iter().map(u32::to_string)).status().await;
+            tracing::debug!(?killed, "processes of a machine ended");
+        }
+    }
+}
+
+/// Processes whose environment has exactly this variable.
+fn processes(variable: &str) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|e| e.file_name().to_string_lossy().parse::<u32>().ok());
+    let has = |pid: &u32| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ.split(|b| *b == 0).any(|v| v == variable.as_bytes())
+    };
+    pids.filter(has).collect()
 }

@@ -1,7 +1,7 @@
 //! Backends that people register by hand: asked once, and then routed to beside our own.
 
 use crate::auth::Caller;
-use crate::problem::{Answer, Failed, failed, unknown};
+use crate::problem::{Answer, Body, Failed, failed, unknown};
 use crate::router::App;
 use axum::extract::{Json, Path, State};
 use axum::http::StatusCode;
@@ -31,7 +31,7 @@ fn shown(row: &BackendRow) -> serde_json::Value {
 pub(crate) async fn register(
     State(app): State<App>,
     caller: Caller,
-    Json(wanted): Json<Wanted>,
+    Body(wanted): Body<Wanted>,
 ) -> Answer<(StatusCode, Json<serde_json::Value>)> {
     caller.need(Role::Operator)?;
     if !charter_api::file::is_name(&wanted.name) {

@@ -2,7 +2,7 @@
 
 use crate::auth::Caller;
 use crate::convert;
-use crate::problem::{Answer, Failed, failed, unknown};
+use crate::problem::{Answer, Body, Failed, failed, unknown};
 use crate::router::App;
 use crate::status::{self, rfc3339};
 use axum::extract::{Json, Path, Query, State};
@@ -29,15 +29,16 @@ pub(crate) struct Wanted {
 /// Reads and checks what a caller wants.
 pub(crate) fn declare(app: &App, caller: &Caller, wanted: Wanted) -> Answer<Declared> {
     let invalid = |detail: String| {
-        Failed(
-            Problem::new(
-                422,
-                "C0010",
-                format!("the deployment `{}` cannot be run as it is described", wanted.name),
-                "correct the file",
-            )
-            .with_detail(detail),
-        )
+        // A secret that the server lacks is not in the file, and a server without providers is no fault of it either.
+        let hint = if detail.contains("the server's environment has no") {
+            "give it to the server: `charter stop`, then `charter up` with the variable set"
+        } else if detail.contains("server's configuration") {
+            "start the server from a file with providers: `charter stop`, then `charter serve --config FILE`"
+        } else {
+            "correct what it says"
+        };
+        let message = format!("the deployment `{}` cannot be run as it is described", wanted.name);
+        Failed(Problem::new(422, "C0010", message, hint).with_detail(detail))
     };
     if !charter_api::file::is_name(&wanted.name) {
         return Err(invalid(format!("`{}` is no name: letters, digits, `.`, `_` and `-`", wanted.name)));
@@ -54,7 +55,7 @@ pub(crate) fn declare(app: &App, caller: &Caller, wanted: Wanted) -> Answer<Decl
 pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
-    Json(wanted): Json<Wanted>,
+    Body(wanted): Body<Wanted>,
 ) -> Answer<(StatusCode, Json<wire::Deployment>)> {
     let declared = declare(&app, &caller, wanted)?;
     if let Some(taken) = clash(&app, &declared).await? {
@@ -249,7 +250,7 @@ pub(crate) async fn forward(
     State(app): State<App>,
     caller: Caller,
     Path(name): Path<String>,
-    Json(port): Json<Port>,
+    Body(port): Body<Port>,
 ) -> Answer<Json<serde_json::Value>> {
     caller.need(Role::Operator)?;
     let state = find(&app, &name).await?;

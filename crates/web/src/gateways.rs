@@ -1,7 +1,7 @@
 //! Gateways in processes of their own: they ask for the table, say which one they use, and count requests.
 
 use crate::auth::Caller;
-use crate::problem::Answer;
+use crate::problem::{Answer, Body};
 use crate::router::App;
 use axum::extract::{Json, Query, State};
 use charter_domain::routing::RouteTable;
@@ -94,7 +94,7 @@ pub struct Published {
 }
 
 /// The table, as soon as it is newer than the one that the gateway uses. It holds keys, so only an admin gets it.
-pub(crate) async fn table(State(app): State<App>, caller: Caller, Json(poll): Json<Poll>) -> Answer<Json<Published>> {
+pub(crate) async fn table(State(app): State<App>, caller: Caller, Body(poll): Body<Poll>) -> Answer<Json<Published>> {
     caller.need(Role::Admin)?;
     let same = poll.epoch == app.epoch;
     let version = if same { poll.version } else { 0 };

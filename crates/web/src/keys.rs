@@ -1,7 +1,7 @@
 //! API keys: made, listed, revoked. A key is shown once.
 
 use crate::auth::{Caller, hash, prefix_of};
-use crate::problem::{Answer, failed, unknown};
+use crate::problem::{Answer, Body, failed, unknown};
 use crate::router::App;
 use crate::status::rfc3339;
 use axum::extract::{Json, Path, State};
@@ -33,7 +33,7 @@ fn shown(key: &KeyRow) -> serde_json::Value {
 pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
-    Json(wanted): Json<Wanted>,
+    Body(wanted): Body<Wanted>,
 ) -> Answer<(StatusCode, Json<serde_json::Value>)> {
     caller.need(Role::Admin)?;
     let role = wanted.role.as_deref().unwrap_or("viewer");

@@ -2,13 +2,13 @@
 
 use crate::auth::Caller;
 use crate::deployments::{Wanted, clash, declare};
-use crate::problem::Answer;
+use crate::problem::{Answer, Body};
 use crate::router::App;
 use axum::extract::{Json, State};
 use charter_api::status::{Change, Offer, Plan, PlanEntry, Report};
 use charter_controller::Declared;
 use charter_domain::deployment::{Deployment, Wish};
-use charter_domain::placement::choose;
+use charter_domain::placement::{choose, explain};
 use charter_domain::replica::Replica;
 
 #[derive(serde::Deserialize)]
@@ -17,7 +17,7 @@ pub(crate) struct Question {
     deployments: Vec<Wanted>,
 }
 
-pub(crate) async fn plan(State(app): State<App>, caller: Caller, Json(question): Json<Question>) -> Answer<Json<Plan>> {
+pub(crate) async fn plan(State(app): State<App>, caller: Caller, Body(question): Body<Question>) -> Answer<Json<Plan>> {
     let mut deployments = vec![];
     for wanted in question.deployments {
         let declared = declare(&app, &caller, wanted)?;
@@ -60,7 +60,7 @@ async fn entry(app: &App, wanted: Declared) -> Answer<PlanEntry> {
         made.reports.push(Report { code: "G0003".into(), text });
     }
     if action == "create" || action == "upgrade" {
-        look_for_offers(app, wanted, old, &mut made).await;
+        look_for_offers(app, wanted, old, &replicas, &mut made).await;
     }
     Ok(made)
 }
@@ -134,11 +134,16 @@ fn changes(old: &Deployment, new: &Declared) -> Vec<Change> {
     all
 }
 
-async fn look_for_offers(app: &App, wanted: Declared, old: Option<Deployment>, made: &mut PlanEntry) {
+async fn look_for_offers(app: &App, wanted: Declared, old: Option<Deployment>, replicas: &[Replica], made: &mut PlanEntry) {
     let probe = app.controller.as_deployment(wanted, old);
     let need = app.controller.requirement(&probe);
-    let (offers, problems) = app.controller.offers(&need.providers).await;
+    let (offers, problems) = app.controller.offers(&need).await;
     let mut free = offers;
+    // The machine that an upgrade gives back first is free for what comes after it.
+    for placement in replicas.iter().filter_map(Replica::instance).map(|i| &i.placement) {
+        let same = free.iter_mut().filter(|o| o.id == placement.offer.id && o.provider == placement.offer.provider);
+        same.flat_map(|o| &mut o.gpus).filter(|g| placement.gpus.contains(&g.index)).for_each(|g| g.free = true);
+    }
     made.price_after_usd_micros_per_hour = 0;
     for copy in 0..probe.replicas {
         match choose(&need, &free) {
@@ -157,8 +162,8 @@ async fn look_for_offers(app: &App, wanted: Declared, old: Option<Deployment>, m
                 cards.for_each(|g| g.free = false);
             }
             Err(rejections) => {
-                let text = |r: charter_domain::placement::Rejection| format!("copy {copy}: `{}` {}", r.host, r.why);
-                made.reports.extend(rejections.into_iter().map(|r| Report { code: "P0001".into(), text: text(r) }));
+                let lines = explain(&rejections).into_iter().map(|line| format!("copy {copy}: {line}"));
+                made.reports.extend(lines.map(|text| Report { code: "P0001".into(), text }));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Failures on their way out.
 
+use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use charter_api::problem::Problem;
@@ -20,10 +21,32 @@ impl IntoResponse for Failed {
 impl From<charter_store::Error> for Failed {
     fn from(error: charter_store::Error) -> Self {
         tracing::error!(%error, "the database failed a request");
+        if matches!(error, charter_store::Error::Conflict) {
+            let message = "somebody else changed it at the same time";
+            return Self(Problem::new(409, "A0416", message, "look at it with `charter status`, and try again"));
+        }
         Self(
             Problem::new(500, "D0001", "the database failed", "look at the server's log; is the disk full?")
                 .with_detail(error.to_string()),
         )
+    }
+}
+
+/// A body that must be JSON of one shape; anything else is told as every other failure is.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Failed;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failed> {
+        match axum::Json::<T>::from_request(request, state).await {
+            Ok(axum::Json(value)) => Ok(Self(value)),
+            Err(rejection) => {
+                let hint = "send `content-type: application/json` and the fields that the API names";
+                let problem = Problem::new(rejection.status().as_u16(), "A0422", "the body of the request cannot be used", hint);
+                Err(Failed(problem.with_detail(rejection.body_text())))
+            }
+        }
     }
 }
 

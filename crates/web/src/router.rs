@@ -88,6 +88,9 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/server/stop", post(stop))
         .route("/deploy/cloud-model/register-backend", post(backends::register))
         .fallback(nothing)
+        .method_not_allowed_fallback(|_: Caller| async {
+            failed(405, "A0405", "this path does not take that method", "the methods are listed in the documentation of the API")
+        })
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(app)
 }

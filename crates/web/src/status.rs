@@ -5,7 +5,7 @@ use charter_api::status as wire;
 use charter_controller::Controller;
 use charter_domain::deployment::{Deployment, Status};
 use charter_domain::replica::{Phase, Replica};
-use charter_domain::time::Time;
+use charter_domain::time::{Span, Time};
 use charter_store::Error;
 
 /// A time as RFC 3339 in UTC, to the second.
@@ -104,7 +104,11 @@ fn replica(controller: &Controller, state: &Replica) -> wire::Replica {
         progress: progress.or(waiting),
         health: view.as_ref().and_then(|v| v.health),
         capacity_tokens: view.as_ref().and_then(|v| v.capacity_tokens),
-        symptom: view.map(|v| v.symptom).filter(|s| !s.is_empty()),
+        symptom: view.filter(|v| !v.symptom.is_empty()).map(|v| {
+            let ago = controller.now().since(v.seen_at);
+            // What was seen a while ago says so.
+            if ago >= Span::s(5) { format!("{} ago: {}", Span::s(ago.0 / 1000), v.symptom) } else { v.symptom }
+        }),
     }
 }
 

@@ -72,6 +72,12 @@ async fn wait(context: &Context<'_>, client: &Client, name: &str) -> Result<(), 
         if last != said && last.starts_with("could not give") {
             context.printer.say_in(Tone::Busy, &format!("  {last}"));
         }
+        if let Some(at) = last.find("provider `").filter(|_| last.contains("is not in the configuration")) {
+            let which: String = last.chars().skip(at).take_while(|c| *c != ':').collect();
+            let message = format!("`{name}` cannot be ended by this server");
+            let hint = "start the server from the file that has the provider: `charter stop`, then `charter serve --config FILE`; it ends by itself then";
+            return Err(Problem::new(409, "A0415", message, hint).with_detail(which));
+        }
         said = last;
     }
 }

@@ -66,7 +66,9 @@ pub(crate) async fn up(context: &Context<'_>, args: Up) -> Done {
             one.body["profile"]["gpu"]["max-usd-per-hour"] = price.clone().into();
         }
     }
-    run(context, Some(&path), all, args.detach).await
+    // A file without providers is no file to start a server from.
+    let server = Some(path.as_path()).filter(|_| !file.server.providers.is_empty());
+    run(context, server, all, args.detach).await
 }
 
 pub(crate) async fn deploy(context: &Context<'_>, args: Deploy) -> Done {

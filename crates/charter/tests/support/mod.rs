@@ -28,6 +28,9 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Variables of the person who runs the tests that must not steer them.
+const NAMES: [&str; 4] = ["CHARTER_SERVER", "CHARTER_KEY", "CHARTER_CONFIG", "CHARTER_DATA_DIR"];
+
 /// A free port whose successor is free too: a gateway takes that one.
 pub fn free_port() -> u16 {
     let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
@@ -159,7 +162,7 @@ impl Place {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_charter"));
         command.arg("--data-dir").arg(self.data()).args(args).current_dir(&self.folder).stdin(Stdio::null());
-        for name in ["CHARTER_SERVER", "CHARTER_KEY", "CHARTER_CONFIG", "CHARTER_DATA_DIR"] {
+        for name in NAMES {
             command.env_remove(name);
         }
         command
@@ -192,11 +195,22 @@ impl Place {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.data().join("server.log")).expect("log");
         let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
         all.extend(args);
-        let mut child = self.command(&all).envs(env.iter().copied()).stdout(Stdio::piped()).stderr(log).spawn().expect("serve");
+        // A file that may not grow is told by an error and not by a signal.
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$@\"", "serve"]).arg(env!("CARGO_BIN_EXE_charter"));
+        command.args(self.command(&all).get_args()).current_dir(&self.folder).stdin(Stdio::null());
+        for name in NAMES {
+            command.env_remove(name);
+        }
+        let mut child = command.envs(env.iter().copied()).stdout(Stdio::piped()).stderr(log).spawn().expect("serve");
         let out = child.stdout.take().expect("standard output");
         let ready = BufReader::new(out).lines().map_while(Result::ok).any(|line| line == "ready");
         assert!(ready, "the server did not get ready: {}", self.server_log());
         self.server = Some(child);
+    }
+
+    pub fn server_pid(&self) -> u32 {
+        self.server.as_ref().expect("a server").id()
     }
 
     /// Kill -9.

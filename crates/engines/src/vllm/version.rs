@@ -56,6 +56,16 @@ impl Version {
     }
 }
 
+/// The CUDA that the official image of a version is built with, in tenths: a host must run at least that. Releases between two
+/// known points count as the later one.
+#[must_use]
+pub fn image_cuda_tenths(version: &Version) -> u32 {
+    let Version::Release(release) = version else { return 130 };
+    let known: [(u32, u32); 5] = [(6, 121), (9, 124), (11, 128), (27, 129), (u32::MAX, 130)];
+    let minor = numbers(release).get(1).copied().unwrap_or(0);
+    known.iter().find(|(before, _)| minor < *before).map_or(130, |(_, cuda)| *cuda)
+}
+
 fn is_release(text: &str) -> bool {
     let parts: Vec<&str> = text.split('.').collect();
     let number = |p: &&str| !p.is_empty() && p.len() <= 4 && p.bytes().all(|b| b.is_ascii_digit());

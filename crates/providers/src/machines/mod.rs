@@ -8,6 +8,7 @@ use charter_domain::ids::Tag;
 use charter_domain::instance::{Address, Bid, Instance};
 use charter_domain::money::UsdPerHour;
 use charter_domain::offer::{Accelerator, Offer};
+use charter_domain::placement::Requirement;
 use charter_domain::time::{Span, Time};
 use charter_remote::host::{Host, HostError, Inspection};
 use charter_remote::{Error, KeyPair, Links, Target};
@@ -117,6 +118,7 @@ impl Machines {
             disk_bytes: Some(seen.disk_bytes),
             driver: seen.driver.clone(),
             price: UsdPerHour(0),
+            market: None,
         }
     }
 
@@ -141,10 +143,17 @@ impl Provider for Machines {
     fn descriptor(&self) -> Descriptor {
         // The machine itself answers, about itself and at once: one look is proof. Only a claim that was under way when
         // its session broke may still come through, after waiting for the lock for 30 s at most.
-        Descriptor { kind: "machines", visibility_horizon: Span::s(35), absence_looks: 1, absence_gap: Span::s(0), rented: false }
+        Descriptor {
+            kind: "machines",
+            visibility_horizon: Span::s(35),
+            absence_looks: 1,
+            absence_gap: Span::s(0),
+            rented: false,
+            container: false,
+        }
     }
 
-    async fn offers(&self) -> OfferPage {
+    async fn offers(&self, _: &Requirement) -> OfferPage {
         let mut asked = JoinSet::new();
         for (index, machine) in self.0.machines.iter().cloned().enumerate() {
             let this = self.clone();
@@ -158,7 +167,13 @@ impl Provider for Machines {
         let mut page = OfferPage::default();
         for (_, machine, seen) in answers {
             match seen {
-                Ok(seen) => page.offers.push(self.offer(&machine, &seen)),
+                Ok(seen) => {
+                    if let Some(odd) = seen.odd.as_ref().filter(|_| seen.gpus.is_empty()) {
+                        let text = format!("`{}` has cards that cannot be read; `nvidia-smi` says: {odd}", machine.name);
+                        page.problems.push((text, false));
+                    }
+                    page.offers.push(self.offer(&machine, &seen));
+                }
                 Err(problem) => {
                     let lasting = matches!(&problem, HostError::Link(link) if link.is_final());
                     page.problems.push((format!("`{}`: {}", machine.name, told(&problem)), lasting));

@@ -54,6 +54,8 @@ pub struct Inspection {
     pub disk_bytes: u64,
     /// Its GPUs.
     pub gpus: Vec<Gpu>,
+    /// A line of `nvidia-smi` that describes no card: its error, most likely.
+    pub odd: Option<String>,
     /// The driver's version.
     pub driver: Option<String>,
     /// Tags that hold something here, with the GPUs they claim.
@@ -128,6 +130,7 @@ impl Host {
                         seen.driver = Some(driver);
                     }
                 }
+                "odd" => seen.odd = Some(clean(value)),
                 "held" => {
                     let (tag, gpus) = value.split_once(' ').unwrap_or((value, ""));
                     seen.held.push((tag.to_owned(), gpus.split(',').filter_map(|g| g.trim().parse().ok()).collect()));
@@ -260,7 +263,21 @@ fn gpu(value: &str) -> Option<(Gpu, String)> {
 
 /// What a machine says may hold anything; people see a short line of printable characters.
 fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(300).collect::<String>().trim().to_owned()
+    // What follows an escape is a command to a terminal, and no text.
+    let mut plain = String::new();
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c == '\u{1b}' {
+            if rest.next_if(|c| *c == '[').is_some() {
+                while rest.next().is_some_and(|c| !c.is_ascii_alphabetic()) {}
+            } else if rest.next_if(|c| *c == ']').is_some() {
+                while rest.next().is_some_and(|c| c != '\u{7}' && c != '\u{1b}') {}
+            }
+        } else if !c.is_control() {
+            plain.push(c);
+        }
+    }
+    plain.chars().take(300).collect::<String>().trim().to_owned()
 }
 
 /// A value for `printf %b`, on one line.
@@ -282,7 +299,7 @@ mod tests {
 
     #[test]
     fn what_a_machine_says_is_cut_and_cleaned() {
-        assert_eq!(clean("\u{1b}[31mno\u{7}"), "[31mno");
+        assert_eq!(clean("\u{1b}[31mno\u{7}\u{1b}]0;title\u{7}!"), "no!");
         assert_eq!(clean(&"x".repeat(10_000)).len(), 300);
     }
 }

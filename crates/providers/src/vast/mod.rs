@@ -1,0 +1,332 @@
+//! Vast.ai: containers on other people's machines, found by search and rented by the second.
+//!
+//! Its API has no idempotency key and loses answers, so the tag is the instance's label, a create is called once, and what
+//! became of it is found by the label. What its answers really look like is in `answer`, `row` and `status`.
+
+mod answer;
+mod row;
+mod search;
+mod status;
+mod transport;
+
+use crate::port::{CreateError, Descriptor, Kind, Listing, Observed, OfferPage, Provider, ProviderError};
+use answer::Ordered;
+use async_trait::async_trait;
+use charter_domain::ids::Tag;
+use charter_domain::instance::{Bid, Instance};
+use charter_domain::offer::Offer;
+use charter_domain::order::{Order, Way};
+use charter_domain::placement::{Requirement, rank};
+use charter_domain::time::{Span, Time};
+use charter_remote::{KeyPair, Target};
+use hyper::Method;
+use row::Row;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use transport::{Endpoint, Transport};
+
+/// Where the service is.
+pub const BASE_URL: &str = "https://console.vast.ai";
+/// Rows of one page of the list; the service gives no more.
+const PAGE: usize = 25;
+/// Pages that are read before a list counts as endless.
+const PAGES_MAX: usize = 400;
+/// On this computer every pause is so many times shorter.
+const HASTE: i64 = 20;
+
+/// Makes the key pair of an instance.
+pub type Keys = Arc<dyn Fn(&Tag) -> KeyPair + Send + Sync>;
+/// The present time.
+pub type Now = Arc<dyn Fn() -> Time + Send + Sync>;
+
+/// The provider.
+pub struct Vast {
+    name: String,
+    transport: Transport,
+    keys: Keys,
+    now: Now,
+    /// The service runs on this computer, and so may its machines.
+    loopback: bool,
+}
+
+fn error(kind: Kind, message: impl Into<String>) -> ProviderError {
+    ProviderError { kind, message: message.into() }
+}
+
+fn is_loopback(base: &str) -> bool {
+    let host = base.split_once("://").map_or(base, |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or_default();
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+impl Vast {
+    /// A provider at `base`, with an API key.
+    ///
+    /// # Errors
+    /// What is wrong with the address or the key.
+    pub fn new(name: &str, base: &str, api_key: &str, keys: Keys, now: Now) -> Result<Self, String> {
+        let loopback = is_loopback(base);
+        let safe = base.starts_with("https://") || (loopback && base.starts_with("http://"));
+        if !safe {
+            return Err(format!("`{base}` is no address with `https://`: the API key would travel in the clear"));
+        }
+        let transport = Transport::new(base, api_key, if loopback { HASTE } else { 1 })?;
+        Ok(Self { name: name.to_owned(), transport, keys, now, loopback })
+    }
+
+    async fn search(&self, body: &Value, disk_bytes: u64) -> Result<Vec<Offer>, ProviderError> {
+        let found = self.transport.ask(Endpoint::Search, &Method::POST, "/api/v0/bundles/", Some(body)).await?;
+        let Some(rows) = found.get("offers").and_then(Value::as_array) else {
+            return Err(error(Kind::Transient, "the answer to a search holds no offers"));
+        };
+        let now = (self.now)();
+        Ok(rows.iter().filter_map(|row| search::offer(&self.name, row, disk_bytes, now)).collect())
+    }
+
+    /// All instances whose label begins with `prefix`; false when the list is not whole.
+    async fn rows(&self, filter: &Value) -> Result<(Vec<Value>, bool), ProviderError> {
+        let mut all: Vec<Value> = vec![];
+        let mut after: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let token = after.as_deref().map_or(String::new(), |t| format!("&after_token={}", encode(t)));
+            let order = encode(r#"[{"col":"id","dir":"asc"}]"#);
+            let path =
+                format!("/api/v1/instances/?select_filters={}&order_by={order}&limit={PAGE}{token}", encode(&filter.to_string()));
+            let page = self.transport.ask(Endpoint::List, &Method::GET, &path, None).await?;
+            let Some(rows) = page.get("instances").and_then(Value::as_array) else {
+                return Err(error(Kind::Transient, "the answer to a list holds no instances"));
+            };
+            all.extend(rows.iter().cloned());
+            after = page.get("next_token").and_then(Value::as_str).filter(|t| !t.is_empty()).map(str::to_owned);
+            if after.is_none() {
+                // A list that ends before its own count is cut short.
+                let total = page.get("total_instances").or_else(|| page.get("instances_found")).and_then(Value::as_u64);
+                let whole = total.is_none_or(|n| n <= u64::try_from(all.len()).unwrap_or(u64::MAX));
+                return Ok((all, whole));
+            }
+        }
+        Ok((all, false))
+    }
+
+    async fn one(&self, id: &str) -> Result<Option<Value>, ProviderError> {
+        let path = format!("/api/v0/instances/{}/?owner=me", number(id)?);
+        match self.transport.ask(Endpoint::Read, &Method::GET, &path, None).await {
+            Ok(found) => match found.get("instances") {
+                Some(Value::Null) => Ok(None),
+                Some(row @ Value::Object(_)) => Ok(Some(row.clone())),
+                Some(Value::Array(rows)) => Ok(rows.first().cloned()),
+                _ => Err(error(Kind::Transient, "the answer about an instance holds none")),
+            },
+            Err(ProviderError { kind: Kind::NotFound, .. }) => Ok(None),
+            Err(failed) => Err(failed),
+        }
+    }
+
+    /// The offer as it can be had at this moment, under the id that it has now.
+    async fn resolve(&self, wanted: &Offer, order: &Order) -> Result<String, ProviderError> {
+        let gone = || error(Kind::NoCapacity, "the offer is gone: its machine is taken, or costs more now");
+        let body = search::of_machine(&wanted.host, wanted.gpus.len(), order.disk_bytes).ok_or_else(gone)?;
+        let offers = self.search(&body, order.disk_bytes).await?;
+        let found = search::replacement(&offers, wanted, order.max_price.map(|p| p.0));
+        found.map(|offer| offer.id.clone()).ok_or_else(gone)
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), ProviderError> {
+        let path = format!("/api/v0/instances/{}/", number(id)?);
+        match self.transport.ask(Endpoint::Destroy, &Method::DELETE, &path, Some(&json!({}))).await {
+            Ok(_) | Err(ProviderError { kind: Kind::NotFound, .. }) => Ok(()),
+            Err(failed) => Err(failed),
+        }
+    }
+
+    async fn attach(&self, id: &str, tag: &Tag) -> Result<(), ProviderError> {
+        let body = json!({"ssh_key": (self.keys)(tag).public_line()});
+        let path = format!("/api/v0/instances/{}/ssh/", number(id)?);
+        self.transport.ask(Endpoint::Key, &Method::POST, &path, Some(&body)).await.map(drop)
+    }
+}
+
+fn instance(id: u64, bid: &Bid, now: Time) -> Instance {
+    let (id, tag, placement) = (id.to_string(), bid.tag.clone(), bid.placement.clone());
+    Instance { id, tag, placement, address: None, host_key: None, since: now }
+}
+
+/// An id becomes part of a path: only a number may.
+fn number(id: &str) -> Result<u64, ProviderError> {
+    id.parse().map_err(|_| error(Kind::Invalid, format!("`{id}` is no id of an instance")))
+}
+
+/// A text as part of a query.
+fn encode(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if plain(byte) {
+            out.push(char::from(byte))
+        } else {
+            out.push_str(&format!("%{byte:02X}"))
+        }
+        out
+    })
+}
+
+/// The body of an order: every key that the service's own client sends. Nothing in it is secret: the marketplace, its host and
+/// everybody who sees the account read it.
+fn order_body(bid: &Bid, order: &Order, public_line: &str) -> Value {
+    // Sessions would end up in a terminal multiplexer, and the key must be there before anybody attaches it.
+    let onstart = format!(
+        "touch ~/.no_auto_tmux; mkdir -p ~/.ssh; chmod 700 ~/.ssh; echo '{public_line}' >> ~/.ssh/authorized_keys; chmod 600 ~/.ssh/authorized_keys"
+    );
+    let mut env = serde_json::Map::new();
+    let mut body = json!({
+        "client_id": "me", "image": order.image, "price": null, "disk": search::disk_gb(order.disk_bytes), "label": bid.tag.to_string(),
+        "extra": null, "image_login": null, "python_utf8": false, "lang_utf8": false, "use_jupyter_lab": false, "jupyter_dir": null,
+        // What cannot be scheduled must not stay behind as a stopped instance that pays for its disk.
+        "force": false, "cancel_unavail": true, "template_hash_id": null, "user": null,
+    });
+    match &order.way {
+        Way::Ssh => {
+            body["onstart"] = onstart.into();
+            body["runtype"] = "ssh_direc ssh_proxy".into();
+        }
+        Way::Args { argv, env: plain, port } => {
+            env.extend(plain.iter().map(|(name, value)| (name.clone(), Value::from(value.clone()))));
+            env.insert(format!("-p {port}:{port}"), "1".into());
+            body["onstart"] = Value::Null;
+            body["runtype"] = "args".into();
+            body["args"] = argv.clone().into();
+        }
+    }
+    body["env"] = Value::Object(env);
+    body
+}
+
+#[async_trait]
+impl Provider for Vast {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn descriptor(&self) -> Descriptor {
+        Descriptor {
+            kind: "vast",
+            // New contracts have been missed in lists for some seconds; a minute is on the safe side.
+            visibility_horizon: self.transport.span(Span::s(90)),
+            absence_looks: 2,
+            absence_gap: self.transport.span(Span::s(30)),
+            rented: true,
+            container: true,
+        }
+    }
+
+    async fn offers(&self, need: &Requirement) -> OfferPage {
+        let mut page = OfferPage::default();
+        for wide in [false, true] {
+            for body in search::bodies(need, wide) {
+                match self.search(&body, need.disk_bytes).await {
+                    Ok(found) => {
+                        let new: Vec<Offer> = found.into_iter().filter(|o| !page.offers.iter().any(|p| p.id == o.id)).collect();
+                        page.offers.extend(new);
+                    }
+                    Err(failed) => {
+                        let lasting = matches!(failed.kind, Kind::Auth | Kind::Funds | Kind::Invalid);
+                        page.problems.push((format!("`{}`: {failed}", self.name), lasting));
+                        return page;
+                    }
+                }
+            }
+            // Only where nothing fits is it worth another question to know why.
+            if need.offer.is_some() || !rank(need, &page.offers).fitting.is_empty() {
+                break;
+            }
+        }
+        page
+    }
+
+    async fn create(&self, bid: &Bid, now: Time) -> Result<Instance, CreateError> {
+        let Some(order) = &bid.placement.order else {
+            return Err(CreateError::Refused(error(Kind::Invalid, "nothing was ordered")));
+        };
+        let ask = self.resolve(&bid.placement.offer, order).await.map_err(CreateError::Refused)?;
+        let path = format!("/api/v0/asks/{}/", number(&ask).map_err(CreateError::Refused)?);
+        let body = order_body(bid, order, &(self.keys)(&bid.tag).public_line());
+        let answer = match self.transport.once(Endpoint::Create, &Method::PUT, &path, Some(&body)).await {
+            Ok(answer) => answer,
+            Err(lost @ transport::Lost::NotSent(_)) => return Err(CreateError::Refused(lost.error())),
+            Err(lost @ transport::Lost::Sent(_)) => return Err(CreateError::Unknown(lost.error())),
+        };
+        let id = answer.ordered().map_err(|failed| match failed {
+            Ordered::Refused(failed) => CreateError::Refused(failed),
+            Ordered::Unknown(failed) => CreateError::Unknown(failed),
+        })?;
+        Ok(instance(id, bid, now))
+    }
+
+    async fn find(&self, bid: &Bid, now: Time) -> Result<Option<Instance>, ProviderError> {
+        let label = bid.tag.to_string();
+        let (rows, whole) = self.rows(&json!({"label": {"eq": label}})).await?;
+        // Filters are now and then not applied.
+        let same = rows.iter().map(Row).filter(|row| row.text("label") == Some(&label));
+        match same.filter_map(|row| row.whole("id")).min() {
+            Some(id) => Ok(Some(instance(id, bid, now))),
+            None if whole => Ok(None),
+            None => Err(error(Kind::Transient, "the list of instances is not whole")),
+        }
+    }
+
+    async fn observe(&self, instance: &Instance) -> Result<Observed, ProviderError> {
+        let disk = instance.placement.order.as_ref().map_or(0, |o| o.disk_bytes);
+        let row = self.one(&instance.id).await?;
+        Ok(row.map_or(Observed::Absent, |row| status::observe(&row, search::disk_gb(disk), self.loopback)))
+    }
+
+    async fn admit(&self, instance: &Instance) -> Result<(), ProviderError> {
+        self.attach(&instance.id, &instance.tag).await
+    }
+
+    async fn is_present(&self, instance: &Instance) -> Result<bool, ProviderError> {
+        let Some(row) = self.one(&instance.id).await? else { return Ok(false) };
+        // An id alone is what the service answers about ids that it is about to forget, or has just made.
+        Ok(row.get("id").and_then(Value::as_u64).is_none_or(|id| id.to_string() == instance.id))
+    }
+
+    async fn destroy(&self, instance: &Instance) -> Result<(), ProviderError> {
+        self.delete(&instance.id).await
+    }
+
+    async fn list(&self, owner: &str) -> Listing {
+        match self.rows(&json!({})).await {
+            Ok((rows, complete)) => {
+                let ours = rows.iter().map(Row).filter_map(|row| {
+                    let label = row.text("label").filter(|l| l.starts_with(owner))?;
+                    Some((Tag::parse(label)?, row.whole("id")?.to_string()))
+                });
+                Listing { tags: ours.collect(), complete }
+            }
+            Err(failed) => {
+                tracing::warn!(%failed, provider = self.name, "its instances could not be listed");
+                Listing { tags: vec![], complete: false }
+            }
+        }
+    }
+
+    async fn destroy_stray(&self, tag: &Tag, host: &str) -> Result<(), ProviderError> {
+        // Ids are not used twice, but labels can be changed by hand: what is ended must still be ours.
+        match self.one(host).await? {
+            Some(row) if Row(&row).text("label") == Some(&tag.to_string()) => self.delete(host).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn key_file(&self, _: &Instance) -> Option<String> {
+        None
+    }
+
+    fn target(&self, instance: &Instance) -> Result<Target, ProviderError> {
+        let Some(address) = instance.address.clone() else {
+            return Err(error(Kind::Transient, "its address is not known yet"));
+        };
+        let key = (self.keys)(&instance.tag);
+        Ok(Target { host: address.host, port: address.port, user: address.user, key, host_key: instance.host_key.clone() })
+    }
+}
