@@ -1,13 +1,18 @@
 //! From the file's server section to providers and budgets.
 
 use crate::environment;
+use crate::ports::{RealSecrets, now};
 use charter_api::file::server::{Provider as ProviderFile, Server as ServerSection};
 use charter_api::problem::Problem;
+use charter_controller::Secrets;
 use charter_domain::budget::{BUILT_IN, Budget, Scope};
+use charter_domain::ids::Tag;
 use charter_domain::instance::Address;
 use charter_domain::money::Usd;
+use charter_domain::profile::SecretRef;
 use charter_providers::Provider;
 use charter_providers::machines::{Machine, Machines};
+use charter_providers::vast::Vast;
 use charter_remote::{KeyPair, Links};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,12 +53,48 @@ pub(crate) fn machine(from: &charter_api::file::server::Machine, installation: &
 pub(crate) fn provider(
     from: &ProviderFile,
     installation: &KeyPair,
+    installation_secret: &str,
     links: &Links,
     data_dir: &Path,
 ) -> Result<Arc<dyn Provider>, Problem> {
+    if from.kind == "vast" {
+        let secret = from.api_key.clone().map(charter_web::secret);
+        return vast(&from.name, from.base_url.as_deref(), secret, installation_secret);
+    }
     let machines = from.machines.iter().map(|m| machine(m, installation)).collect::<Result<Vec<_>, _>>()?;
     let pins = data_dir.join(format!("host-keys-{}.json", from.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_")));
     Ok(Arc::new(Machines::new(&from.name, machines, links.clone(), pins)))
+}
+
+/// The marketplace that a server has when its file names no provider at all and its environment holds the key.
+pub(crate) fn from_environment(installation_secret: &str) -> Option<Result<Arc<dyn Provider>, Problem>> {
+    api_key_of_environment().map(|_| vast("vast", None, None, installation_secret))
+}
+
+fn api_key_of_environment() -> Option<String> {
+    environment::var("VASTAI_API_KEY").or_else(|| environment::var("VAST_API_KEY"))
+}
+
+fn vast(
+    name: &str,
+    base_url: Option<&str>,
+    secret: Option<SecretRef>,
+    installation_secret: &str,
+) -> Result<Arc<dyn Provider>, Problem> {
+    let failed = |why: String| {
+        let hint = "set `VASTAI_API_KEY` where the server is started, or name the key's place in `api-key`";
+        Problem::new(0, "C0013", format!("the provider `{name}` cannot be used"), hint).with_detail(why)
+    };
+    let key = match secret {
+        Some(secret) => RealSecrets.read(&secret).map_err(failed)?,
+        None => api_key_of_environment().ok_or_else(|| failed("it has no API key".to_owned()))?,
+    };
+    let base = environment::var("CHARTER_VAST_BASE_URL").or_else(|| base_url.map(str::to_owned));
+    let base = base.unwrap_or_else(|| charter_providers::vast::BASE_URL.to_owned());
+    let secret = installation_secret.to_owned();
+    let keys = Arc::new(move |tag: &Tag| KeyPair::derive(secret.as_bytes(), &tag.to_string()));
+    let made = Vast::new(name, &base, key.trim(), keys, Arc::new(now)).map_err(failed)?;
+    Ok(Arc::new(made))
 }
 
 pub(crate) fn budgets(section: &ServerSection) -> Result<Vec<Budget>, Problem> {

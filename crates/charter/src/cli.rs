@@ -114,6 +114,9 @@ pub(crate) enum Command {
     Explain { code: String },
     /// Print the completions of a shell
     Completions { shell: clap_complete::Shell },
+    /// A marketplace on this computer, to rehearse on without money
+    #[command(subcommand)]
+    Testbed(Testbed),
     /// Go through everything once on this computer, with a stand-in for machine and engine
     Demo {
         /// Do it, tell how it went, and clean up
@@ -250,6 +253,34 @@ pub(crate) enum Backend {
     List,
     /// Route nothing there any more
     Remove { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Testbed {
+    /// Serve it until it is told to end
+    Serve(TestbedServe),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TestbedServe {
+    /// Address to serve on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8480", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// How many times faster its time runs
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) speed: u64,
+    /// What goes wrong: `realistic`, or names such as `cdi,offer-gone=20` (per cent) or `cut-order*1` (once)
+    #[arg(long, default_value = "", value_name = "LIST")]
+    pub(crate) faults: String,
+    /// Refuse calls that come too often, as the service does
+    #[arg(long)]
+    pub(crate) rate_limits: bool,
+    /// Prices, hosts and chance depend on it alone
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
+    /// What the account holds
+    #[arg(long, default_value = "25", value_name = "USD")]
+    pub(crate) balance: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -69,6 +69,13 @@ impl Controller {
             Ok(host) => host,
             Err(why) => return Outcome::Retry(why),
         };
+        // A rented machine is empty when it is handed over; on one of ours the folder was made with the claim.
+        if instance.placement.order.is_some()
+            && number == 1
+            && let Err(error) = host.claim(&instance.tag.to_string(), &instance.placement.gpus).await
+        {
+            return Outcome::Retry(error.to_string());
+        }
         match host.launch(&instance.tag.to_string(), number, first_port(&instance.tag), &env, &text).await {
             Ok(started) => {
                 self.0.live.update(replica, number, self.now(), |_| ());

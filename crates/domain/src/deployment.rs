@@ -112,6 +112,12 @@ impl Deployment {
         if any(|p| matches!(p, Phase::Pending { .. } | Phase::Acquiring(_) | Phase::Booting { .. })) {
             return Status::Starting;
         }
+        // A machine that failed is given back before the next one is looked for: that is no end yet.
+        let attempts = self.profile.limits.attempts;
+        let goes_on = |r: &&Replica| matches!(r.phase, Phase::Releasing(_)) && r.stop.is_none() && r.tried() < attempts;
+        if open().filter(|r| r.generation == self.generation).any(|r| goes_on(&r)) {
+            return Status::Starting;
+        }
         if self.cause(replicas).is_some_and(|c| c.action != Action::None) {
             return Status::Error;
         }

@@ -372,6 +372,12 @@ impl Turn<'_> {
                     let not_before = self.pause(self.r.failed_launches);
                     return self.launch(instance, not_before);
                 }
+                // On a rented machine it may be the machine's fault after all; another one costs no more than this one.
+                if instance.placement.order.is_some() && self.r.tried() < self.policy.limits.attempts {
+                    let offer = instance.placement.offer.clone();
+                    self.exclude(&offer.provider, offer.host, Action::OtherHost);
+                    return self.release(instance);
+                }
                 self.give_up(instance)
             }
             Action::OtherHost | Action::OtherProvider if self.r.tried() < self.policy.limits.attempts => {

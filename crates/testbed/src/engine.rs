@@ -29,6 +29,8 @@ pub struct Behaviour {
     pub starts: Option<std::path::PathBuf>,
     /// What is written down.
     pub mark: String,
+    /// How it fails: `driver`, `oom`, `first-prompt`; nothing else fails it.
+    pub trouble: String,
 }
 
 /// The longest context that the stand-in's model was made for.
@@ -174,6 +176,9 @@ async fn start(options: &Options, behaviour: &Behaviour) -> Result<TcpListener, 
             "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '{model}'."
         ));
     }
+    if behaviour.trouble == "driver" {
+        return Err("RuntimeError: The NVIDIA driver on your system is too old (found version 12040). Please update your GPU driver by downloading and installing a new version from the URL: http://www.nvidia.com/Download/index.aspx".to_owned());
+    }
     log("APIServer", "Resolved architecture: StandInForCausalLM");
     if length > MODEL_LENGTH {
         return Err(format!(
@@ -193,6 +198,9 @@ async fn start(options: &Options, behaviour: &Behaviour) -> Result<TcpListener, 
             "Loading safetensors checkpoint shards: {percent:3}% Completed | {}/2 [00:00<00:00, 9.00it/s]",
             percent / 50
         ));
+    }
+    if behaviour.trouble == "oom" {
+        return Err("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 462.00 MiB. GPU 0 has a total capacity of 23.57 GiB of which 310.00 MiB is free.".to_owned());
     }
     let after = [
         "Loading weights took 0.10 seconds".to_owned(),
@@ -283,6 +291,11 @@ async fn answer(request: Request<Incoming>, options: &Options, behaviour: &Behav
             Response::new(Full::new(Bytes::from(text)).boxed())
         }
         (&Method::GET, "/v1/models") => full(StatusCode::OK, &models(options)),
+        (&Method::POST, _) if behaviour.trouble == "first-prompt" => {
+            raw("torch.AcceleratorError: CUDA error: no kernel image is available for execution on the device");
+            raw("RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}");
+            std::process::abort()
+        }
         (&Method::POST, "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings") => {
             let Ok(body) = Limited::new(request.into_body(), 64 << 20).collect().await else {
                 return error(StatusCode::BAD_REQUEST, "BadRequestError", "the body could not be read");

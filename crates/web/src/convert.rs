@@ -12,7 +12,7 @@ fn span(ms: u64) -> Span {
 }
 
 /// Where a secret is.
-pub(crate) fn secret(from: wire::Secret) -> SecretRef {
+pub fn secret(from: wire::Secret) -> SecretRef {
     match from {
         wire::Secret::Env(name) => SecretRef::Env(name),
         wire::Secret::File(path) => SecretRef::File(path),

@@ -12,6 +12,7 @@ mod router;
 mod status;
 
 pub use auth::{hash, prefix_of};
+pub use convert::secret;
 pub use gateways::{Gateways, Published};
 pub use router::{App, Register, Versions, router, serve};
 pub use status::rfc3339;

@@ -52,9 +52,9 @@ pub struct Machine {
 }
 
 /// Kinds that this version knows.
-const KINDS: &[&str] = &["machines"];
+const KINDS: &[&str] = &["vast", "vastai", "machines"];
 /// Kinds that the configuration may name and that a later version will run.
-const LATER: &[&str] = &["vast", "vastai", "openai"];
+const LATER: &[&str] = &["openai"];
 
 /// Reads the section.
 pub fn server(d: &mut Decoder, node: &Node) -> Server {
@@ -112,7 +112,7 @@ fn provider(d: &mut Decoder, name: &str, node: &Node) -> Provider {
             d.fault(
                 n.place,
                 format!("this version does not run providers of kind `{kind}` yet"),
-                "take `machines`, or leave the provider out",
+                "take `vast` or `machines`, or leave the provider out",
             );
         } else if !KINDS.contains(&kind.as_str()) {
             d.fault(n.place, format!("`{kind}` is no kind of provider"), format!("known: {}", KINDS.join(", ")));
@@ -124,7 +124,7 @@ fn provider(d: &mut Decoder, name: &str, node: &Node) -> Provider {
     }
     let provider = Provider {
         name: name.to_owned(),
-        kind: kind.unwrap_or_default(),
+        kind: kind.map_or_else(String::new, |k| if k == "vastai" { "vast".to_owned() } else { k }),
         base_url: f.get("base-url").map(|n| d.text(n, "`base-url`")),
         api_key: f.get("api-key").and_then(|n| secret(d, n, "`api-key`")),
         machines: f.get("machines").map(|n| machines(d, n)).unwrap_or_default(),

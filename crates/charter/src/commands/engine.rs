@@ -65,6 +65,7 @@ pub(crate) async fn stand_in(args: Vec<String>) -> ExitCode {
         token: ms("STANDIN_TOKEN_MS", 0),
         starts: environment::var("STANDIN_STARTS").map(Into::into),
         mark: format!("{tag} {launch}"),
+        trouble: environment::var("STANDIN_TROUBLE").unwrap_or_default(),
     };
     ExitCode::from(run(&args, behaviour).await)
 }

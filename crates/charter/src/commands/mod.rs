@@ -9,6 +9,7 @@ mod logs;
 mod plan;
 mod ssh;
 mod status;
+pub(crate) mod testbed;
 mod up;
 
 use crate::cli::{Cli, Command, Global};
@@ -69,6 +70,10 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
             let mut command = clap::Command::new("charter").args(Cli::command().get_arguments()).subcommands(shown);
             clap_complete::generate(shell, &mut command, "charter", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Testbed(crate::cli::Testbed::Serve(args)) => {
+            logging(&context.global);
+            large(testbed::serve(&context, args))
         }
         Command::Demo { once } => large(demo::demo(&context, once)),
         Command::StandIn { args } => Ok(small(engine::stand_in(args))),

@@ -168,7 +168,8 @@ pub(crate) struct Watch<'a> {
 #[derive(Default)]
 struct Seen {
     change: Option<u64>,
-    facts: usize,
+    /// The last line that was told: the server sends the newest ones only.
+    last: Option<(i64, String)>,
     first: bool,
     last_at: i64,
     progress: Option<Progress>,
@@ -269,22 +270,22 @@ impl Watch<'_> {
         let at = |fact: &Value| fact.get("at_ms").and_then(Value::as_i64).unwrap_or(0);
         if seen.first && running {
             // It ran before: its story was told then.
-            (seen.first, seen.facts, seen.last_at) = (false, facts.len(), facts.last().map_or(0, at));
+            (seen.first, seen.last_at) = (false, facts.last().map_or(0, at));
+            seen.last = facts.last().map(|f| (at(f), text(f)));
             return;
         }
+        let known = |fact: &Value| seen.last.as_ref().is_some_and(|(when, what)| at(fact) == *when && text(fact) == *what);
+        let mut begin = facts.iter().rposition(known).map_or(0, |n| n + 1);
         if seen.first {
-            seen.first = false;
-            let begin = facts.iter().rposition(|f| text(f).contains("asked for")).unwrap_or(0);
-            seen.last_at = facts.get(begin).map_or(0, at);
-            seen.facts = begin;
+            begin = facts.iter().rposition(|f| text(f).contains("asked for")).unwrap_or(0);
+            (seen.first, seen.last_at) = (false, facts.get(begin).map_or(0, at));
         }
-        for fact in facts.iter().skip(seen.facts).filter(|f| !ending(f)) {
+        for fact in facts.iter().skip(begin).filter(|f| !ending(f)) {
             self.printer.settle();
             let since = (at(fact) - seen.last_at).max(0);
             self.printer.say(&format!("  {:>6}.{} s  {}", since / 1000, since % 1000 / 100, text(fact)));
         }
-        // The server tells the newest fifty; a longer story scrolls by from there.
-        seen.facts = facts.len();
+        seen.last = facts.last().map(|f| (at(f), text(f)));
     }
 
     fn tell_progress(&self, new: Option<&Progress>, old: Option<&Progress>) {

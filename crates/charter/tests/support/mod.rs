@@ -10,6 +10,8 @@
     reason = "a test that cannot go on fails"
 )]
 
+pub mod market;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -72,6 +74,14 @@ impl Place {
         let mut place = Self { folder, port: free_port(), extra: String::new(), sshd: None, server: None };
         place.start_sshd();
         place
+    }
+
+    /// A place without a machine of its own.
+    pub fn bare(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("charter-{name}-{}", std::process::id()));
+        std::fs::remove_dir_all(&folder).ok();
+        std::fs::create_dir_all(&folder).expect("scratch folder");
+        Self { folder, port: 0, extra: String::new(), sshd: None, server: None }
     }
 
     pub fn start_sshd(&mut self) {

@@ -104,7 +104,6 @@ const REALISTIC: &[(Fault, u32)] = &[
     (Fault::SshRefused, 20),
     (Fault::WrongCuda, 40),
     (Fault::FirstPrompt, 20),
-    (Fault::OutOfMemory, 20),
     (Fault::PriceRaised, 10),
     (Fault::Outbid, 10),
 ];

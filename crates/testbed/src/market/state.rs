@@ -30,6 +30,14 @@ pub struct Settings {
     pub engine_ms: u64,
 }
 
+impl Settings {
+    /// Times as they really are: hosts boot within two to five minutes, engines load in five to ten.
+    #[must_use]
+    pub fn realistic() -> Self {
+        Self { boot_ms: (120_000, 300_000), engine_ms: 420_000, ..Self::default() }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         let balance_micros = 25_000_000;

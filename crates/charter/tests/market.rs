@@ -1,0 +1,114 @@
+//! Renting: from a search to an answer and back to an empty account, on the marketplace of the test bed.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on fails"
+)]
+
+mod support;
+
+use support::market::Bed;
+use support::{Place, chat, wait_until};
+
+#[test]
+fn a_model_is_rented_answers_and_leaves_an_empty_account() {
+    let bed = Bed::start("rent", &["--rate-limits", "--speed", "20"]);
+    let mut place = Place::bare("rent");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["up"]);
+    let answer = chat(place.gateway(), &place.key(), "small", 4, true).expect("an answer");
+    assert!(answer.status == 200 && answer.body.contains("data: [DONE]"), "{answer:?}");
+    let status: serde_json::Value = serde_json::from_str(&place.ok(&["--json", "status"])).expect("JSON");
+    let replica = &status["deployments"][0]["replicas"][0];
+    assert_eq!((replica["provider"].as_str(), replica["gpu"].as_str()), (Some("vast"), Some("1x RTX 3090")), "{status}");
+    assert!(replica["price_usd_micros_per_hour"].as_i64().is_some_and(|p| (1..=150_000).contains(&p)), "{status}");
+    let ledger = bed.ledger();
+    assert_eq!((ledger["created"].as_u64(), ledger["alive"].as_u64()), (Some(1), Some(1)), "{ledger}");
+    place.ok(&["down", "small"]);
+    bed.must_be_empty();
+    assert!(!place.server_log().contains("testbed-secret") && !place.server_log().contains(&bed.key), "secrets of the provider");
+}
+
+/// Faults that cost at most one attempt, with what the time line says of them.
+const FAULTS: &[(&str, &str)] = &[
+    ("offer-gone", "refused: the offer is gone"),
+    ("no-stock", ""),
+    ("rate-limit*3", ""),
+    ("server-error*2", ""),
+    ("html*2", ""),
+    ("cut-order", "looking for the machine by its tag"),
+    ("lost-order", "looking for the machine by its tag"),
+    ("late-list", ""),
+    ("short-list", ""),
+    ("cdi", "failed (host_fault)"),
+    ("no-ports", "failed (ssh_timeout)"),
+    ("private-address", "failed (ssh_timeout)"),
+    ("ssh-refused", "failed (ssh_timeout)"),
+    ("stuck-loading", "failed (boot_stalled)"),
+    ("wrong-cuda", "failed (driver_mismatch)"),
+    ("first-prompt", "failed ("),
+    ("price-raised", "failed (price_raised)"),
+    ("offline", ""),
+    ("label-lost", ""),
+    ("cut-order*1,late-list*1", "looking for the machine by its tag"),
+    ("cut-order*1,empty-list*1", "looking for the machine by its tag"),
+    ("lost-order*1,short-list*2", "looking for the machine by its tag"),
+];
+
+#[test]
+fn whatever_the_market_does_the_model_answers_and_the_account_is_empty_afterwards() {
+    let bed = Bed::start("faults", &["--speed", "20"]);
+    let mut place = Place::bare("faults");
+    bed.configure(
+        &place,
+        "    limits: {stall: 2s, boot: 20s, ssh: 2s, load: 10s, attempts: 4, failed-restarts: 1}\n",
+        "  small: {profile: small}\n",
+    );
+    place.serve(&[]);
+    for (fault, says) in FAULTS {
+        let once = if fault.contains('*') { (*fault).to_owned() } else { format!("{fault}*1") };
+        bed.set_faults(&once);
+        let up = place.charter(&["up"]);
+        let told = String::from_utf8_lossy(&up.stderr).into_owned();
+        println!("--- {fault}\n{told}");
+        assert!(up.status.success(), "{fault}: {told}\n{}", bed.ledger());
+        assert!(told.contains(says), "{fault}: {told}");
+        assert_eq!(chat(place.gateway(), &place.key(), "small", 2, false).expect("an answer").status, 200, "{fault}");
+        bed.set_faults("");
+        place.ok(&["down", "small"]);
+        bed.must_be_empty();
+    }
+    // What no other host cures ends at once, with its class, and pays for nothing any more.
+    bed.set_faults("out-of-memory*1");
+    let up = place.charter(&["up"]);
+    let told = String::from_utf8_lossy(&up.stderr).into_owned();
+    assert!(!up.status.success() && told.contains("did not start: cuda_oom"), "{told}");
+    wait_until("the account is empty", || bed.ledger()["alive"].as_u64() == Some(0));
+}
+
+#[test]
+fn a_machine_that_is_taken_away_is_replaced() {
+    let bed = Bed::start("outbid", &["--speed", "20", "--faults", "outbid*1"]);
+    let mut place = Place::bare("outbid");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["up"]);
+    let (gateway, key) = (place.gateway(), place.key());
+    wait_until("another machine answers", || {
+        let answers = chat(gateway, &key, "small", 1, false).is_ok_and(|a| a.status == 200);
+        answers && bed.ledger()["created"].as_u64() == Some(2)
+    });
+    let ledger = bed.ledger();
+    assert_eq!(
+        (ledger["alive"].as_u64(), ledger["twice"].as_u64()),
+        (Some(1), Some(0)),
+        "the lost one is given back, disk and all: {ledger}"
+    );
+    place.ok(&["down", "small"]);
+    bed.must_be_empty();
+}
