@@ -1,6 +1,6 @@
 //! The real parts that tests need: installed where that is possible, named where it is not. Nothing is skipped.
 
-use crate::say;
+use crate::{root, say};
 use std::path::Path;
 use std::process::Command;
 
@@ -15,19 +15,58 @@ fn missing() -> Vec<(&'static str, &'static str)> {
     PARTS.iter().filter(|(_, paths, _)| !there(paths)).map(|(name, _, package)| (*name, *package)).collect()
 }
 
+/// The marketplace's own client, as the package index has it.
+const CLIENT: (&str, &str) = ("vastai", "1.9.1");
+
+/// Makes sure that the official client stands in an environment of its own under `target`.
+fn client() -> Result<(), String> {
+    let (name, version) = CLIENT;
+    let folder = root().join("target/clients").join(format!("{name}-{version}"));
+    let program = folder.join("bin").join(name);
+    if program.exists() {
+        return Ok(());
+    }
+    say(&format!("installing what the tests need: {name} {version} from the package index"));
+    let place = folder.display().to_string();
+    let run = |program: &str, args: &[&str]| Command::new(program).args(args).status().is_ok_and(|s| s.success());
+    let made = run("python3", &["-m", "venv", &place])
+        || (apt(&["python3", "python3-venv"]) && run("python3", &["-m", "venv", "--clear", &place]));
+    let pip = folder.join("bin/pip").display().to_string();
+    if made
+        && run(&pip, &["install", "--quiet", "--disable-pip-version-check", &format!("{name}=={version}")])
+        && program.exists()
+    {
+        return Ok(());
+    }
+    // Half an environment would be taken for a whole one the next time.
+    std::fs::remove_dir_all(&folder).ok();
+    Err(format!(
+        "the tests need the official client: `python3 -m venv {place} && {pip} install {name}=={version}` (Debian packages python3, python3-venv)"
+    ))
+}
+
+fn apt(packages: &[&str]) -> bool {
+    let run = |args: &[&str]| {
+        Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").status().is_ok_and(|s| s.success())
+    };
+    let mut install = vec!["install", "-y", "--no-install-recommends"];
+    install.extend(packages);
+    run(&["update"]) && run(&install)
+}
+
 /// Makes sure that every part is there.
 pub(crate) fn check() -> Result<(), String> {
+    programs()?;
+    client()
+}
+
+fn programs() -> Result<(), String> {
     if missing().is_empty() {
         return Ok(());
     }
     let packages: Vec<&str> = missing().into_iter().map(|(_, package)| package).collect();
     say(&format!("installing what the tests need: {}", packages.join(" ")));
-    let apt = |args: &[&str]| {
-        Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").status().is_ok_and(|s| s.success())
-    };
-    let mut install = vec!["install", "-y", "--no-install-recommends"];
-    install.extend(&packages);
-    let installed = apt(&["update"]) && apt(&install);
+    let installed = apt(&packages);
     let still = missing();
     if installed && still.is_empty() {
         return Ok(());
