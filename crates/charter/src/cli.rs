@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Up(Up),
     /// Run one model without a file
     Deploy(Deploy),
+    /// Show what could be rented now, with its score, and why the rest does not fit
+    Offers(Offers),
     /// Show what runs
     Status {
         /// One deployment
@@ -117,7 +119,7 @@ pub(crate) enum Command {
     /// A marketplace on this computer, to rehearse on without money
     #[command(subcommand)]
     Testbed(Testbed),
-    /// Go through everything once on this computer, with a stand-in for machine and engine
+    /// Go through everything once on this computer: search, rent, boot, deploy, ask, destroy
     Demo {
         /// Do it, tell how it went, and clean up
         #[arg(long)]
@@ -160,6 +162,22 @@ pub(crate) struct Gateway {
     /// Listen on other addresses than loopback without TLS
     #[arg(long)]
     pub(crate) insecure_listen: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Offers {
+    /// The file; else the configuration
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// For this profile of the file
+    #[arg(long, value_name = "P")]
+    pub(crate) profile: Option<String>,
+    /// Only this card, such as "RTX 3090"
+    #[arg(long, value_name = "G")]
+    pub(crate) gpu: Option<String>,
+    /// The most that it may cost per hour
+    #[arg(long, value_name = "USD")]
+    pub(crate) max_price: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -3,10 +3,23 @@
 use charter_api::problem::Problem;
 use charter_domain::profile::Limits;
 use charter_domain::time::Span;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set once, where nothing that the user has set for real work may count.
+static IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// From now on variables that steer charter count as not set.
+pub(crate) fn ignore() {
+    IGNORED.store(true, Ordering::Relaxed);
+}
 
 /// A variable that is set to something.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 pub(crate) fn var(name: &str) -> Option<String> {
+    let ours = ["VASTAI_", "VAST_", "CHARTER_", "MAX_FAILED_", "START_TIMEOUT_"].iter().any(|prefix| name.starts_with(prefix));
+    if ours && IGNORED.load(Ordering::Relaxed) {
+        return None;
+    }
     std::env::var(name).ok().filter(|v| !v.is_empty())
 }
 

@@ -26,6 +26,13 @@ pub(crate) struct Wanted {
     source_file: Option<String>,
 }
 
+impl Wanted {
+    /// A deployment that only asks a question about its profile.
+    pub(crate) fn of_profile(name: &str, profile: serde_json::Value) -> Self {
+        Self { name: name.to_owned(), profile, deployment: serde_json::json!({"profile": name}), source_file: None }
+    }
+}
+
 /// Reads and checks what a caller wants.
 pub(crate) fn declare(app: &App, caller: &Caller, wanted: Wanted) -> Answer<Declared> {
     let invalid = |detail: String| {

@@ -6,6 +6,7 @@ mod convert;
 mod deployments;
 mod gateways;
 mod keys;
+mod offers;
 mod plan;
 mod problem;
 mod router;

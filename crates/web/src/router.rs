@@ -3,7 +3,7 @@
 use crate::auth::Caller;
 use crate::gateways::{self, Gateways};
 use crate::problem::{Answer, Failed, failed};
-use crate::{backends, deployments, keys, plan};
+use crate::{backends, deployments, keys, offers, plan};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
@@ -79,6 +79,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/deployments/{name}/ssh", get(deployments::ssh))
         .route("/api/v1/deployments/{name}/forward", post(deployments::forward))
         .route("/api/v1/plan", post(plan::plan))
+        .route("/api/v1/offers", get(offers::list).post(offers::ask))
         .route("/api/v1/keys", get(keys::list).post(keys::create))
         .route("/api/v1/keys/{id}", delete(keys::revoke))
         .route("/api/v1/backends", get(backends::list).post(backends::register))

@@ -1,4 +1,5 @@
-//! `demo`: everything once on this computer, with a stand-in for machine and engine. No root, no network, nothing installed.
+//! `demo`: everything once on this computer: a marketplace, its machines, and an engine stand-in. No root, no network, nothing
+//! installed, no money.
 
 use super::{Context, Done};
 use crate::client::{Client, segment};
@@ -7,9 +8,9 @@ use crate::local::Known;
 use crate::output::{Printer, Tone};
 use crate::serve::{Options, Running, start};
 use charter_api::problem::Problem;
+use charter_domain::money::{Usd, UsdPerHour};
 use charter_domain::time::Span;
-use charter_remote::KeyPair;
-use charter_testbed::machine::LocalMachine;
+use charter_testbed::market::{Market, Settings};
 use hyper::Method;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,20 +28,22 @@ struct Report {
     steps: Vec<Value>,
     requests: u32,
     failed: u32,
-    leaked: usize,
+    leaked: u64,
+    spent_usd_micros: u64,
 }
 
 struct Stage {
     folder: PathBuf,
-    machine: LocalMachine,
+    market: Market,
     server: Running,
     client: Client,
 }
 
 pub(crate) async fn demo(context: &Context<'_>, once: bool) -> Done {
     let printer = context.printer;
-    let folder = std::env::temp_dir()
-        .join(format!("charter-demo-{}", crate::ports::random::<6>().iter().map(|b| format!("{b:02x}")).collect::<String>()));
+    // Neither the user's marketplace nor the user's limits have a part in it.
+    crate::environment::ignore();
+    let folder = super::testbed::scratch("demo");
     let begun = now();
     let mut report = Report::default();
     let outcome = match tokio::time::timeout(PATIENCE, stage(&folder)).await {
@@ -64,7 +67,7 @@ pub(crate) async fn demo(context: &Context<'_>, once: bool) -> Done {
     if printer.json {
         printer.document(&json!({
             "schema": "charter.demo/1", "ok": ok, "seconds": (seconds * 10.0).round() / 10.0, "steps": report.steps,
-            "requests": report.requests, "failed_requests": report.failed, "spent_usd_micros": 0, "leaked": report.leaked,
+            "requests": report.requests, "failed_requests": report.failed, "spent_usd_micros": report.spent_usd_micros, "leaked": report.leaked,
         }));
         return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
@@ -89,19 +92,17 @@ fn now() -> Instant {
 async fn stage(folder: &Path) -> Result<Stage, Problem> {
     let failed = |e: std::io::Error| problem(&e.to_string());
     crate::install::make_private_folder(folder).map_err(failed)?;
-    let key = KeyPair::derive(&crate::ports::random::<32>(), "demo");
-    let key_file = folder.join("id");
-    let pem = key.to_openssh().map_err(|e| problem(&e.to_string()))?;
-    std::fs::write(&key_file, pem).map_err(failed)?;
-    let machine = LocalMachine::start(&folder.join("machine"), &key.public_line()).await.map_err(failed)?;
     let program = std::env::current_exe().map_err(failed)?;
+    let market = Market::new(Settings::default(), &folder.join("market"), &program);
+    market.start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.map_err(failed)?;
+    let key_file = folder.join("api.key");
+    std::fs::write(&key_file, market.key()).map_err(failed)?;
     let yaml = format!(
-        "version: 1\nserver:\n  providers:\n    local:\n      kind: machines\n      machines:\n        - {{name: this-computer, address: \"{}\", user: demo, key-file: {}, allow-no-gpu: true}}\n\
-         profiles:\n  demo:\n    model: demo/stand-in\n    served-name: demo\n    engine: {{source: installed, command: [{}, __engine, serve], env: {{STANDIN_START_MS: \"1200\", STANDIN_TOKEN_MS: \"5\"}}}}\n\
+        "version: 1\nserver:\n  providers:\n    vast: {{kind: vast, base-url: \"{}\", api-key: {{file: {}}}}}\n\
+         profiles:\n  demo:\n    model: demo/stand-in-7B\n    served-name: demo\n    gpu: {{min-vram: 24GB, max-usd-per-hour: 0.25}}\n    disk: 40GB\n    engine: {{env: {{STANDIN_START_MS: \"900\", STANDIN_TOKEN_MS: \"5\"}}}}\n\
          deployments:\n  demo: {{profile: demo}}\n",
-        machine.address(),
+        market.url(),
         json!(key_file.display().to_string()),
-        json!(program.display().to_string()),
     );
     let config = folder.join("charter.yaml");
     std::fs::write(&config, yaml).map_err(failed)?;
@@ -113,7 +114,7 @@ async fn stage(folder: &Path) -> Result<Stage, Problem> {
             .await?;
     let key = std::fs::read_to_string(data_dir.join("local.key")).map_err(failed)?;
     let client = Client(Known { url: server.url.clone(), key: key.trim().to_owned() });
-    Ok(Stage { folder: folder.to_owned(), machine, server, client })
+    Ok(Stage { folder: folder.to_owned(), market, server, client })
 }
 
 /// Notes a step, and says it.
@@ -124,21 +125,29 @@ fn step(report: &mut Report, printer: &Printer, name: &str, seconds: f64, detail
 }
 
 async fn play(stage: &Stage, report: &mut Report, printer: &Printer, once: bool) -> Result<(), Problem> {
-    printer.say_in(Tone::Strong, "charter demo: a machine and an engine stand-in on this computer");
+    printer.say_in(Tone::Strong, "charter demo: a marketplace, a machine and an engine stand-in on this computer");
     let file = crate::config::read(&stage.folder.join("charter.yaml"))?;
     let wanted = super::up::wanted(&stage.folder.join("charter.yaml"), &file, &[])?;
     let begun = now();
+    let found: Value = stage.client.post("/api/v1/offers", &json!({"profile": wanted[0].body["profile"]})).await?;
+    let best = &found["offers"][0];
+    let price = UsdPerHour(best["price_usd_micros_per_hour"].as_i64().unwrap_or(0));
+    let card = best["gpu"].as_str().unwrap_or_default().trim_start_matches("1x ").to_owned();
+    step(
+        report,
+        printer,
+        "search",
+        begun.elapsed().as_secs_f64(),
+        &format!("{} offers fit, {card} at {price}", found["fitting"]),
+    );
+    let begun = now();
     let _: Value = stage.client.post("/api/v1/deployments", &wanted[0].body).await?;
     let marks = watch(stage, begun).await?;
-    let names = [
-        ("search", "pending", "chose this computer, no GPU, $0.00/h"),
-        ("rent", "renting", "claimed a folder on the machine"),
-        ("boot", "booting", "reached it by SSH"),
-        ("deploy", "loading", "the engine gave a real answer"),
-    ];
+    let names =
+        [("rent", "the contract is made"), ("boot", "the machine lets us in"), ("deploy", "the engine gave a real answer")];
     let mut before = Duration::ZERO;
-    for (index, (name, _, detail)) in names.iter().enumerate() {
-        let until = marks.get(index).copied().unwrap_or(before).max(before);
+    for (index, (name, detail)) in names.iter().enumerate() {
+        let until = marks.get(index + 1).copied().unwrap_or(before).max(before);
         step(report, printer, name, (until - before).as_secs_f64(), detail);
         before = until;
     }
@@ -163,14 +172,22 @@ async fn play(stage: &Stage, report: &mut Report, printer: &Printer, once: bool)
     let begun = now();
     stage.client.act(Method::DELETE, &format!("/api/v1/deployments/{}", segment("demo"))).await?;
     until(stage, |status| status == "stopped").await?;
-    step(report, printer, "destroy", begun.elapsed().as_secs_f64(), "the engine ended, and the machine was given back");
+    step(report, printer, "destroy", begun.elapsed().as_secs_f64(), "the machine is given back, and was seen to be gone");
     let begun = now();
-    let left = stage.machine.instances();
-    report.leaked = left;
-    if left > 0 {
-        return Err(problem(&format!("{left} machines are left")));
+    let ledger = stage.market.ledger();
+    let number = |name: &str| ledger.get(name).and_then(Value::as_u64).unwrap_or(0);
+    (report.leaked, report.spent_usd_micros) = (number("alive"), number("spent_usd_micros"));
+    if report.leaked > 0 {
+        return Err(problem(&format!("{} machines are left", report.leaked)));
     }
-    step(report, printer, "verify-empty", begun.elapsed().as_secs_f64(), "nothing is left on the machine");
+    let spent = Usd(i64::try_from(report.spent_usd_micros).unwrap_or(i64::MAX));
+    step(
+        report,
+        printer,
+        "verify-empty",
+        begun.elapsed().as_secs_f64(),
+        &format!("the account holds nothing; {spent} of play money was spent"),
+    );
     Ok(())
 }
 
@@ -229,6 +246,9 @@ async fn clean_up(stage: Stage, report: &mut Report) {
         let waited = tokio::time::timeout(Duration::from_secs(20), until(&stage, |status| status == "stopped")).await;
         tracing::debug!(in_time = waited.is_ok(), "the deployment has ended");
     }
-    report.leaked = stage.machine.instances();
+    let ledger = stage.market.ledger();
+    report.leaked = ledger.get("alive").and_then(Value::as_u64).unwrap_or(0);
+    report.spent_usd_micros = ledger.get("spent_usd_micros").and_then(Value::as_u64).unwrap_or(0);
     stage.server.end().await;
+    stage.market.end().await;
 }

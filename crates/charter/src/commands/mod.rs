@@ -6,6 +6,7 @@ mod down;
 mod engine;
 mod key;
 mod logs;
+mod offers;
 mod plan;
 mod ssh;
 mod status;
@@ -55,6 +56,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
         Command::Plan(names) => small(plan::plan(&context, names)),
         Command::Up(args) => small(up::up(&context, args)),
         Command::Deploy(args) => small(up::deploy(&context, args)),
+        Command::Offers(args) => small(offers::offers(&context, args)),
         Command::Status { name } => small(status::status(&context, name)),
         Command::Logs { name, follow, tail } => small(logs::logs(&context, &name, follow, tail)),
         Command::Ssh { name, print, command } => small(ssh::ssh(&context, &name, print, &command)),
