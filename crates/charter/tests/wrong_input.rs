@@ -136,3 +136,35 @@ fn requests_that_cannot_be_answered_say_why() {
     let wrong = place.command(&["status"]).env("CHARTER_KEY", "chk_wrong").output().expect("status");
     insta::assert_snapshot!("wrong_key_of_the_api", shown(&place, &wrong));
 }
+
+#[test]
+fn a_market_that_gives_nothing_says_why() {
+    let bed = support::market::Bed::start("wrong", &["--speed", "20"]);
+    let poor = support::market::Bed::start("poor", &["--balance", "0"]);
+    let quick = "    limits: {search-retries: 0, attempts: 1}\n";
+    // Name, account, what the profile adds, the limit, and what the market does.
+    let cases: Vec<(&str, &support::market::Bed, String, Option<&str>, &str)> = vec![
+        ("wrong_provider_key", &bed, quick.to_owned(), None, ""),
+        ("no_credit", &poor, quick.to_owned(), None, ""),
+        ("no_offer", &bed, format!("{quick}    min-reliability: 1.0\n"), None, ""),
+        ("budget_zero", &bed, quick.to_owned(), Some("0"), ""),
+        ("offer_gone", &bed, quick.to_owned(), None, "offer-gone"),
+    ];
+    for (name, account, profile, limit, faults) in cases {
+        let mut place = Place::bare(name);
+        account.configure(&place, &profile, &format!("  {name}: {{profile: small}}\n"));
+        if name == "wrong_provider_key" {
+            std::fs::write(place.folder.join("vast.key"), "tb_wrong").expect("key");
+        }
+        account.set_faults(faults);
+        let env: Vec<(&str, &str)> = limit.map(|l| ("VASTAI_BUDGET_LIMIT", l)).into_iter().collect();
+        place.serve_with(&[], &env);
+        let answer = shown(&place, &place.charter(&["up"]));
+        assert_eq!(account.ledger()["created"].as_u64(), Some(0), "{name}: nothing was rented");
+        insta::assert_snapshot!(name, answer);
+    }
+    let place = Place::bare("no-key");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    std::fs::remove_file(place.folder.join("vast.key")).expect("key");
+    insta::assert_snapshot!("no_provider_key", shown(&place, &place.charter(&["-q", "serve", "--listen", "127.0.0.1:0"])));
+}

@@ -240,6 +240,16 @@ impl Controller {
         }
     }
 
+    /// The offers of what costs nothing.
+    async fn own_offers(&self, need: &Requirement) -> (Vec<charter_domain::offer::Offer>, Vec<(String, bool)>) {
+        let own = self.providers().iter().filter(|p| !p.descriptor().rented).map(|p| p.name().to_owned());
+        let providers: Vec<String> = own.filter(|n| need.providers.is_empty() || need.providers.contains(n)).collect();
+        if providers.is_empty() {
+            return (vec![], vec![]);
+        }
+        self.offers(&Requirement { providers, ..need.clone() }).await
+    }
+
     /// All offers of the providers that a profile names, and what could not be asked.
     pub async fn offers(&self, need: &Requirement) -> (Vec<charter_domain::offer::Offer>, Vec<(String, bool)>) {
         let (mut offers, mut problems) = (vec![], vec![]);
@@ -261,7 +271,14 @@ impl Controller {
             excluded_providers: replica.excluded_providers.clone(),
             ..self.requirement(deployment)
         };
-        let (offers, problems) = self.offers(&need).await;
+        // Nothing that costs money is even searched for when there is none left; what is ours costs none.
+        let exhausted = self.exhausted().await.unwrap_or_else(|error| Some(error.to_string()));
+        let (mut offers, mut problems) = match &exhausted {
+            Some(_) => self.own_offers(&need).await,
+            None => self.offers(&need).await,
+        };
+        offers.retain(|o| exhausted.is_none() || o.price.0 == 0);
+        problems.extend(exhausted.iter().map(|why| (why.clone(), true)));
         let chosen = choose(&need, &offers).map(|mut placement| {
             placement.order = self.order(&need, &placement, deployment);
             placement
@@ -269,8 +286,18 @@ impl Controller {
         Sight::Offers(chosen.map(Box::new).map_err(|rejections| {
             let lasting = rejections.iter().all(Rejection::is_lasting) && problems.iter().all(|(_, lasting)| *lasting);
             let mut reasons = explain(&rejections);
+            let market = self
+                .providers()
+                .iter()
+                .any(|p| p.descriptor().rented && (need.providers.is_empty() || need.providers.iter().any(|n| n == p.name())));
+            let empty = market && rejections.is_empty() && problems.is_empty();
+            // What a market lists changes by the minute.
+            let lasting = lasting && !empty;
+            if empty {
+                reasons.push("the market lists nothing at all at this moment".to_owned());
+            }
             reasons.extend(problems.into_iter().map(|(text, _)| text));
-            NoOffer { reasons, lasting }
+            NoOffer { reasons, lasting, over_budget: exhausted.is_some() }
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use crate::controller::Controller;
 use crate::tasks::Kind;
-use charter_domain::budget::{Reservation, worst_cost};
+use charter_domain::budget::{Budget, Reservation, Spend, worst_cost};
 use charter_domain::ids::{IntentId, ReplicaId};
 use charter_domain::intent::{Draft, Effect, Intent, Outcome, Refusal};
 use charter_domain::replica::Replica;
@@ -22,6 +22,13 @@ const CLAIM_MAX: u32 = 16;
 const HORIZON: Span = Span::min(60);
 /// A conflict is met by reading again; so often at most.
 const CONFLICTS_MAX: u32 = 50;
+
+/// What an instance did cost that this step has seen the end of.
+fn ended(before: &Replica, after: &Replica, now: Time) -> Option<Spend> {
+    let instance = before.instance().filter(|i| i.placement.offer.price.0 > 0)?;
+    let held = after.instance().is_some_and(|i| i.tag == instance.tag);
+    (!held).then(|| Spend::of(&before.deployment, &before.id, instance, now))
+}
 
 impl Controller {
     pub(crate) fn spawn_executor(&self) {
@@ -82,7 +89,8 @@ impl Controller {
                     wake_at: done.wake_at,
                 }],
                 close: close.map(|c| Close { intent: c.intent.id.clone(), fence: c.fence }),
-                reserve: self.reservation(&done.next, &open),
+                reserve: self.reservation(&done.next, &open).await?,
+                spend: ended(&row.state, &done.next, self.now()).into_iter().collect(),
                 unreserve: if done.next.phase.is_closed() { vec![id.clone()] } else { vec![] },
                 open: open.clone(),
                 facts,
@@ -97,10 +105,11 @@ impl Controller {
                 Err(Error::Conflict) => {}
                 Err(Error::OverBudget(over)) => {
                     let text = format!(
-                        "{} is committed, {} more would pass the hard limit of {}",
-                        over.committed, over.asked, over.budget.hard
-                    );
-                    let none = charter_domain::look::NoOffer { reasons: vec![text], lasting: true };
+                        "{} is committed and {} more are asked for, but the hard limit ({:?}) leaves {}",
+                        over.committed, over.asked, over.budget.scope, over.budget.hard
+                    )
+                    .to_lowercase();
+                    let none = charter_domain::look::NoOffer { reasons: vec![text], lasting: true, over_budget: true };
                     event = Event::Saw(charter_domain::look::Sight::Offers(Err(none)));
                 }
                 Err(error) => return Err(error),
@@ -124,14 +133,18 @@ impl Controller {
         NewIntent { intent: Intent { id, replica: replica.clone(), effect: draft.effect, due_at: draft.not_before }, claimed }
     }
 
-    fn reservation(&self, next: &Replica, open: &[NewIntent]) -> Option<(Vec<charter_domain::budget::Budget>, Reservation)> {
+    async fn reservation(&self, next: &Replica, open: &[NewIntent]) -> Result<Option<(Vec<Budget>, Reservation)>, Error> {
         let bid = open.iter().find_map(|new| match &new.intent.effect {
             Effect::Create { bid } => Some(bid),
             Effect::Launch { .. } | Effect::Destroy { .. } => None,
-        })?;
+        });
+        let Some(bid) = bid else { return Ok(None) };
         let amount = worst_cost(bid.placement.offer.price, HORIZON);
+        if amount.0 == 0 {
+            return Ok(None);
+        }
         let reservation = Reservation { deployment: next.deployment.clone(), replica: next.id.clone(), amount };
-        (amount.0 > 0).then(|| (self.0.parts.settings.budgets.clone(), reservation))
+        Ok(Some((self.budgets_left().await?, reservation)))
     }
 
     /// What follows a commit in this process: perform, look, plan, route.

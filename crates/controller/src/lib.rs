@@ -9,6 +9,7 @@ mod engine_host;
 mod executor;
 mod live;
 mod machine_host;
+mod money;
 pub mod ports;
 mod probe;
 mod routes;

@@ -1,8 +1,9 @@
 //! Limits on money. A reservation is made in the same commit as the intent that may spend it.
 
 use crate::ids::{DeploymentId, ReplicaId};
+use crate::instance::Instance;
 use crate::money::{Usd, UsdPerHour};
-use crate::time::Span;
+use crate::time::{Span, Time};
 use serde::{Deserialize, Serialize};
 
 /// What a budget counts.
@@ -51,6 +52,57 @@ pub struct Reservation {
     pub amount: Usd,
 }
 
+/// What a rental that has ended did cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spend {
+    /// Whose it was.
+    pub deployment: DeploymentId,
+    /// The replica.
+    pub replica: ReplicaId,
+    /// The provider's id of what was rented.
+    pub instance: String,
+    /// From when it was ours.
+    pub from: Time,
+    /// When it was seen to be gone.
+    pub until: Time,
+    /// The price over that time, rounded up.
+    pub amount: Usd,
+}
+
+impl Spend {
+    /// What an instance that is ours since `from` has cost until `until`.
+    #[must_use]
+    pub fn of(deployment: &DeploymentId, replica: &ReplicaId, instance: &Instance, until: Time) -> Self {
+        let amount = instance.placement.offer.price.cost(until.since(instance.since));
+        let (deployment, replica) = (deployment.clone(), replica.clone());
+        Self { deployment, replica, instance: instance.id.clone(), from: instance.since, until, amount }
+    }
+}
+
+impl Scope {
+    /// From when on what was spent counts in this scope: the beginning of the day or month in UTC, or all of it.
+    #[must_use]
+    pub const fn since(self, now: Time) -> Time {
+        const DAY: i64 = 86_400_000;
+        let days = now.0.div_euclid(DAY);
+        match self {
+            Self::Day => Time(days * DAY),
+            Self::Month => Time((days - day_of_month(days) + 1) * DAY),
+            Self::Total | Self::Tenant | Self::Deployment | Self::Rental => Time(0),
+        }
+    }
+}
+
+/// The day of the month, from 1, of a day counted from 1 January 1970: the civil calendar, reckoned in years from March.
+const fn day_of_month(days: i64) -> i64 {
+    let shifted = days + 719_468;
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    day_of_year - (153 * month + 2) / 5 + 1
+}
+
 /// Why money refused a rental.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverBudget {
@@ -91,6 +143,15 @@ mod tests {
         let none = Budget { hard: Usd(0), ..BUILT_IN };
         assert!(admit(&[none], Usd(0), Usd(0)).is_ok());
         assert!(admit(&[none], Usd(0), Usd(1)).is_err());
+    }
+
+    #[test]
+    fn days_and_months_begin_at_midnight_in_utc() {
+        // 2026-11-21T14:06:46Z, 2026-11-01 and 2026-11-21 at midnight; and a leap day.
+        let now = Time(1_795_270_006_000);
+        assert_eq!(Scope::Month.since(now), Time(1_793_491_200_000));
+        assert_eq!(Scope::Day.since(now), Time(1_795_219_200_000));
+        assert_eq!(Scope::Month.since(Time(951_782_400_000)), Time(949_363_200_000));
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct NoOffer {
     pub reasons: Vec<String>,
     /// Waiting will not change it.
     pub lasting: bool,
+    /// It is the money that says no.
+    pub over_budget: bool,
 }
 
 /// A machine that answers.

@@ -58,7 +58,7 @@ pub fn step(replica: &Replica, event: Event, now: Time, policy: &Policy, install
 }
 
 /// Orders in a row that a market may refuse, one offer after the other being gone, before it is left alone.
-const REFUSALS_MAX: u32 = 12;
+const REFUSALS_MAX: u32 = 8;
 
 /// A restart may give a machine another port.
 fn moved(instance: &mut Instance, to: Option<Address>) {
@@ -141,7 +141,7 @@ impl Turn<'_> {
                 self.intents.push(Draft { effect: Effect::Create { bid: bid.clone() }, not_before: self.now });
                 Phase::Acquiring(Acquisition::Renting(bid))
             }
-            Err(NoOffer { reasons, lasting }) => {
+            Err(NoOffer { reasons, lasting, over_budget }) => {
                 self.r.searches = self.r.searches.saturating_add(1);
                 if !lasting && self.r.searches <= self.policy.limits.search_retries {
                     if self.r.searches == 1 && !reasons.is_empty() {
@@ -152,8 +152,12 @@ impl Turn<'_> {
                 let evidence = if reasons.is_empty() { "no machine is configured".to_owned() } else { reasons.join("; ") };
                 // A failure that came before is the root; that no other machine was left is only its consequence.
                 if self.r.cause.is_none() {
-                    let hint = "change what the profile asks for, or add a machine that has it";
-                    self.r.cause = Some(Cause::new("no_offer", Action::AskUser, evidence.clone(), hint));
+                    let (class, hint) = if over_budget {
+                        ("over_budget", "raise the limit in `server.budgets`, or end something that costs money")
+                    } else {
+                        ("no_offer", "change what the profile asks for, or add a machine that has it")
+                    };
+                    self.r.cause = Some(Cause::new(class, Action::AskUser, evidence.clone(), hint));
                 }
                 self.facts.push(format!("found no machine: {evidence}"));
                 Phase::Closed
@@ -192,14 +196,19 @@ impl Turn<'_> {
         let hint = "see the provider's own words above";
         self.r.cause = Some(Cause::new("create_refused", refusal.action, refusal.message.clone(), hint));
         self.exclude(&bid.placement.offer.provider, host, refusal.action);
-        if refusal.action == Action::Wait {
-            self.r.refused = self.r.refused.saturating_add(1);
-        }
         match refusal.action {
-            Action::ChangeProfile | Action::AskUser => Phase::Closed,
-            Action::None | Action::Wait | Action::RetryHere | Action::OtherHost | Action::OtherProvider => {
-                self.search_again_or_close()
+            // The next search is made at once: nothing has failed, and the market is large.
+            Action::Wait => {
+                self.r.refused = self.r.refused.saturating_add(1);
+                if bid.placement.order.is_some() {
+                    self.r.excluded_hosts.push(bid.placement.offer.host.clone());
+                }
+                let next = self.search_again_or_close();
+                let soon = Phase::Pending { not_before: self.now + self.policy.backoff };
+                if next.is_closed() { next } else { soon }
             }
+            Action::ChangeProfile | Action::AskUser => Phase::Closed,
+            Action::None | Action::RetryHere | Action::OtherHost | Action::OtherProvider => self.search_again_or_close(),
         }
     }
 

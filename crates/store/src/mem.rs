@@ -2,7 +2,7 @@
 
 use crate::port::{BackendRow, Begun, Claimed, Commit, Error, KeyRow, Store, StoredIntent, Versioned};
 use async_trait::async_trait;
-use charter_domain::budget::admit;
+use charter_domain::budget::{Spend, admit};
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
 use charter_domain::ids::{DeploymentId, IntentId, KeyId, ReplicaId};
@@ -24,6 +24,7 @@ pub struct State {
     keys: Vec<KeyRow>,
     backends: Vec<BackendRow>,
     gateways: BTreeSet<String>,
+    spend: Vec<Spend>,
     commits: u64,
 }
 
@@ -76,6 +77,7 @@ impl State {
         for replica in commit.unreserve {
             self.reservations.remove(&replica);
         }
+        self.spend.extend(commit.spend);
         self.facts.extend(commit.facts);
         self.commits += 1;
         Ok(())
@@ -202,6 +204,12 @@ impl Store for Mem {
 
     async fn reserved(&self) -> Result<Usd, Error> {
         Ok(self.state().reservations.values().fold(Usd(0), |sum, amount| sum.plus(*amount)))
+    }
+
+    async fn spent(&self, of: Option<&DeploymentId>, since: Time) -> Result<Usd, Error> {
+        let state = self.state();
+        let counts = state.spend.iter().filter(|s| s.until >= since && of.is_none_or(|id| s.deployment == *id));
+        Ok(counts.fold(Usd(0), |sum, s| sum.plus(s.amount)))
     }
 
     async fn keys(&self) -> Result<Vec<KeyRow>, Error> {

@@ -1,7 +1,7 @@
 //! The port: what the control plane asks of a database.
 
 use async_trait::async_trait;
-use charter_domain::budget::{Budget, OverBudget, Reservation};
+use charter_domain::budget::{Budget, OverBudget, Reservation, Spend};
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
 use charter_domain::ids::{BackendId, DeploymentId, IntentId, KeyId, ReplicaId};
@@ -70,6 +70,8 @@ pub struct Commit {
     pub reserve: Option<(Vec<Budget>, Reservation)>,
     /// Replicas whose reservations end.
     pub unreserve: Vec<ReplicaId>,
+    /// What rentals that have ended did cost.
+    pub spend: Vec<Spend>,
     /// Lines of the time line.
     pub facts: Vec<Fact>,
 }
@@ -234,6 +236,8 @@ pub trait Store: Send + Sync {
     async fn facts(&self, deployment: &DeploymentId, limit: u32) -> Result<Vec<Fact>, Error>;
     /// Money set aside at present.
     async fn reserved(&self) -> Result<Usd, Error>;
+    /// What ended rentals did cost, those that ended at `since` or later; of one deployment or of all.
+    async fn spent(&self, of: Option<&DeploymentId>, since: Time) -> Result<Usd, Error>;
     /// All keys, oldest first.
     async fn keys(&self) -> Result<Vec<KeyRow>, Error>;
     /// Stores a key, or replaces the one of the same id.

@@ -59,3 +59,9 @@ pub(crate) const BACKEND_REMOVE: &str = "DELETE FROM backends WHERE id = $1 OR n
 pub(crate) const GATEWAYS: &str = "SELECT id FROM gateways ORDER BY id";
 pub(crate) const GATEWAY_ADD: &str = "INSERT INTO gateways (id, first_seen_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 pub(crate) const GATEWAY_REMOVE: &str = "DELETE FROM gateways WHERE id = $1";
+
+pub(crate) const SPEND_ADD: &str = "INSERT INTO spend (deployment_id, replica_id, instance, from_at, until_at, amount_usd_micros)
+    VALUES ($1, $2, $3, $4, $5, $6)";
+pub(crate) const SPENT: &str = "SELECT COALESCE(SUM(amount_usd_micros), 0) FROM spend WHERE until_at >= $1";
+pub(crate) const SPENT_OF: &str =
+    "SELECT COALESCE(SUM(amount_usd_micros), 0) FROM spend WHERE until_at >= $1 AND deployment_id = $2";

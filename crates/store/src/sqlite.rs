@@ -25,6 +25,7 @@ use std::time::Duration;
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../migrations/sqlite/0001_first.sql")),
     (2, "gateways", include_str!("../migrations/sqlite/0002_gateways.sql")),
+    (3, "spend", include_str!("../migrations/sqlite/0003_spend.sql")),
 ];
 
 /// A database file.
@@ -208,6 +209,11 @@ async fn write_all(tx: &mut Tx<'_>, commit: Commit) -> Result<(), Error> {
         let query = sqlx::query(sql::RESERVE).bind(reservation.replica.0).bind(reservation.deployment.0);
         query.bind(reservation.amount.0).execute(&mut **tx).await.map_err(db)?;
     }
+    for spend in commit.spend {
+        let query = sqlx::query(sql::SPEND_ADD).bind(spend.deployment.0).bind(spend.replica.0).bind(spend.instance);
+        let query = query.bind(spend.from.0).bind(spend.until.0).bind(spend.amount.0);
+        query.execute(&mut **tx).await.map_err(db)?;
+    }
     for fact in commit.facts {
         let query = sqlx::query(sql::FACT_ADD).bind(fact.at.0).bind(fact.deployment.0);
         query.bind(fact.replica.map(|r| r.0)).bind(fact.text).execute(&mut **tx).await.map_err(db)?;
@@ -305,6 +311,14 @@ impl Store for SqliteStore {
 
     async fn reserved(&self) -> Result<Usd, Error> {
         sqlx::query_scalar(sql::RESERVED).fetch_one(&self.readers).await.map(Usd).map_err(db)
+    }
+
+    async fn spent(&self, of: Option<&DeploymentId>, since: Time) -> Result<Usd, Error> {
+        let query = match of {
+            Some(id) => sqlx::query_scalar(sql::SPENT_OF).bind(since.0).bind(id.0.clone()),
+            None => sqlx::query_scalar(sql::SPENT).bind(since.0),
+        };
+        query.fetch_one(&self.readers).await.map(Usd).map_err(db)
     }
 
     async fn keys(&self) -> Result<Vec<KeyRow>, Error> {

@@ -23,11 +23,12 @@ pub(crate) async fn all(app: &App) -> Result<wire::Status, Error> {
     }
     let price = deployments.iter().flat_map(|d| &d.replicas).map(|r| r.price_usd_micros_per_hour).sum();
     let committed = app.controller.store().reserved().await?.0;
+    let spent = app.controller.spent(None, Time(0)).await?.0;
     Ok(wire::Status {
         schema: "charter.status/1".into(),
         server: wire::Server { url: app.url.clone(), gateway_url: app.gateway_url.clone(), version: app.version.clone() },
         deployments,
-        totals: wire::Totals { price_usd_micros_per_hour: price, spent_usd_micros: 0, committed_usd_micros: committed },
+        totals: wire::Totals { price_usd_micros_per_hour: price, spent_usd_micros: spent, committed_usd_micros: committed },
     })
 }
 
@@ -69,7 +70,7 @@ pub(crate) async fn one(controller: &Controller, state: &Deployment) -> Result<w
         wanted: state.replicas,
         replicas: shown.map(|r| replica(controller, r)).collect(),
         usage: wire::Usage::default(),
-        spent_usd_micros: 0,
+        spent_usd_micros: controller.spent(Some(&state.id), Time(0)).await?.0,
     })
 }
 

@@ -57,10 +57,10 @@ impl Answer {
             return told(Kind::RateLimited(Span::s(wait)), "asked too often");
         }
         if has(&["insufficient_credit", "insufficient credit", "spend_rate_limit", "insufficient funds"]) {
-            return told(Kind::Funds, "the account has no credit");
+            return told(Kind::Funds, "the account has no credit; add some, or use another key");
         }
         if has(&["auth_error", "two factor", "session expired", "authorization error", "requires login"]) {
-            return told(Kind::Auth, "the API key is refused");
+            return told(Kind::Auth, "the API key is refused; check `VASTAI_API_KEY`, or where `api-key` leads");
         }
         if has(&["deprecated_endpoint"]) {
             return told(Kind::Invalid, "this part of the API is not served any more; a newer charter is needed");
@@ -73,7 +73,7 @@ impl Answer {
         }
         match status {
             300..=399 => told(Kind::Invalid, "the answer leads to another address, and is not followed; check `base-url`"),
-            401 => told(Kind::Auth, "the API key is refused"),
+            401 => told(Kind::Auth, "the API key is refused; check `VASTAI_API_KEY`, or where `api-key` leads"),
             403 if is_json => told(Kind::Auth, "the API key does not allow it"),
             400 | 402 | 405..=499 if is_json => told(Kind::Invalid, "the request was refused"),
             200..=299 => told(Kind::Invalid, "it was not done"),
