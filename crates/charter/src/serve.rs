@@ -123,6 +123,7 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         register: Arc::new(Asker),
         new_key: Arc::new(new_key),
         limits,
+        profiles: profiles(options.config.clone()),
         url: format!("http://{address}"),
         gateway_url: gateway_url.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -147,6 +148,14 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
     let running = Running { url, gateway_url, admin_key, stop, controller, store, data_dir, gateway, _lock: lock };
     running.write_file()?;
     Ok(running)
+}
+
+/// Reads the profiles of a file, each time anew.
+fn profiles(file: Option<PathBuf>) -> Arc<dyn Fn() -> Vec<(String, serde_json::Value)> + Send + Sync> {
+    Arc::new(move || {
+        let read = file.as_deref().and_then(|path| config::read(path).ok());
+        read.map(|f| f.profiles.into_iter().map(|(name, _, raw)| (name, raw)).collect()).unwrap_or_default()
+    })
 }
 
 /// How the controller is set: by the environment first, then by the file.

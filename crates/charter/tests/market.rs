@@ -12,7 +12,7 @@
 mod support;
 
 use support::market::Bed;
-use support::{Place, chat, wait_until};
+use support::{Place, chat, request, wait_until};
 
 #[test]
 fn a_model_is_rented_answers_and_leaves_an_empty_account() {
@@ -110,5 +110,47 @@ fn a_machine_that_is_taken_away_is_replaced() {
         "the lost one is given back, disk and all: {ledger}"
     );
     place.ok(&["down", "small"]);
+    bed.must_be_empty();
+}
+
+#[test]
+fn the_paths_of_the_replaced_system_take_the_same_fields_waiting_or_not() {
+    let bed = Bed::start("alias", &["--speed", "20"]);
+    let mut place = Place::bare("alias");
+    bed.configure(&place, "", "  other: {profile: small}\n");
+    place.serve(&[]);
+    let key = place.key();
+    let control = support::field(&std::fs::read_to_string(place.data().join("server.json")).expect("file"), "url");
+    let control = control.trim_start_matches("http://").parse().expect("address");
+    let post = |path: &str, body: &str| request(control, "POST", path, &key, body.as_bytes()).expect("an answer");
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    let offers = json(&place.ok(&["--json", "offers"]));
+    let rows = offers["offers"].as_array().expect("offers");
+    // The exact offer, and not the best one, both ways.
+    for (path, row, name) in [("/deploy/cloud-model/sync", &rows[3], "one"), ("/deploy/cloud-model", &rows[5], "two")] {
+        let body = format!(
+            r#"{{"profile":"small","offer_id":{},"backend_name":"{name}","served_name":"{name}","max_price":0.3}}"#,
+            row["id"]
+        );
+        let answer = post(path, &body);
+        let expected = if path.ends_with("sync") { 200 } else { 202 };
+        assert_eq!(answer.status, expected, "{answer:?}");
+        assert!(
+            json(&answer.body)["session_id"].as_str().is_some_and(|s| s.starts_with("dep_") && s.ends_with(".1")),
+            "{answer:?}"
+        );
+        wait_until("it answers", || chat(place.gateway(), &key, name, 1, false).is_ok_and(|a| a.status == 200));
+        let machines = bed.ledger()["machines"].as_array().expect("machines").clone();
+        assert_eq!(machines.last().expect("one")["machine_id"].to_string(), row["host"].as_str().expect("host"), "{path}");
+    }
+    let running = json(&request(control, "GET", "/deploy/cloud-model/running", &key, b"").expect("an answer").body);
+    assert_eq!(running["sessions"].as_array().map(Vec::len), Some(2), "{running}");
+    assert!(running["sessions"][0]["price_per_hour"].as_f64().is_some_and(|p| p > 0.0), "{running}");
+    for (body, status) in [("{}", 422), (r#"{"profile":"nobody"}"#, 404), (r#"{"model":"a/b-7B","ofer_id":1}"#, 422), ("[", 400)]
+    {
+        let answer = post("/deploy/cloud-model", body);
+        assert!(answer.status == status && answer.head.contains("application/problem+json"), "{body}: {answer:?}");
+    }
+    place.ok(&["down", "--all"]);
     bed.must_be_empty();
 }

@@ -19,6 +19,12 @@ impl Controller {
         Ok(running.fold(ended, Usd::plus))
     }
 
+    /// The limits that the server was started with.
+    #[must_use]
+    pub fn budgets(&self) -> &[Budget] {
+        &self.0.parts.settings.budgets
+    }
+
     /// The budgets with what is already spent taken off.
     pub(crate) async fn budgets_left(&self) -> Result<Vec<Budget>, Error> {
         let mut left = vec![];

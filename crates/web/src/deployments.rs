@@ -21,7 +21,7 @@ use std::time::Duration;
 pub(crate) struct Wanted {
     name: String,
     profile: serde_json::Value,
-    deployment: serde_json::Value,
+    pub(crate) deployment: serde_json::Value,
     #[serde(default)]
     source_file: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 mod auth;
 mod backends;
+mod cloud_model;
 mod convert;
 mod deployments;
 mod gateways;

@@ -3,7 +3,7 @@
 use crate::auth::Caller;
 use crate::gateways::{self, Gateways};
 use crate::problem::{Answer, Failed, failed};
-use crate::{backends, deployments, keys, offers, plan};
+use crate::{backends, cloud_model, deployments, keys, offers, plan};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
@@ -48,6 +48,8 @@ pub struct App {
     pub new_key: Arc<dyn Fn() -> String + Send + Sync>,
     /// Limits where a profile says nothing.
     pub limits: Limits,
+    /// The profiles of the file that the server was started from, as they stand there now.
+    pub profiles: Arc<dyn Fn() -> Vec<(String, serde_json::Value)> + Send + Sync>,
     /// Our address.
     pub url: String,
     /// The gateway's address.
@@ -87,6 +89,9 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/gateway/table", post(gateways::table))
         .route("/api/v1/doctor", get(gateways::doctor))
         .route("/api/v1/server/stop", post(stop))
+        .route("/deploy/cloud-model", post(cloud_model::start))
+        .route("/deploy/cloud-model/sync", post(cloud_model::wait))
+        .route("/deploy/cloud-model/running", get(cloud_model::running))
         .route("/deploy/cloud-model/register-backend", post(backends::register))
         .fallback(nothing)
         .method_not_allowed_fallback(|_: Caller| async {
