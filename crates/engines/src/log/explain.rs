@@ -4,8 +4,9 @@
 //! optional files are never matched; an error that the engine demonstrably outlived does not count.
 
 use crate::log::clean::{Level, Line, lines};
+use crate::log::exception;
 use crate::log::phase::{Phase, last_run};
-use crate::log::signature::{DEATH, NEVER, SIGNATURES, Signature, matches};
+use crate::log::signature::{DEATH, NEVER, Signature, all, matches};
 use charter_domain::cause::{Action, Cause};
 
 /// What a log means.
@@ -125,9 +126,9 @@ fn of_text(text: &str) -> Option<&'static Signature> {
         return None;
     }
     if text.trim() == "Killed" {
-        return SIGNATURES.iter().find(|s| s.class == "host_oom");
+        return all().find(|s| s.class == "host_oom");
     }
-    SIGNATURES.iter().find(|s| matches(s, text))
+    all().find(|s| matches(s, text))
 }
 
 /// The engine went on by two phases or more after it: it was no failure.
@@ -213,40 +214,18 @@ fn after_ready(run: &[Line], ready: usize) -> Explanation {
     }
 }
 
-/// An exception that no signature knows. Inside the engine's own code it is the engine's bug.
+/// An exception that no signature knows by its words.
 fn unclassed(run: &[Line], phase: Phase) -> Option<Explanation> {
-    let traceback = run.iter().position(|l| l.text.contains("Traceback (most recent call last)"))?;
-    let frames = &run[traceback + 1..];
-    let ended = frames.iter().position(|l| is_exception(&l.text))?;
-    let error = &frames[ended];
-    let inside = frames[..ended]
-        .iter()
-        .rev()
-        .find(|l| l.text.trim_start().starts_with("File \""))
-        .is_some_and(|l| l.text.contains("/vllm/"));
-    let (class, action, hint) = if inside {
-        ("vllm_bug", Action::AskUser, "an exception inside the engine: try another version, and report it to the engine's makers")
-    } else {
-        ("unknown", Action::RetryHere, "the log names no cause that charter knows; read it with `charter logs`")
-    };
+    let (meaning, error) = exception::first(run)?;
     let (line, evidence) = (Some(error.number), cut(&error.text));
-    Some(Explanation { class, phase, line, evidence, hint: hint.into(), action, suggest: vec![] })
+    let (class, action, hint) = (meaning.class, meaning.action, meaning.hint.to_owned());
+    Some(Explanation { class, phase, line, evidence, hint, action, suggest: vec![] })
 }
 
 /// Words with spaces between them, and no bytes that are no text.
 fn looks_like_text(text: &str) -> bool {
     let longest = text.split_whitespace().map(str::len).max().unwrap_or(0);
     longest < 500 && !text.contains('\u{fffd}')
-}
-
-/// `SomeError: text`, at the beginning of a line.
-fn is_exception(text: &str) -> bool {
-    let name = text.split(':').next().unwrap_or_default();
-    let word = name.rsplit('.').next().unwrap_or_default();
-    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
-    plain
-        && (word.ends_with("Error") || word.ends_with("Exception") || word == "KeyboardInterrupt")
-        && word.starts_with(|c: char| c.is_ascii_uppercase())
 }
 
 fn cut(text: &str) -> String {

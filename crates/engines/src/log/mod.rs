@@ -2,6 +2,7 @@
 
 pub mod capacity;
 pub mod clean;
+mod exception;
 pub mod explain;
 pub mod phase;
 mod signature;
