@@ -16,12 +16,10 @@ use std::time::Instant;
 use support::Place;
 use support::market::Bed;
 
-/// Launches that are under way at the same time.
-const AT_ONCE: usize = 4;
-
 #[test]
 fn launches_succeed_although_attempts_fail_and_nothing_is_left() {
-    let count: usize = std::env::var("LAUNCHES").ok().and_then(|n| n.parse().ok()).unwrap_or(16);
+    let number = |name: &str, default: usize| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    let (count, at_once) = (number("LAUNCHES", 16), number("LAUNCHES_AT_ONCE", 4));
     // Two to five minutes of boot and seven of loading become a second or two.
     let bed = Bed::start("launches", &["--faults", "realistic", "--speed", "400", "--seed", "11", "--balance", "4000"]);
     let mut place = Place::bare("launches");
@@ -32,7 +30,7 @@ fn launches_succeed_although_attempts_fail_and_nothing_is_left() {
     let begun = Instant::now();
     let (next, failed) = (Mutex::new(0..count), Mutex::new(vec![]));
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..at_once {
             scope.spawn(|| {
                 while let Some(n) = { next.lock().expect("lock").next() } {
                     let name = format!("m{n}");

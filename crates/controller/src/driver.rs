@@ -275,7 +275,11 @@ impl Controller {
         let exhausted = self.exhausted().await.unwrap_or_else(|error| Some(error.to_string()));
         let (mut offers, mut problems) = match &exhausted {
             Some(_) => self.own_offers(&need).await,
-            None => self.offers(&need).await,
+            None => {
+                let patience = deployment.profile.limits.search;
+                let late = || (vec![], vec![(format!("the search took longer than `limits.search`, {patience}"), false)]);
+                tokio::time::timeout(patience.std(), self.offers(&need)).await.unwrap_or_else(|_| late())
+            }
         };
         offers.retain(|o| exhausted.is_none() || o.price.0 == 0);
         problems.extend(exhausted.iter().map(|why| (why.clone(), true)));
