@@ -111,11 +111,16 @@ impl Stage {
     }
 
     fn config(&self, deployment: &str, options: &str, extra: &str) -> Result<(), String> {
+        let model = self.venv.join("tiny-llama").display().to_string();
+        self.config_of(deployment, &model, options, extra, "")
+    }
+
+    fn config_of(&self, deployment: &str, model: &str, options: &str, extra: &str, env: &str) -> Result<(), String> {
         let (f, v) = (self.folder.display(), self.venv.display());
         let user = std::env::var("USER").unwrap_or_else(|_| "root".into());
         let text = format!(
             "version: 1\nserver:\n  providers:\n    lab:\n      kind: machines\n      machines:\n        - {{name: tower, address: \"127.0.0.1:{}\", user: {user}, key-file: {f}/client, allow-no-gpu: true}}\n\
-             profiles:\n  tiny:\n    model: {v}/tiny-llama\n    served-name: tiny\n    provider: [lab]\n    limits: {{failed-restarts: 1}}\n    engine:\n      source: installed\n      command: [{v}/bin/vllm, serve]\n      options: {{{options}}}\n      extra-args: [{extra}]\n      env: {{VLLM_CPU_KVCACHE_SPACE: \"1\", HF_HUB_OFFLINE: \"1\"}}\n\
+             profiles:\n  tiny:\n    model: {model}\n    served-name: tiny\n    provider: [lab]\n    limits: {{failed-restarts: 1}}\n    engine:\n      source: installed\n      command: [{v}/bin/vllm, serve]\n      options: {{{options}}}\n      extra-args: [{extra}]\n      env: {{VLLM_CPU_KVCACHE_SPACE: \"1\", HF_HUB_OFFLINE: \"1\"{env}}}\n\
              deployments:\n  {deployment}: {{profile: tiny}}\n",
             self.port
         );
@@ -143,17 +148,65 @@ fn flow(stage: &Stage) -> Result<(), String> {
         return Err(format!("{} engine processes are left", engines()));
     }
     say("          no engine process is left");
-    failing(stage, "bad-flag", "max-model-len: 1024", "\"--no-such-flag\"", "bad_args")?;
-    failing(stage, "too-long", "max-model-len: 999999", "", "max_len_exceeds_model")?;
+    failures(stage)?;
     if engines() > 0 {
         return Err(format!("{} engine processes are left", engines()));
     }
     Ok(())
 }
 
+/// Starts that the real engine refuses, each for a reason of its own.
+fn failures(stage: &Stage) -> Result<(), String> {
+    let good = "max-model-len: 1024";
+    let tiny = stage.venv.join("tiny-llama").display().to_string();
+    let nowhere = stage.folder.join("nowhere").display().to_string();
+    let unknown = variant(stage, "unknown-architecture", |name, bytes| {
+        let text = String::from_utf8_lossy(bytes).replace("LlamaForCausalLM", "NobodyForCausalLM");
+        (name == "config.json").then(|| text.into_bytes())
+    })?;
+    let truncated =
+        variant(stage, "truncated", |name, bytes| (name == "model.safetensors").then(|| bytes[..bytes.len() / 2].to_vec()))?;
+    let other = variant(stage, "other-shape", |name, bytes| {
+        let mut config: serde_json::Value = serde_json::from_slice(bytes).ok().filter(|_| name == "config.json")?;
+        let size = config["intermediate_size"].as_u64()?;
+        config["intermediate_size"] = (size * 2).into();
+        Some(config.to_string().into_bytes())
+    })?;
+    // Name, model, options, extra arguments, environment, class.
+    let cases: [(&str, &str, &str, &str, &str, &str); 10] = [
+        ("bad-flag", &tiny, good, "\"--no-such-flag\"", "", "bad_args"),
+        ("too-long", &tiny, "max-model-len: 999999", "", "", "max_len_exceeds_model"),
+        ("no-model", &nowhere, good, "", "", "model_not_found"),
+        ("no-hub", "nobody/of-this-name", good, "", "", "hub_unreachable"),
+        ("bad-choice", &tiny, "max-model-len: 1024, dtype: nonsense", "", "", "bad_args"),
+        ("bad-method", &tiny, "max-model-len: 1024, quantization: nonsense", "", "", "bad_args"),
+        ("bad-port", &tiny, good, "", ", VLLM_PORT: \"tcp://10.0.0.1:80\"", "env_broken"),
+        ("unknown-arch", &unknown, good, "", "", "unsupported_arch"),
+        ("truncated", &truncated, good, "", "", "corrupt_weights"),
+        ("other-shape", &other, good, "", "", "weights_mismatch"),
+    ];
+    for (name, model, options, extra, env, class) in cases {
+        stage.config_of(name, model, options, extra, env)?;
+        failing(stage, name, class)?;
+    }
+    Ok(())
+}
+
+/// The model with one of its files changed.
+fn variant(stage: &Stage, name: &str, change: impl Fn(&str, &[u8]) -> Option<Vec<u8>>) -> Result<String, String> {
+    let to = stage.folder.join(name);
+    std::fs::create_dir_all(&to).map_err(|e| e.to_string())?;
+    for entry in std::fs::read_dir(stage.venv.join("tiny-llama")).map_err(|e| e.to_string())?.flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let bytes = std::fs::read(entry.path()).map_err(|e| e.to_string())?;
+        let bytes = change(&file, &bytes).unwrap_or(bytes);
+        std::fs::write(to.join(&file), bytes).map_err(|e| e.to_string())?;
+    }
+    Ok(to.display().to_string())
+}
+
 /// A start that must fail with a class, a hint, and nothing left behind.
-fn failing(stage: &Stage, name: &str, options: &str, extra: &str, class: &str) -> Result<(), String> {
-    stage.config(name, options, extra)?;
+fn failing(stage: &Stage, name: &str, class: &str) -> Result<(), String> {
     let up = timed(&format!("a start that must fail with `{class}`"), || stage.charter(&["--json", "up"]))?;
     let text = String::from_utf8_lossy(&up.stdout).into_owned();
     let answer: serde_json::Value = serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))?;

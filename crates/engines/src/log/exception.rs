@@ -164,10 +164,11 @@ fn meaning(frames: &[Line], text: &str) -> Meaning {
     }
     // The innermost frames count; further out everything passes through the same few functions.
     let near = &files[..files.len().min(4)];
-    let place =
-        PLACES.iter().find(|(parts, names, _)| names.contains(&name) && near.iter().any(|f| parts.iter().any(|p| f.contains(p))));
-    if let Some((.., meaning)) = place {
-        return *meaning;
+    for frame in near {
+        let place = PLACES.iter().find(|(parts, names, _)| names.contains(&name) && parts.iter().any(|p| frame.contains(p)));
+        if let Some((.., meaning)) = place {
+            return *meaning;
+        }
     }
     match name {
         "FileNotFoundError" if text.contains("config.json") || text.contains("/model") || text.contains("snapshots") => NO_MODEL,

@@ -42,12 +42,18 @@ impl Explanation {
     }
 }
 
+/// So soon after the words of a healthy start a port that cannot be bound is told.
+const BIND_LINES: usize = 12;
+/// A runtime gives its reason within so many lines.
+const REASON_LINES: usize = 8;
 /// Longest evidence, in characters.
 const EVIDENCE_MAX: usize = 400;
 
 struct Candidate<'a> {
     at: usize,
     phase: Phase,
+    /// How far the start had come by then.
+    reached: Phase,
     signature: &'a Signature,
     text: String,
 }
@@ -62,8 +68,13 @@ pub fn explain(log: &str) -> Explanation {
         return after_ready(run, ready);
     }
     let reached = run.iter().filter_map(Phase::of).max().unwrap_or(Phase::Process);
-    if let Some(found) = candidates(run).into_iter().find(|c| !outlived(run, c)) {
-        return from_candidate(run, &found);
+    let roots: Vec<Candidate<'_>> = candidates(run).into_iter().filter(|c| !outlived(run, c)).collect();
+    if let Some(found) = roots.first() {
+        // That a container could not be made is told first, and why in the lines that follow.
+        let near = |c: &&Candidate<'_>| c.signature.class == "container_driver_too_old" && c.at <= found.at + REASON_LINES;
+        let wrapped = found.signature.class == "container_gpu_runtime";
+        let reason = roots.iter().find(near).filter(|_| wrapped).unwrap_or(found);
+        return from_candidate(run, reason);
     }
     if let Some(bug) = unclassed(run, reached) {
         return bug;
@@ -86,12 +97,14 @@ fn candidates(run: &[Line]) -> Vec<Candidate<'static>> {
     let mut phase = Phase::Process;
     let mut found = vec![];
     for (at, line) in run.iter().enumerate() {
-        phase = Phase::of(line).map_or(phase, |p| p.max(phase));
+        if line.level != Level::Error {
+            phase = Phase::of(line).map_or(phase, |p| p.max(phase));
+        }
         if matches!(line.level, Level::Info | Level::Warning) {
             continue;
         }
         if let Some((signature, text)) = classify(run, at) {
-            found.push(Candidate { at, phase: signature.phase.unwrap_or(phase), signature, text });
+            found.push(Candidate { at, phase: signature.phase.unwrap_or(phase), reached: phase, signature, text });
         }
     }
     found
@@ -133,8 +146,10 @@ fn of_text(text: &str) -> Option<&'static Signature> {
 
 /// The engine went on by two phases or more after it: it was no failure.
 fn outlived(run: &[Line], candidate: &Candidate<'_>) -> bool {
-    let reached = candidate.phase;
-    let later = run[candidate.at..].iter().filter_map(Phase::of).max();
+    let reached = candidate.phase.max(candidate.reached);
+    // What an error itself mentions is no progress.
+    let told = run.iter().skip(candidate.at + 1).filter(|l| l.level != Level::Error);
+    let later = told.filter_map(Phase::of).max();
     later.is_some_and(|later| (later as u8) >= (reached as u8).saturating_add(2))
 }
 
@@ -188,6 +203,12 @@ fn after_ready(run: &[Line], ready: usize) -> Explanation {
     let fault = candidates(after)
         .into_iter()
         .find(|c| matches!(c.signature.class, "engine_crash_cuda" | "cuda_oom" | "nccl_error" | "host_oom"));
+    // Older engines say that they are up, and bind their port only then.
+    let unbound = after.iter().take(BIND_LINES).position(|l| l.text.contains("error while attempting to bind on address"));
+    if let Some(found) = unbound.and_then(|at| classify(after, at).map(|(signature, text)| (at, signature, text))) {
+        let (at, signature, text) = found;
+        return from_candidate(after, &Candidate { at, phase: Phase::Http, reached: Phase::Http, signature, text });
+    }
     match (fault, death) {
         (Some(fault), Some(_)) if !ordered => Explanation { phase: Phase::Running, ..from_candidate(after, &fault) },
         (Some(fault), None) if !ordered && matches!(fault.signature.class, "engine_crash_cuda" | "host_oom") => {

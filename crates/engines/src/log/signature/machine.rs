@@ -7,6 +7,18 @@ use charter_domain::cause::Action::{ChangeProfile, OtherHost};
 /// The most telling first.
 pub(super) const SIGNATURES: &[Signature] = &[
     sign(
+        "container_driver_too_old",
+        Some(Phase::Container),
+        OtherHost,
+        "the host's driver is too old for the image; ask for hosts with a newer CUDA",
+        &[
+            &["nvidia-container-cli: requirement error"],
+            &["unsatisfied condition: cuda"],
+            &["please update your driver to a newer version"],
+            &["nvidia-container-cli", "cuda>="],
+        ],
+    ),
+    sign(
         "container_gpu_runtime",
         Some(Phase::Container),
         OtherHost,
@@ -25,17 +37,13 @@ pub(super) const SIGNATURES: &[Signature] = &[
             &["could not apply required modification to OCI specification"],
         ],
     ),
+    // Shared memory is full, and no disk is.
     sign(
-        "container_driver_too_old",
-        Some(Phase::Container),
+        "nccl_error",
+        None,
         OtherHost,
-        "the host's driver is too old for the image; ask for hosts with a newer CUDA",
-        &[
-            &["nvidia-container-cli: requirement error"],
-            &["unsatisfied condition: cuda"],
-            &["please update your driver to a newer version"],
-            &["nvidia-container-cli", "cuda>="],
-        ],
+        "the container has too little shared memory for several GPUs: more `/dev/shm`, or another host",
+        &[&["/dev/shm/nccl"], &["NCCL WARN", "No space left on device"], &["shared memory segment", "No space left on device"]],
     ),
     sign(
         "bad_args",
@@ -146,6 +154,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
         "this GPU cannot run the quantization: choose another one, or a newer card",
         &[
             &["The quantization method", "is not supported for the current GPU"],
+            &["Quantization scheme is not supported for"],
             &["requires compute capability"],
             &["FP8", "is only supported", "compute capability"],
         ],

@@ -146,6 +146,8 @@ pub(super) const SIGNATURES: &[Signature] = &[
             &["rope_scaling", "must be a dictionary"],
             &["Unrecognized configuration class"],
             &["Unrecognized model in"],
+            &["model with architecture", "is not supported"],
+            &["architecture", "is not supported yet"],
             &["Failed to load the model config"],
         ],
     ),
