@@ -48,7 +48,7 @@ fn command(args: &[String]) -> Result<(f64, f64), String> {
     Ok((median(times), sizes.into_iter().fold(0.0, f64::max)))
 }
 
-fn verdict(what: &str, figure: f64, limit: f64, unit: &str, missed: &mut Vec<String>) {
+pub(crate) fn verdict(what: &str, figure: f64, limit: f64, unit: &str, missed: &mut Vec<String>) {
     let word = if figure <= limit { "ok" } else { "MISSED" };
     say(&format!("  {figure:>8.1} {unit:<8} (limit {limit}) {word:<7} {what}"));
     if figure > limit {

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "chores time themselves and ask who runs them")]
 
 mod bench;
+mod bench_market;
 mod parts;
 mod real_engine;
 mod tidy;
@@ -20,9 +21,10 @@ fn main() -> ExitCode {
         Some("storm") => storm(rest),
         Some("real-engine") => real_engine::real_engine(rest.iter().any(|a| a == "--keep")),
         Some("bench") => bench::bench(),
+        Some("bench-market") => bench_market::bench_market(),
         Some("__child") => bench::child(rest),
         Some("kill-rounds") => kill_rounds(rest),
-        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--sweep N] | kill-rounds N | bench | real-engine [--keep]".into()),
+        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--sweep N] | kill-rounds N | bench | bench-market | real-engine [--keep]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

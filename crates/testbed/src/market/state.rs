@@ -288,7 +288,7 @@ impl State {
             .values()
             .map(|c| {
                 let end = c.destroyed_ms.unwrap_or(now);
-                json!({"id": c.id, "label": c.wish.label, "machine_id": c.host.machine, "gpu": c.host.card().0, "alive": c.destroyed_ms.is_none(),
+                json!({"id": c.id, "label": c.wish.label, "machine_id": c.host.machine, "gpu": c.host.card().0, "alive": c.destroyed_ms.is_none(), "boot_ms": c.boot_ms,
                     "seconds": end.saturating_sub(c.created_ms) / 1000, "cost_usd_micros": c.cost_micros(now), "price_usd_micros_per_hour": c.price_micros(),
                     "faults": c.faults.iter().map(|f| f.name()).collect::<Vec<_>>()})
             })
