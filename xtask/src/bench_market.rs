@@ -14,7 +14,7 @@ pub(crate) fn bench_market() -> Result<(), String> {
     run("cargo", &["build", "--release", "--package", "charter"])?;
     let mut missed = vec![];
     let ranked = Command::new("cargo")
-        .args(["run", "--release", "--quiet", "--package", "charter-domain", "--example", "rank_offers"])
+        .args(["run", "--release", "--quiet", "--package", "charter-sim", "--example", "rank_offers"])
         .current_dir(root())
         .output()
         .map_err(|e| e.to_string())?;

@@ -82,6 +82,8 @@ pub(crate) fn limits() -> Result<Limits, Problem> {
     if let Some(count) = number("VASTAI_MAX_SEARCH_RETRIES")? {
         limits.search_retries = u32::try_from(count).unwrap_or(u32::MAX);
     }
+    // Keep-alive has no effect yet, but a value that cannot be read is told all the same.
+    number("VASTAI_DEFAULT_KEEP_ALIVE_MINUTES")?;
     if let Some(count) = number("MAX_FAILED_RESTARTS")? {
         limits.failed_restarts = u32::try_from(count).unwrap_or(u32::MAX);
     }

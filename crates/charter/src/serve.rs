@@ -30,6 +30,9 @@ use tokio_util::sync::CancellationToken;
 /// What a stopping server gives its work to be recorded.
 const STOP_PATIENCE: Span = Span::s(4);
 
+/// How long a server that ends everything waits for that.
+const END_PATIENCE: Duration = Duration::from_secs(300);
+
 /// What a server is started with.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -52,6 +55,8 @@ pub(crate) struct Running {
     store: Arc<SqliteStore>,
     data_dir: PathBuf,
     gateway: Option<tokio::task::JoinHandle<()>>,
+    /// Everything is ended before the server ends.
+    destroys: bool,
     _lock: std::fs::File,
 }
 
@@ -97,6 +102,7 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         None => ServerSection::default(),
     };
     let limits = environment::limits()?;
+    let destroys = environment::flag("VASTAI_AUTO_DESTROY_ON_SHUTDOWN")?.unwrap_or(section.destroy_on_shutdown);
     let settings = settings(&section, &options)?;
     let listener = bind(options.listen, "control plane").await?;
     let address = listener.local_addr().map_err(|e| data_problem(&data_dir, &e))?;
@@ -145,7 +151,7 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
             }
         });
     }
-    let running = Running { url, gateway_url, admin_key, stop, controller, store, data_dir, gateway, _lock: lock };
+    let running = Running { url, gateway_url, admin_key, stop, controller, store, data_dir, gateway, destroys, _lock: lock };
     running.write_file()?;
     Ok(running)
 }
@@ -241,8 +247,30 @@ impl Running {
         std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, &path)).map_err(|e| data_problem(&self.data_dir, &e))
     }
 
+    /// Ends every deployment, and waits until what they held is seen to be gone.
+    async fn end_all(&self) {
+        let ended = async {
+            for row in self.store.deployments().await.unwrap_or_default() {
+                if let Err(error) = self.controller.end(row.state.id.as_str()).await {
+                    tracing::error!(%error, deployment = row.state.name, "it could not be ended");
+                }
+            }
+            let mut changes = self.controller.changes();
+            while !self.store.replicas(None).await.is_ok_and(|open| open.is_empty()) {
+                let waited = tokio::time::timeout(Duration::from_secs(1), changes.changed()).await;
+                tracing::trace!(in_time = waited.is_ok(), "waiting for machines to be gone");
+            }
+        };
+        if tokio::time::timeout(END_PATIENCE, ended).await.is_err() {
+            tracing::error!("some machines are not seen to be gone yet; start the server again, and it goes on ending them");
+        }
+    }
+
     /// Ends in order: no new requests, present ones finish, what was performed is recorded, the database is closed.
     pub(crate) async fn end(self) {
+        if self.destroys {
+            self.end_all().await;
+        }
         self.stop.cancel();
         if let Some(gateway) = self.gateway
             && gateway.await.is_err()

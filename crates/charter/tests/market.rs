@@ -58,6 +58,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("cut-order*1,late-list*1", "looking for the machine by its tag"),
     ("cut-order*1,empty-list*1", "looking for the machine by its tag"),
     ("lost-order*1,short-list*2", "looking for the machine by its tag"),
+    ("cut-order*1,label-lost*1", "looking for the machine by its tag"),
 ];
 
 #[test]
@@ -152,5 +153,68 @@ fn the_paths_of_the_replaced_system_take_the_same_fields_waiting_or_not() {
         assert!(answer.status == status && answer.head.contains("application/problem+json"), "{body}: {answer:?}");
     }
     place.ok(&["down", "--all"]);
+    bed.must_be_empty();
+}
+
+#[test]
+fn a_second_instance_of_a_tag_is_ended_with_the_first() {
+    let bed = Bed::start("twin", &["--speed", "20"]);
+    let mut place = Place::bare("twin");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["up"]);
+    // Somebody repeats the order: a client that tries again, or an edge.
+    let label = bed.ledger()["machines"][0]["label"].as_str().expect("label").to_owned();
+    let offers: serde_json::Value = serde_json::from_str(&place.ok(&["--json", "offers"])).expect("JSON");
+    let path = format!("/api/v0/asks/{}/", offers["offers"][4]["id"].as_str().expect("an offer"));
+    let order = format!(r#"{{"client_id":"me","image":"x","disk":20,"label":"{label}","runtype":"ssh_proxy"}}"#);
+    assert_eq!(request(bed.address, "PUT", &path, &bed.key, order.as_bytes()).expect("an answer").status, 200);
+    assert_eq!((bed.ledger()["alive"].as_u64(), bed.ledger()["twice"].as_u64()), (Some(2), Some(1)));
+    place.ok(&["down", "small"]);
+    assert_eq!(bed.ledger()["alive"].as_u64(), Some(0), "{}", bed.ledger());
+}
+
+#[test]
+fn the_key_of_another_account_proves_nothing() {
+    let (bed, other) = (Bed::start("account", &["--speed", "20"]), Bed::start("other", &["--speed", "20", "--seed", "2"]));
+    let mut place = Place::bare("account");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["up"]);
+    place.kill_server();
+    other.configure(&place, "", "  small: {profile: small}\n");
+    place.serve(&[]);
+    let down = place.charter(&["down", "small"]);
+    let said = String::from_utf8_lossy(&down.stderr).into_owned();
+    assert!(said.contains("error[A0415]") && said.contains("was rented by account"), "{said}");
+    assert_eq!(bed.ledger()["alive"].as_u64(), Some(1), "it is not gone because another account does not know it");
+    place.stop_server();
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["down", "small"]);
+    bed.must_be_empty();
+}
+
+#[test]
+fn a_price_that_is_raised_after_the_order_is_not_paid() {
+    let bed = Bed::start("raised", &["--speed", "20", "--faults", "price-raised*1"]);
+    let mut place = Place::bare("raised");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    place.serve(&[]);
+    let offers: serde_json::Value = serde_json::from_str(&place.ok(&["--json", "offers"])).expect("JSON");
+    let up = place.charter(&["up", "--offer", offers["offers"][0]["id"].as_str().expect("an offer")]);
+    let said = String::from_utf8_lossy(&up.stderr).into_owned();
+    assert!(!up.status.success() && said.contains("price_raised"), "{said}");
+    wait_until("the account is empty", || bed.ledger()["alive"].as_u64() == Some(0));
+}
+
+#[test]
+fn a_server_that_is_told_to_leaves_nothing_when_it_stops() {
+    let bed = Bed::start("shutdown", &["--speed", "20"]);
+    let mut place = Place::bare("shutdown");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    place.serve_with(&[], &[("VASTAI_AUTO_DESTROY_ON_SHUTDOWN", "true")]);
+    place.ok(&["up"]);
+    place.stop_server();
     bed.must_be_empty();
 }

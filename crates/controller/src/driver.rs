@@ -8,6 +8,7 @@ use charter_domain::filter::cap;
 use charter_domain::ids::{DeploymentId, ReplicaId};
 use charter_domain::instance::Instance;
 use charter_domain::look::{Look, NoOffer, Sight};
+use charter_domain::money::UsdPerHour;
 use charter_domain::order::{Order, Way};
 use charter_domain::placement::{Placement, Rejection, Requirement, choose, explain};
 use charter_domain::profile::{Vram, built_in_tiers};
@@ -298,10 +299,17 @@ impl Controller {
             // What a market lists changes by the minute.
             let lasting = lasting && !empty;
             if empty {
-                reasons.push("the market lists nothing at all at this moment".to_owned());
+                reasons.push(match &need.offer {
+                    Some(id) => format!("the offer `{id}` is not there any more; `charter offers` shows what is"),
+                    None => "the market lists nothing at all at this moment".to_owned(),
+                });
             }
+            // Nothing else can come of one offer that was named.
+            let lasting = lasting || need.offer.is_some();
+            let refused =
+                offers.is_empty() && exhausted.is_none() && !problems.is_empty() && problems.iter().all(|(_, lasting)| *lasting);
             reasons.extend(problems.into_iter().map(|(text, _)| text));
-            NoOffer { reasons, lasting, over_budget: exhausted.is_some() }
+            NoOffer { reasons, lasting, over_budget: exhausted.is_some(), refused: refused && market }
         }))
     }
 
@@ -312,7 +320,8 @@ impl Controller {
         provider.descriptor().container.then(|| Order {
             image: format!("{IMAGE}:{}", version.image_tag()),
             disk_bytes: deployment.profile.disk_bytes,
-            max_price: cap(need, &placement.offer),
+            // What moves a little between search and order is let pass, up to the cap where there is one.
+            max_price: Some(agreed(&placement.offer, cap(need, &placement.offer))),
             way: Way::Ssh,
         })
     }
@@ -340,6 +349,12 @@ impl Controller {
             Err(error) => Sight::Unclear(error.to_string()),
         }
     }
+}
+
+/// The most that an order for an offer may cost: a tenth more than it says, and never more than the cap.
+fn agreed(offer: &charter_domain::offer::Offer, cap: Option<UsdPerHour>) -> UsdPerHour {
+    let tenth = UsdPerHour(offer.price.0.saturating_add(offer.price.0 / 10));
+    cap.map_or(tenth, |cap| tenth.min(cap.max(offer.price)))
 }
 
 /// Flags that say what charter itself decides: where an engine listens, which key it asks for, under which name it answers.

@@ -109,7 +109,8 @@ impl Controller {
                         over.committed, over.asked, over.budget.scope, over.budget.hard
                     )
                     .to_lowercase();
-                    let none = charter_domain::look::NoOffer { reasons: vec![text], lasting: true, over_budget: true };
+                    let none =
+                        charter_domain::look::NoOffer { reasons: vec![text], lasting: true, over_budget: true, refused: false };
                     event = Event::Saw(charter_domain::look::Sight::Offers(Err(none)));
                 }
                 Err(error) => return Err(error),
@@ -139,7 +140,9 @@ impl Controller {
             Effect::Launch { .. } | Effect::Destroy { .. } => None,
         });
         let Some(bid) = bid else { return Ok(None) };
-        let amount = worst_cost(bid.placement.offer.price, HORIZON);
+        // The most that the order may cost, not what the offer says.
+        let order = bid.placement.order.as_ref().and_then(|o| o.max_price);
+        let amount = worst_cost(order.map_or(bid.placement.offer.price, |max| max.max(bid.placement.offer.price)), HORIZON);
         if amount.0 == 0 {
             return Ok(None);
         }

@@ -4,6 +4,7 @@
 use crate::controller::Controller;
 use charter_domain::ids::Tag;
 use charter_domain::invariants::accounts_for;
+use charter_domain::replica::Replica;
 use charter_domain::time::Span;
 use charter_store::Error;
 use std::collections::BTreeSet;
@@ -28,8 +29,14 @@ impl Controller {
             listed.extend(found.tags.into_iter().map(|(tag, host)| (tag, host, provider.name().to_owned())));
         }
         let open = self.store().replicas(None).await?;
-        let known = |tag: &Tag| open.iter().any(|(r, _)| accounts_for(&r.state, &tag.to_string()));
-        let strays: BTreeSet<_> = listed.into_iter().filter(|(tag, ..)| !known(tag)).collect();
+        // A second instance under a tag that is in use is a stray too: somebody has repeated an order.
+        let other = |replica: &Replica, host: &str| {
+            let held = replica.instance().filter(|i| i.placement.order.is_some());
+            held.is_some_and(|i| i.id != host)
+        };
+        let known =
+            |tag: &Tag, host: &str| open.iter().any(|(r, _)| accounts_for(&r.state, &tag.to_string()) && !other(&r.state, host));
+        let strays: BTreeSet<_> = listed.into_iter().filter(|(tag, host, _)| !known(tag, host)).collect();
         let mut ended = 0;
         for stray in strays.intersection(suspects) {
             let (tag, host, name) = stray;

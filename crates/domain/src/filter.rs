@@ -111,7 +111,7 @@ fn market(need: &Requirement, offer: &Offer, all: &mut Vec<Unmet>) -> Option<usi
     let by_name = offer.market.is_some() && need.offer.is_none();
     if by_name && tier.is_none() && !need.other_names && !need.tiers.is_empty() {
         let why = format!("has a {name}, which is not in `gpu.tiers`");
-        all.push(unmet(Filter::Name, why, Some("set `gpu.other-names: true`".to_owned())));
+        all.push(unmet(Filter::Name, why, Some("allow other cards (`gpu.other-names: true`)".to_owned())));
     }
     let of_tier = tier.filter(|_| by_name).and_then(|t| need.tiers.get(t)).map(|t| t.max_price);
     if let Some(cap) = cap(need, offer).filter(|cap| offer.price > *cap) {

@@ -42,6 +42,9 @@ pub struct Instance {
     pub address: Option<Address>,
     /// The host key it showed in its bootstrap window; any other is refused from then on.
     pub host_key: Option<String>,
+    /// The account that it was rented with, where a provider has accounts.
+    #[serde(default)]
+    pub account: Option<String>,
     /// When it became ours.
     pub since: Time,
 }

@@ -59,6 +59,8 @@ pub struct NoOffer {
     pub lasting: bool,
     /// It is the money that says no.
     pub over_budget: bool,
+    /// Every marketplace that was asked refused to answer, for a reason that waiting does not cure.
+    pub refused: bool,
 }
 
 /// A machine that answers.

@@ -141,7 +141,7 @@ impl Turn<'_> {
                 self.intents.push(Draft { effect: Effect::Create { bid: bid.clone() }, not_before: self.now });
                 Phase::Acquiring(Acquisition::Renting(bid))
             }
-            Err(NoOffer { reasons, lasting, over_budget }) => {
+            Err(NoOffer { reasons, lasting, over_budget, refused }) => {
                 self.r.searches = self.r.searches.saturating_add(1);
                 if !lasting && self.r.searches <= self.policy.limits.search_retries {
                     if self.r.searches == 1 && !reasons.is_empty() {
@@ -154,6 +154,8 @@ impl Turn<'_> {
                 if self.r.cause.is_none() {
                     let (class, hint) = if over_budget {
                         ("over_budget", "raise the limit in `server.budgets`, or end something that costs money")
+                    } else if refused {
+                        ("provider_refused", "cure what the provider says, and try again")
                     } else {
                         ("no_offer", "change what the profile asks for, or add a machine that has it")
                     };

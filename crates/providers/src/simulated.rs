@@ -46,7 +46,7 @@ impl Simulated {
 
     fn instance(id: &str, bid: &Bid, now: Time) -> Instance {
         let (tag, placement) = (bid.tag.clone(), bid.placement.clone());
-        Instance { id: id.to_owned(), tag, placement, address: None, host_key: None, since: now }
+        Instance { id: id.to_owned(), tag, placement, address: None, host_key: None, account: None, since: now }
     }
 }
 

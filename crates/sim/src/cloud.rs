@@ -80,6 +80,7 @@ impl Cloud {
             placement: bid.placement.clone(),
             address: None,
             host_key: None,
+            account: None,
             since: now,
         }
     }

@@ -91,6 +91,7 @@ fn instance(name: &str) -> Instance {
         placement: Placement { offer, gpus: vec![], order: None },
         address: None,
         host_key: None,
+        account: None,
         since: Time(1),
     }
 }

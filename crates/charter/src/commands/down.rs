@@ -40,6 +40,7 @@ pub(crate) async fn down(context: &Context<'_>, names: Vec<String>, all: bool, n
 async fn wait(context: &Context<'_>, client: &Client, name: &str) -> Result<(), Problem> {
     let mut change: Option<u64> = None;
     let (mut said, mut waited) = (String::new(), String::new());
+    let mut begun: Option<i64> = None;
     loop {
         let after = change.map_or(String::new(), |n| format!("?after={n}"));
         let answer: Value = client.get(&format!("/api/v1/deployments/{}{after}", segment(name))).await?;
@@ -62,21 +63,18 @@ async fn wait(context: &Context<'_>, client: &Client, name: &str) -> Result<(), 
             context.printer.say_in(Tone::Busy, &format!("  {waits}"));
             waited = waits;
         }
-        let last = answer
-            .get("facts")
-            .and_then(Value::as_array)
-            .and_then(|f| f.last())
-            .and_then(|f| f.get("text"))
-            .and_then(Value::as_str);
-        let last = last.unwrap_or_default().to_owned();
-        if last != said && last.starts_with("could not give") {
+        let newest = answer.get("facts").and_then(Value::as_array).and_then(|f| f.last()).cloned().unwrap_or_default();
+        let last = newest.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let at = newest.get("at_ms").and_then(Value::as_i64).unwrap_or(0);
+        // What stood there when this command began is an older server's story.
+        let is_new = *begun.get_or_insert(at) != at;
+        if is_new && last != said && last.starts_with("could not give") {
             context.printer.say_in(Tone::Busy, &format!("  {last}"));
         }
-        if let Some(at) = last.find("provider `").filter(|_| last.contains("is not in the configuration")) {
-            let which: String = last.chars().skip(at).take_while(|c| *c != ':').collect();
-            let message = format!("`{name}` cannot be ended by this server");
-            let hint = "start the server from the file that has the provider: `charter stop`, then `charter serve --config FILE`; it ends by itself then";
-            return Err(Problem::new(409, "A0415", message, hint).with_detail(which));
+        if is_new && (last.contains("is not in the configuration") || last.contains("put the other key back")) {
+            let message = format!("`{name}` cannot be ended by this server as it is configured");
+            let hint = "start the server with the provider and the key that rented it: `charter stop`, then `charter serve --config FILE`; it ends by itself then";
+            return Err(Problem::new(409, "A0415", message, hint).with_detail(last));
         }
         said = last;
     }

@@ -209,6 +209,7 @@ impl Watch<'_> {
             "no_offer" => way_code(&cause.evidence).unwrap_or("P0001"),
             "create_refused" | "create_lost" => "P0003",
             "over_budget" => "M0001",
+            "provider_refused" => "P0004",
             "ssh_refused" | "boot_timeout" | "machine_unreachable" | "machine_reset" | "launch_timeout" => "R0010",
             "secret_missing" => "C0011",
             _ => "E0002",

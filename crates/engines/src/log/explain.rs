@@ -46,6 +46,24 @@ impl Explanation {
 const BIND_LINES: usize = 12;
 /// A runtime gives its reason within so many lines.
 const REASON_LINES: usize = 8;
+/// Words of an engine that never came up.
+const STILLBORN: &[&str] = &[
+    "EngineCore failed to start",
+    "Engine core initialization failed",
+    "WorkerProc failed to start",
+    "WorkerProc initialization failed",
+];
+/// Words of a process that is over, for a reason that they do not tell.
+const ENDED: &[&str] = &[
+    "CrashLoopBackOff",
+    "Back-off restarting failed container",
+    "The actor died",
+    "ActorDiedError",
+    "exited with code 1",
+    "Exit Code:    1",
+    "core dumped",
+    "Fatal Python error",
+];
 /// Longest evidence, in characters.
 const EVIDENCE_MAX: usize = 400;
 
@@ -64,7 +82,9 @@ pub fn explain(log: &str) -> Explanation {
     let all = lines(log);
     let run = last_run(&all);
     let ready = run.iter().position(|l| Phase::of(l) == Some(Phase::Running));
-    if let Some(ready) = ready {
+    // An engine that failed to start is not up, whatever the server before it says afterwards.
+    let refuted = |ready: usize| run[..ready].iter().any(|l| STILLBORN.iter().any(|words| l.text.contains(words)));
+    if let Some(ready) = ready.filter(|at| !refuted(*at)) {
         return after_ready(run, ready);
     }
     let reached = run.iter().filter_map(Phase::of).max().unwrap_or(Phase::Process);
@@ -78,6 +98,20 @@ pub fn explain(log: &str) -> Explanation {
     }
     if let Some(bug) = unclassed(run, reached) {
         return bug;
+    }
+    // It says that it is dead, and not why.
+    if let Some(line) = run.iter().find(|l| ENDED.iter().chain(STILLBORN).any(|words| l.text.contains(words))) {
+        let hint = "the log tells that it ended and not why; read it with `charter logs`".to_owned();
+        let (line, evidence) = (Some(line.number), cut(&line.text));
+        return Explanation {
+            class: "unknown",
+            phase: reached,
+            line,
+            evidence,
+            hint,
+            action: Action::RetryHere,
+            suggest: vec![],
+        };
     }
     let line = run.iter().rev().find(|l| Phase::of(l).is_some()).or(run.last());
     let is_log = run.iter().any(|l| Phase::of(l).is_some()) || (!run.is_empty() && run.iter().all(|l| looks_like_text(&l.text)));

@@ -110,6 +110,12 @@ impl Phase {
         if line.level == crate::log::clean::Level::Error {
             return None;
         }
+        // Arguments and messages may quote the words of a healthy start; the server says them at the beginning of a line.
+        if line.text.contains("Application startup complete")
+            && !line.text.trim_start().starts_with("Application startup complete")
+        {
+            return None;
+        }
         MARKERS.iter().rev().find(|(_, texts)| texts.iter().any(|t| line.text.contains(t))).map(|(phase, _)| *phase)
     }
 }
@@ -135,7 +141,8 @@ pub fn last_run(lines: &[Line]) -> &[Line] {
     let mut from = 0;
     for pair in starts.windows(2) {
         let between = &lines[pair[0]..pair[1]];
-        if between.iter().any(|l| Phase::of(l).is_some_and(|p| p > Phase::Config)) || between.len() > 40 {
+        let ended = between.iter().any(|l| l.text.contains("shutdown complete") || l.text.contains("Shutting down"));
+        if ended || between.iter().any(|l| Phase::of(l).is_some_and(|p| p > Phase::Config)) || between.len() > 40 {
             from = pair[1];
         }
     }

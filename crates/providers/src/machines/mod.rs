@@ -129,6 +129,7 @@ impl Machines {
             placement: bid.placement.clone(),
             address: Some(machine.address.clone()),
             host_key: machine.host_key.clone().or_else(|| self.0.pins.get(&machine.name)),
+            account: None,
             since: now,
         }
     }

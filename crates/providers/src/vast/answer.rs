@@ -3,6 +3,7 @@
 //! A wrong key is a 404, a gone offer is a 400, an overloaded edge answers in HTML, and a 200 may say `success: false`. The
 //! text decides before the status does.
 
+use super::row::Row;
 use crate::port::{Kind, ProviderError};
 use charter_domain::time::Span;
 use serde_json::Value;
@@ -39,11 +40,12 @@ impl Answer {
         match (self.status, json) {
             (200..=299, Some(json)) if !failed => Ok(json),
             (200..=299, None) => Err(error(Kind::Transient, "the answer is no JSON")),
-            (status, json) => Err(self.failure(status, &said, json.is_some())),
+            (status, json) => Err(self.failure(status, &said, json.as_ref())),
         }
     }
 
-    fn failure(&self, status: u16, said: &str, is_json: bool) -> ProviderError {
+    fn failure(&self, status: u16, said: &str, json: Option<&Value>) -> ProviderError {
+        let is_json = json.is_some();
         let low = said.to_ascii_lowercase();
         let has = |words: &[&str]| words.iter().any(|w| low.contains(w));
         let told = |kind, what: &str| {
@@ -65,7 +67,9 @@ impl Answer {
         if has(&["deprecated_endpoint"]) {
             return told(Kind::Invalid, "this part of the API is not served any more; a newer charter is needed");
         }
-        if has(&["no_such_instance", "not_found", "not found"]) || (status == 404 && is_json) {
+        // A 404 alone may come from anything in between: only the service's own word says that something is gone.
+        let word = json.and_then(|j| j.get("error")).and_then(Value::as_str).unwrap_or_default();
+        if (200..500).contains(&status) && matches!(word, "no_such_instance" | "not_found") {
             return told(Kind::NotFound, "it is not there");
         }
         if has(&["resources_unavailable", "currently unavailable"]) {
@@ -75,7 +79,7 @@ impl Answer {
             300..=399 => told(Kind::Invalid, "the answer leads to another address, and is not followed; check `base-url`"),
             401 => told(Kind::Auth, "the API key is refused; check `VASTAI_API_KEY`, or where `api-key` leads"),
             403 if is_json => told(Kind::Auth, "the API key does not allow it"),
-            400 | 402 | 405..=499 if is_json => told(Kind::Invalid, "the request was refused"),
+            400 | 402 | 405..=407 | 409..=424 | 426..=499 if is_json => told(Kind::Invalid, "the request was refused"),
             200..=299 => told(Kind::Invalid, "it was not done"),
             _ => told(Kind::Transient, "the service fails"),
         }
@@ -85,7 +89,7 @@ impl Answer {
     pub(crate) fn ordered(&self) -> Result<u64, Ordered> {
         let json = self.json();
         // A pending bid answers `success: false` with a contract, which exists and costs money.
-        if let Some(contract) = json.as_ref().and_then(|j| j.get("new_contract")).and_then(Value::as_u64) {
+        if let Some(contract) = json.as_ref().and_then(|j| Row(j).whole("new_contract")).filter(|id| *id > 0) {
             return Ok(contract);
         }
         let failed = match self.read() {
@@ -95,7 +99,8 @@ impl Answer {
         let refused = match self.status {
             // It said no in words of its own.
             200..=299 => json.is_some() && failed.kind != Kind::Transient,
-            400..=428 | 430..=499 => json.is_some(),
+            // A timeout that something in between told, and whatever else is not the service's own no, leaves it open.
+            400..=404 | 409 | 410 | 422 | 483 => json.is_some() && failed.kind != Kind::Transient,
             // The edge turns away before anything is begun.
             429 => true,
             _ => false,
@@ -196,6 +201,8 @@ mod tests {
                 Kind::NoCapacity,
             ),
             (200, r#"{"success":false,"error":"insufficient_credit","msg":"no credit"}"#, Kind::Funds),
+            (404, r#"{"detail":"Not Found"}"#, Kind::Transient),
+            (503, r#"{"error":"upstream host not found"}"#, Kind::Transient),
             (404, r#"{"success":false,"error":"no_such_instance","msg":"Instance 4200001 not found."}"#, Kind::NotFound),
             (308, "", Kind::Invalid),
         ];

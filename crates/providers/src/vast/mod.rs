@@ -27,6 +27,8 @@ use transport::{Endpoint, Transport};
 
 /// Where the service is.
 pub const BASE_URL: &str = "https://console.vast.ai";
+/// An order that was turned away for coming too soon is sent so often in all.
+const ORDERS_MAX: u32 = 4;
 /// Rows of one page of the list; the service gives no more.
 const PAGE: usize = 25;
 /// Pages that are read before a list counts as endless.
@@ -47,6 +49,7 @@ pub struct Vast {
     now: Now,
     /// The service runs on this computer, and so may its machines.
     loopback: bool,
+    account: std::sync::OnceLock<String>,
 }
 
 fn error(kind: Kind, message: impl Into<String>) -> ProviderError {
@@ -67,12 +70,15 @@ impl Vast {
     /// What is wrong with the address or the key.
     pub fn new(name: &str, base: &str, api_key: &str, keys: Keys, now: Now) -> Result<Self, String> {
         let loopback = is_loopback(base);
+        if base.contains('@') {
+            return Err(format!("`{}` names a user: write the address alone", base.rsplit('@').next().unwrap_or_default()));
+        }
         let safe = base.starts_with("https://") || (loopback && base.starts_with("http://"));
         if !safe {
             return Err(format!("`{base}` is no address with `https://`: the API key would travel in the clear"));
         }
         let transport = Transport::new(base, api_key, if loopback { HASTE } else { 1 })?;
-        Ok(Self { name: name.to_owned(), transport, keys, now, loopback })
+        Ok(Self { name: name.to_owned(), transport, keys, now, loopback, account: std::sync::OnceLock::new() })
     }
 
     async fn search(&self, body: &Value, disk_bytes: u64) -> Result<Vec<Offer>, ProviderError> {
@@ -132,6 +138,30 @@ impl Vast {
         found.map(|offer| offer.id.clone()).ok_or_else(gone)
     }
 
+    /// Which account the key belongs to; asked once.
+    async fn account(&self) -> Result<String, ProviderError> {
+        if let Some(known) = self.account.get() {
+            return Ok(known.clone());
+        }
+        let user = self.transport.ask(Endpoint::Account, &Method::GET, "/api/v0/users/current", None).await?;
+        let row = Row(&user);
+        let id = row.whole("id").map(|id| id.to_string()).or_else(|| row.text("email").map(str::to_owned));
+        let id = id.ok_or_else(|| error(Kind::Transient, "the answer about the account holds no id"))?;
+        Ok(self.account.get_or_init(|| id).clone())
+    }
+
+    /// What this account does not know may live on in another one.
+    async fn same_account(&self, instance: &Instance) -> Result<(), ProviderError> {
+        let Some(rented_by) = &instance.account else { return Ok(()) };
+        let present = self.account().await?;
+        if present == *rented_by {
+            return Ok(());
+        }
+        let why =
+            format!("it was rented by account {rented_by}, and the API key belongs to account {present}: put the other key back");
+        Err(error(Kind::Auth, why))
+    }
+
     async fn delete(&self, id: &str) -> Result<(), ProviderError> {
         let path = format!("/api/v0/instances/{}/", number(id)?);
         match self.transport.ask(Endpoint::Destroy, &Method::DELETE, &path, Some(&json!({}))).await {
@@ -147,14 +177,20 @@ impl Vast {
     }
 }
 
-fn instance(id: u64, bid: &Bid, now: Time) -> Instance {
+fn instance(id: u64, bid: &Bid, account: Option<String>, now: Time) -> Instance {
     let (id, tag, placement) = (id.to_string(), bid.tag.clone(), bid.placement.clone());
-    Instance { id, tag, placement, address: None, host_key: None, since: now }
+    Instance { id, tag, placement, address: None, host_key: None, account, since: now }
 }
 
 /// An id becomes part of a path: only a number may.
 fn number(id: &str) -> Result<u64, ProviderError> {
     id.parse().map_err(|_| error(Kind::Invalid, format!("`{id}` is no id of an instance")))
+}
+
+/// The tag of an instance: its label, or where that was lost, the first line of its start script.
+fn tag_of(row: &Row<'_>) -> Option<Tag> {
+    let script = || row.text("onstart")?.lines().next()?.strip_prefix("# ").map(str::trim).and_then(Tag::parse);
+    row.text("label").and_then(Tag::parse).or_else(script)
 }
 
 /// A text as part of a query.
@@ -175,7 +211,8 @@ fn encode(text: &str) -> String {
 fn order_body(bid: &Bid, order: &Order, public_line: &str) -> Value {
     // Sessions would end up in a terminal multiplexer, and the key must be there before anybody attaches it.
     let onstart = format!(
-        "touch ~/.no_auto_tmux; mkdir -p ~/.ssh; chmod 700 ~/.ssh; echo '{public_line}' >> ~/.ssh/authorized_keys; chmod 600 ~/.ssh/authorized_keys"
+        "# {}\ntouch ~/.no_auto_tmux; mkdir -p ~/.ssh; chmod 700 ~/.ssh; echo '{public_line}' >> ~/.ssh/authorized_keys; chmod 600 ~/.ssh/authorized_keys",
+        bid.tag
     );
     let mut env = serde_json::Map::new();
     let mut body = json!({
@@ -250,34 +287,43 @@ impl Provider for Vast {
         let ask = self.resolve(&bid.placement.offer, order).await.map_err(CreateError::Refused)?;
         let path = format!("/api/v0/asks/{}/", number(&ask).map_err(CreateError::Refused)?);
         let body = order_body(bid, order, &(self.keys)(&bid.tag).public_line());
-        let answer = match self.transport.once(Endpoint::Create, &Method::PUT, &path, Some(&body)).await {
-            Ok(answer) => answer,
-            Err(lost @ transport::Lost::NotSent(_)) => return Err(CreateError::Refused(lost.error())),
-            Err(lost @ transport::Lost::Sent(_)) => return Err(CreateError::Unknown(lost.error())),
-        };
-        let id = answer.ordered().map_err(|failed| match failed {
-            Ordered::Refused(failed) => CreateError::Refused(failed),
-            Ordered::Unknown(failed) => CreateError::Unknown(failed),
-        })?;
-        Ok(instance(id, bid, now))
+        let account = self.account().await.ok();
+        for tried in 1.. {
+            let answer = match self.transport.once(Endpoint::Create, &Method::PUT, &path, Some(&body)).await {
+                Ok(answer) => answer,
+                Err(lost @ transport::Lost::NotSent(_)) => return Err(CreateError::Refused(lost.error())),
+                Err(lost @ transport::Lost::Sent(_)) => return Err(CreateError::Unknown(lost.error())),
+            };
+            match answer.ordered() {
+                Ok(id) => return Ok(instance(id, bid, account, now)),
+                // Turned away at the door: nothing was begun, and the same offer may be asked for again.
+                Err(Ordered::Refused(ProviderError { kind: Kind::RateLimited(wait), .. })) if tried < ORDERS_MAX => {
+                    self.transport.close(Endpoint::Create, self.transport.span(wait));
+                }
+                Err(Ordered::Refused(failed)) => return Err(CreateError::Refused(failed)),
+                Err(Ordered::Unknown(failed)) => return Err(CreateError::Unknown(failed)),
+            }
+        }
+        Err(CreateError::Refused(error(Kind::Transient, "asked too often")))
     }
 
     async fn find(&self, bid: &Bid, now: Time) -> Result<Option<Instance>, ProviderError> {
-        let label = bid.tag.to_string();
-        let (rows, whole) = self.rows(&json!({"label": {"eq": label}})).await?;
-        // Filters are now and then not applied.
-        let same = rows.iter().map(Row).filter(|row| row.text("label") == Some(&label));
+        // All rows: a label may be lost, and the tag stands in the start script too.
+        let (rows, whole) = self.rows(&json!({})).await?;
+        let same = rows.iter().map(Row).filter(|row| tag_of(row).as_ref() == Some(&bid.tag));
         match same.filter_map(|row| row.whole("id")).min() {
-            Some(id) => Ok(Some(instance(id, bid, now))),
+            Some(id) => Ok(Some(instance(id, bid, self.account().await.ok(), now))),
             None if whole => Ok(None),
             None => Err(error(Kind::Transient, "the list of instances is not whole")),
         }
     }
 
     async fn observe(&self, instance: &Instance) -> Result<Observed, ProviderError> {
-        let disk = instance.placement.order.as_ref().map_or(0, |o| o.disk_bytes);
+        self.same_account(instance).await?;
+        let order = instance.placement.order.as_ref();
+        let (disk, max) = (order.map_or(0, |o| o.disk_bytes), order.and_then(|o| o.max_price));
         let row = self.one(&instance.id).await?;
-        Ok(row.map_or(Observed::Absent, |row| status::observe(&row, search::disk_gb(disk), self.loopback)))
+        Ok(row.map_or(Observed::Absent, |row| status::observe(&row, search::disk_gb(disk), max, self.loopback)))
     }
 
     async fn admit(&self, instance: &Instance) -> Result<(), ProviderError> {
@@ -285,21 +331,42 @@ impl Provider for Vast {
     }
 
     async fn is_present(&self, instance: &Instance) -> Result<bool, ProviderError> {
-        let Some(row) = self.one(&instance.id).await? else { return Ok(false) };
-        // An id alone is what the service answers about ids that it is about to forget, or has just made.
-        Ok(row.get("id").and_then(Value::as_u64).is_none_or(|id| id.to_string() == instance.id))
+        self.same_account(instance).await?;
+        if self.one(&instance.id).await?.is_some() {
+            return Ok(true);
+        }
+        // One read may be wrong; and somebody who repeats orders may have made a second one under the same tag.
+        let (rows, whole) = self.rows(&json!({})).await?;
+        let ours = |row: &Row<'_>| {
+            tag_of(row).as_ref() == Some(&instance.tag) || row.whole("id").is_some_and(|id| id.to_string() == instance.id)
+        };
+        match rows.iter().map(Row).any(|row| ours(&row)) {
+            true => Ok(true),
+            false if whole => Ok(false),
+            false => Err(error(Kind::Transient, "the list of instances is not whole")),
+        }
     }
 
     async fn destroy(&self, instance: &Instance) -> Result<(), ProviderError> {
-        self.delete(&instance.id).await
+        self.same_account(instance).await?;
+        self.delete(&instance.id).await?;
+        let (rows, _) = self.rows(&json!({})).await?;
+        let twins = rows.iter().map(Row).filter(|row| tag_of(row).as_ref() == Some(&instance.tag));
+        let twins: Vec<String> =
+            twins.filter_map(|row| row.whole("id")).map(|id| id.to_string()).filter(|id| *id != instance.id).collect();
+        for twin in twins {
+            tracing::warn!(id = twin, tag = %instance.tag, "a second instance of the same tag is ended too");
+            self.delete(&twin).await?;
+        }
+        Ok(())
     }
 
     async fn list(&self, owner: &str) -> Listing {
         match self.rows(&json!({})).await {
             Ok((rows, complete)) => {
                 let ours = rows.iter().map(Row).filter_map(|row| {
-                    let label = row.text("label").filter(|l| l.starts_with(owner))?;
-                    Some((Tag::parse(label)?, row.whole("id")?.to_string()))
+                    let tag = tag_of(&row).filter(|t| t.to_string().starts_with(owner))?;
+                    Some((tag, row.whole("id")?.to_string()))
                 });
                 Listing { tags: ours.collect(), complete }
             }
@@ -311,10 +378,15 @@ impl Provider for Vast {
     }
 
     async fn destroy_stray(&self, tag: &Tag, host: &str) -> Result<(), ProviderError> {
-        // Ids are not used twice, but labels can be changed by hand: what is ended must still be ours.
-        match self.one(host).await? {
-            Some(row) if Row(&row).text("label") == Some(&tag.to_string()) => self.delete(host).await,
-            Some(_) | None => Ok(()),
+        // Ids are not used twice, but labels can be changed by hand: what is ended must be ours at this moment, in the words of
+        // the list that showed it.
+        let (rows, whole) = self.rows(&json!({})).await?;
+        let listed = rows.iter().map(Row).find(|row| row.whole("id").is_some_and(|id| id.to_string() == host));
+        match listed.map(|row| tag_of(&row)) {
+            Some(found) if found.as_ref() == Some(tag) => self.delete(host).await,
+            Some(_) => Ok(()),
+            None if whole => Ok(()),
+            None => Err(error(Kind::Transient, "the list of instances is not whole")),
         }
     }
 

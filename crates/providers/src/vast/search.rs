@@ -127,8 +127,13 @@ pub(super) fn offer(provider: &str, value: &Value, disk_bytes: u64, now: Time) -
     let id = row.whole("ask_contract_id").or_else(|| row.whole("id"))?;
     let machine = row.whole("machine_id")?;
     let gb = disk_gb(disk_bytes);
-    let price = price(&row, gb)?;
-    let name = row.text("gpu_name").map(with_spaces).unwrap_or_default();
+    // A price that is not there, or none, is no price.
+    let price = price(&row, gb).filter(|p| p.0 > 0)?;
+    let name: String = with_spaces(row.text("gpu_name").unwrap_or_default())
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || " .+-()/".contains(*c))
+        .take(40)
+        .collect();
     let memory_bytes = row.whole("gpu_ram").unwrap_or(0).saturating_mul(1_048_576);
     let compute_tenths = row.small("compute_cap").map(|c| c / 10).filter(|c| *c > 0);
     let free = value.get("rentable").and_then(Value::as_bool).unwrap_or(true)
@@ -140,7 +145,11 @@ pub(super) fn offer(provider: &str, value: &Value, disk_bytes: u64, now: Time) -
         compute_tenths,
         free,
     });
-    let country = row.text("geolocation").and_then(|g| g.rsplit([',', ' ']).next()).filter(|c| c.len() == 2).map(str::to_owned);
+    let country = row
+        .text("geolocation")
+        .and_then(|g| g.rsplit([',', ' ']).next())
+        .filter(|c| c.len() == 2 && c.bytes().all(|b| b.is_ascii_alphabetic()))
+        .map(str::to_owned);
     let left = row.decimal("duration").filter(|d| *d >= 0.0).and_then(|d| format!("{:.0}", d * 1000.0).parse::<i64>().ok());
     Some(Offer {
         provider: provider.to_owned(),
@@ -163,10 +172,16 @@ pub(super) fn offer(provider: &str, value: &Value, disk_bytes: u64, now: Time) -
     })
 }
 
-/// Of the offers of one machine the one that replaces `wanted`: as many cards, and no dearer than what may be paid.
+/// Of the offers of one machine the one that replaces `wanted`: as many of the same cards, no worse, and no dearer than what was
+/// set aside.
 pub(super) fn replacement<'a>(offers: &'a [Offer], wanted: &Offer, max: Option<i64>) -> Option<&'a Offer> {
-    let limit = max.unwrap_or(wanted.price.0).max(wanted.price.0);
-    let same = offers.iter().filter(|o| o.host == wanted.host && o.gpus.len() == wanted.gpus.len() && o.price.0 <= limit);
-    let free = same.filter(|o| o.gpus.iter().all(|g| g.free));
-    free.min_by_key(|o| (o.id != wanted.id, o.price, o.id.clone()))
+    let limit = max.unwrap_or(wanted.price.0);
+    let cuda = |o: &Offer| o.market.as_ref().and_then(|m| m.cuda_tenths);
+    let cards = |o: &Offer| {
+        let pairs = o.gpus.iter().zip(&wanted.gpus);
+        o.gpus.len() == wanted.gpus.len()
+            && pairs.into_iter().all(|(a, b)| a.name == b.name && a.memory_bytes >= b.memory_bytes && a.free)
+    };
+    let same = offers.iter().filter(|o| o.host == wanted.host && o.price.0 <= limit && cards(o) && cuda(o) >= cuda(wanted));
+    same.min_by_key(|o| (o.id != wanted.id, o.price, o.id.clone()))
 }

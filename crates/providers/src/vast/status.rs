@@ -4,6 +4,7 @@ use super::row::{Row, price};
 use crate::port::Observed;
 use charter_domain::cause::{Action, Cause};
 use charter_domain::instance::Address;
+use charter_domain::money::UsdPerHour;
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -38,6 +39,10 @@ const PROGRESS: &[&str] =
 /// May a machine be reached at this address? Private and loopback ones lead somewhere else, unless the service itself is on
 /// this computer.
 fn is_public(ip: IpAddr) -> bool {
+    let ip = match ip {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(ip, IpAddr::V4),
+        IpAddr::V4(_) => ip,
+    };
     match ip {
         IpAddr::V4(v4) => {
             let shared = v4.octets()[0] == 100 && (64..128).contains(&v4.octets()[1]);
@@ -71,6 +76,8 @@ fn addresses(value: &Value, loopback: bool) -> Vec<Address> {
     }
     let name =
         row.text("ssh_host").filter(|h| !h.starts_with('-') && h.chars().all(|c| c.is_ascii_alphanumeric() || ".-:".contains(c)));
+    // A name that is no number must be the service's own proxy: anything else could lead back to this computer.
+    let name = name.filter(|h| h.parse::<IpAddr>().is_ok() || h.ends_with(".vast.ai"));
     let private =
         name.and_then(|h| h.parse::<IpAddr>().ok()).is_some_and(|ip| !(is_public(ip) || (loopback && ip.is_loopback())));
     let port = row.whole("ssh_port").and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0);
@@ -109,9 +116,20 @@ fn told(message: &str) -> Option<Observed> {
     None
 }
 
+/// What it costs now, if that is more than was agreed to.
+fn too_dear(row: &Row<'_>, disk_gb: u64, max: Option<UsdPerHour>) -> Option<Observed> {
+    let (price, max) = (price(row, disk_gb)?, max?);
+    let evidence = format!("it costs {price}, and {max} was set aside for it");
+    (price > max)
+        .then(|| failed("price_raised", Action::OtherHost, &evidence, "its host raised the price; another host is taken"))
+}
+
 /// Reads an instance's row. `disk_gb` is what was ordered; `loopback` accepts this computer as a machine.
-pub(super) fn observe(value: &Value, disk_gb: u64, loopback: bool) -> Observed {
+pub(super) fn observe(value: &Value, disk_gb: u64, max: Option<UsdPerHour>, loopback: bool) -> Observed {
     let row = Row(value);
+    if let Some(dear) = too_dear(&row, disk_gb, max) {
+        return dear;
+    }
     let actual = row.text("actual_status").unwrap_or_default();
     let wants = |name: &str, what: &str| row.text(name) == Some(what);
     let message = row.text("status_msg").unwrap_or_default();
@@ -210,14 +228,14 @@ mod tests {
             (json!({"actual_status": "running", "next_state": "destroyed"}), "instance_gone other-host"),
         ];
         for (row, expected) in cases {
-            assert_eq!(class(&observe(&row, 40, false)), expected, "{row}");
+            assert_eq!(class(&observe(&row, 40, None, false)), expected, "{row}");
         }
     }
 
     #[test]
     fn this_computer_is_a_machine_only_where_the_service_is_on_it_too() {
         let row = json!({"actual_status": "running", "public_ipaddr": "127.0.0.1", "ports": {"22/tcp": [{"HostIp": "", "HostPort": 2222}]}});
-        assert_eq!(class(&observe(&row, 40, true)), "running root@127.0.0.1:2222");
-        assert_eq!(class(&observe(&row, 40, false)), "running ");
+        assert_eq!(class(&observe(&row, 40, None, true)), "running root@127.0.0.1:2222");
+        assert_eq!(class(&observe(&row, 40, None, false)), "running ");
     }
 }

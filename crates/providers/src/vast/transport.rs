@@ -36,6 +36,7 @@ pub(super) enum Endpoint {
     Read,
     List,
     Key,
+    Account,
 }
 
 impl Endpoint {
@@ -45,7 +46,7 @@ impl Endpoint {
             Self::Create => 4500,
             Self::Destroy => 3000,
             Self::Read => 2000,
-            Self::Search | Self::List | Self::Key => 1000,
+            Self::Search | Self::List | Self::Key | Self::Account => 1000,
         }
     }
 }
@@ -116,7 +117,7 @@ impl Transport {
     }
 
     /// Keeps an endpoint closed for a while.
-    fn close(&self, endpoint: Endpoint, pause: Span) {
+    pub(super) fn close(&self, endpoint: Endpoint, pause: Span) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = next.entry(endpoint).or_insert_with(now);
         *slot = (*slot).max(now() + pause.std());

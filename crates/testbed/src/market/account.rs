@@ -67,9 +67,12 @@ pub(super) async fn remove_account_key(State(market): State<Market>, Path(id): P
 }
 
 pub(super) async fn user(State(market): State<Market>) -> Response {
-    let credit = micros_usd(market.state().credit_micros());
+    let (credit, seed) = {
+        let state = market.state();
+        (micros_usd(state.credit_micros()), state.settings.seed)
+    };
     ok(
-        &json!({"id": 1, "email": "you@example.org", "username": "you", "fullname": "You", "credit": credit, "balance": 0.0, "ssh_key": "", "sid": "s", "key_id": 1,
+        &json!({"id": seed, "email": "you@example.org", "username": "you", "fullname": "You", "credit": credit, "balance": 0.0, "ssh_key": "", "sid": "s", "key_id": 1,
         "host_agreement_accepted": false, "balance_threshold": 3.0, "balance_threshold_enabled": false, "billed_expected": 0.0, "billed_verified": 0.0,
         "billing_creditonly": 1, "can_pay": true, "has_billing": true, "has_payout": false, "got_signup_credit": 0, "email_verified": true, "api_key": market.key()}),
     )

@@ -233,6 +233,19 @@ impl Market {
         self.power_off(id).await;
     }
 
+    /// An account without credit has all its machines stopped; their disks go on costing.
+    async fn out_of_credit(&self) {
+        let running: Vec<u64> = {
+            let state = self.state();
+            let broke = state.credit_micros() == 0;
+            let alive = state.contracts.values().filter(|c| broke && c.destroyed_ms.is_none() && c.stopped_ms.is_none());
+            alive.map(|c| c.id).collect()
+        };
+        for id in running {
+            self.stop(id).await;
+        }
+    }
+
     /// Lets a key in, after the time that it takes to get there.
     fn attach(&self, id: u64, line: String) {
         let wait = self.state().real(KEY_MS);

@@ -105,6 +105,7 @@ async fn gate(State(market): State<Market>, request: Request<Body>, next: axum::
     if path.starts_with("/testbed/") {
         return next.run(request).await;
     }
+    market.out_of_credit().await;
     let (endpoint, pause_ms) = pace(request.method(), &path);
     let order = endpoint == "create";
     let trouble = {

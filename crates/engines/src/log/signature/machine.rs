@@ -46,6 +46,38 @@ pub(super) const SIGNATURES: &[Signature] = &[
         &[&["/dev/shm/nccl"], &["NCCL WARN", "No space left on device"], &["shared memory segment", "No space left on device"]],
     ),
     sign(
+        "env_broken",
+        Some(Phase::Container),
+        ChangeProfile,
+        "the image cannot be had: check `engine.version`, and that the host reaches its source",
+        &[
+            &["ErrImagePull"],
+            &["ImagePullBackOff"],
+            &["manifest unknown"],
+            &["manifest for", "not found"],
+            &["pull access denied"],
+        ],
+    ),
+    // The card itself is broken: the same machine fails again.
+    sign(
+        "engine_crash_cuda",
+        None,
+        OtherHost,
+        "a fault of the card: another host is taken",
+        &[&["uncorrectable ECC error"], &["fallen off the bus"], &["NVRM: Xid"], &["GPU is lost"]],
+    ),
+    sign(
+        "nccl_error",
+        None,
+        OtherHost,
+        "the container has too little shared memory: more `/dev/shm`, or another host",
+        &[
+            &["unable to open shared memory object"],
+            &["unable to allocate shared memory"],
+            &["/dev/shm", "No space left on device"],
+        ],
+    ),
+    sign(
         "bad_args",
         Some(Phase::Process),
         ChangeProfile,
@@ -72,6 +104,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
             &["Unknown load format"],
             &["Invalid attention backend"],
             &["set the option `trust_remote_code=True`"],
+            &["trust_remote_code=True"],
             &["Error: No such option"],
             &["invalid int value"],
             &["invalid float value"],

@@ -306,6 +306,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
         "the engine's environment is broken: other version, or another `source`",
         &[
             &["undefined symbol"],
+            &["Illegal instruction"],
             &["ImportError:"],
             &["ModuleNotFoundError:"],
             &["appears to be a URI"],
