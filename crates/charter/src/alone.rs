@@ -116,8 +116,9 @@ impl Follower {
         };
         let stats = self.gateway.stats();
         let in_flight: serde_json::Map<_, _> = stats.in_flight.into_iter().map(|(id, n)| (id, n.into())).collect();
+        let last_used: serde_json::Map<_, _> = stats.last_used_ms.into_iter().map(|(id, ms)| (id, ms.into())).collect();
         let failing: BTreeSet<String> = std::iter::from_fn(|| self.failing.try_recv().ok()).collect();
-        let body = serde_json::json!({"id": self.id, "version": stats.version, "epoch": self.epoch, "in_flight": in_flight,
+        let body = serde_json::json!({"id": self.id, "version": stats.version, "epoch": self.epoch, "in_flight": in_flight, "last_used_ms": last_used,
             "failing": failing, "over": over});
         let url = format!("{}/api/v1/gateway/table", known.url);
         let answer = http::send(Method::POST, &url, Some(&known.key), Some(body.to_string()), PATIENCE).await;

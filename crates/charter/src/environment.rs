@@ -82,12 +82,16 @@ pub(crate) fn limits() -> Result<Limits, Problem> {
     if let Some(count) = number("VASTAI_MAX_SEARCH_RETRIES")? {
         limits.search_retries = u32::try_from(count).unwrap_or(u32::MAX);
     }
-    // Keep-alive has no effect yet, but a value that cannot be read is told all the same.
-    number("VASTAI_DEFAULT_KEEP_ALIVE_MINUTES")?;
     if let Some(count) = number("MAX_FAILED_RESTARTS")? {
         limits.failed_restarts = u32::try_from(count).unwrap_or(u32::MAX);
     }
     Ok(limits)
+}
+
+/// How long what is rented may answer nobody, where its profile says nothing.
+pub(crate) fn keep_alive() -> Result<Span, Problem> {
+    let minutes = number("VASTAI_DEFAULT_KEEP_ALIVE_MINUTES")?;
+    Ok(minutes.map_or(Span::min(45), Span::min))
 }
 
 /// Seconds between looks at something that runs.

@@ -95,6 +95,7 @@ impl DataPlane for Counters {
     }
 
     fn last_used(&self, backend: &str) -> Option<Time> {
-        self.own.as_ref().and_then(|g| g.last_used(backend))
+        let own = self.own.as_ref().and_then(|g| g.last_used(backend));
+        own.max(self.others.last_used(backend))
     }
 }

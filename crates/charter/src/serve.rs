@@ -172,6 +172,7 @@ fn settings(section: &ServerSection, options: &Options) -> Result<Settings, Prob
         budgets: budgets(section)?,
         keep_on_error: destroy.map_or(section.keep_on_error, |destroy| !destroy),
         logs: options.data_dir.join("logs"),
+        keep_alive: environment::keep_alive()?,
         look: (options.look.0, look_ready),
     })
 }

@@ -218,3 +218,24 @@ fn a_server_that_is_told_to_leaves_nothing_when_it_stops() {
     place.stop_server();
     bed.must_be_empty();
 }
+
+#[test]
+fn what_nobody_asks_anything_is_ended_and_what_is_asked_stays() {
+    let bed = Bed::start("idle", &["--speed", "20"]);
+    let mut place = Place::bare("idle");
+    bed.configure(&place, "    keep-alive: 3s\n", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["up"]);
+    let (gateway, key) = (place.gateway(), place.key());
+    let status = |place: &Place| serde_json::from_str::<serde_json::Value>(&place.ok(&["--json", "status"])).expect("JSON");
+    assert!(status(&place)["deployments"][0]["idle_destroy_at"].is_string(), "{}", status(&place));
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_secs(7) {
+        assert_eq!(chat(gateway, &key, "small", 1, false).expect("an answer").status, 200, "it is in use");
+        // The pace of the requests is the input of this test, not a wait for something.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    wait_until("the account is empty", || bed.ledger()["alive"].as_u64() == Some(0));
+    wait_until("it is seen to be gone", || status(&place)["deployments"][0]["status"] == "stopped");
+    bed.must_be_empty();
+}

@@ -32,6 +32,8 @@ pub struct Settings {
     pub keep_on_error: bool,
     /// Where the logs of engines that are gone are kept.
     pub logs: PathBuf,
+    /// How long what is rented may answer nobody, where its profile says nothing.
+    pub keep_alive: Span,
     /// Between looks at something that is starting, and at something that runs.
     pub look: (Span, Span),
 }
@@ -67,6 +69,8 @@ pub struct Controller(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) parts: Parts,
     pub(crate) live: Live,
+    /// Nothing is known of requests before this.
+    pub(crate) started_at: charter_domain::time::Time,
     pub(crate) tasks: Tasks,
     pub(crate) routes: watch::Sender<Arc<RouteTable>>,
     /// Rises with every commit, so that people can wait for a change.
@@ -107,8 +111,10 @@ impl Controller {
     pub fn new(parts: Parts) -> Self {
         let (routes, _) = watch::channel(Arc::new(RouteTable::default()));
         let (changes, _) = watch::channel(0);
+        let started_at = parts.clock.now();
         Self(Arc::new(Inner {
             parts,
+            started_at,
             live: Live::default(),
             tasks: Tasks::default(),
             routes,
@@ -125,6 +131,7 @@ impl Controller {
         self.spawn_planner();
         self.spawn_routes();
         self.spawn_sweep();
+        self.spawn_keep_alive();
     }
 
     /// Stops working and waits until what is being done has been recorded, or the patience is over.

@@ -7,6 +7,7 @@ pub mod controller;
 mod driver;
 mod engine_host;
 mod executor;
+mod keep_alive;
 mod live;
 mod machine_host;
 mod money;

@@ -24,7 +24,7 @@ pub struct Profile {
     pub min_reliability_permille: u32,
     /// Requests that one replica answers at the same time.
     pub max_concurrent: u32,
-    /// Destroy after so long without a request; `None` means never.
+    /// End what is rented after so long without a request; `None` leaves it to the server.
     pub keep_alive: Option<Span>,
     /// How long things may take, and how often they are tried.
     pub limits: Limits,

@@ -64,6 +64,8 @@ pub struct Stats {
     pub version: u64,
     /// Requests being answered, by backend.
     pub in_flight: Vec<(String, u64)>,
+    /// When each backend answered last, in milliseconds since the epoch.
+    pub last_used_ms: Vec<(String, i64)>,
 }
 
 impl Gateway {
@@ -100,7 +102,15 @@ impl Gateway {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let table = self.table();
-        Stats { version: table.version, in_flight: table.in_flight() }
+        Stats {
+            version: table.version,
+            in_flight: table.in_flight(),
+            last_used_ms: table
+                .entries
+                .iter()
+                .map(|e| (e.backend.id.clone(), e.counters.last_used_ms.load(Ordering::Relaxed)))
+                .collect(),
+        }
     }
 
     /// Requests that a backend is answering.

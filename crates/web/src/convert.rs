@@ -86,7 +86,8 @@ pub(crate) fn profile(from: wire::Profile, defaults: Limits) -> Profile {
         disk_bytes: from.disk_bytes,
         min_reliability_permille: from.min_reliability_permille,
         max_concurrent: from.max_concurrent,
-        keep_alive: from.keep_alive_ms.flatten().map(span),
+        // Never is so long that nobody lives to see it; nothing said leaves it to the server.
+        keep_alive: from.keep_alive_ms.map(|said| said.map_or(Span(i64::MAX), span)),
         limits: limits(&from.limits, defaults),
         canary: from.canary.into_iter().map(|(prompt, expect)| Canary { prompt, expect }).collect(),
     }

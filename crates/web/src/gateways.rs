@@ -26,6 +26,7 @@ struct Report {
     at: Time,
     version: u64,
     in_flight: BTreeMap<String, u64>,
+    last_used_ms: BTreeMap<String, i64>,
 }
 
 impl Gateways {
@@ -33,7 +34,7 @@ impl Gateways {
     /// answering requests.
     #[must_use]
     pub fn known(ids: Vec<String>, now: Time) -> Self {
-        let unheard = |id| (id, Report { at: now, version: 0, in_flight: BTreeMap::new() });
+        let unheard = |id| (id, Report { at: now, version: 0, in_flight: BTreeMap::new(), last_used_ms: BTreeMap::new() });
         Self(Mutex::new(ids.into_iter().map(unheard).collect()))
     }
 
@@ -48,6 +49,12 @@ impl Gateways {
             return Err(format!("waiting for gateway `{id}` to use the new routes; it counts as gone after {GONE} of silence"));
         }
         Ok(present().map(|(_, r)| r.in_flight.get(backend).copied().unwrap_or(0)).sum())
+    }
+
+    /// When a backend answered its last request, as far as the gateways have told.
+    pub fn last_used(&self, backend: &str) -> Option<Time> {
+        let reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.values().filter_map(|r| r.last_used_ms.get(backend)).max().copied().filter(|ms| *ms > 0).map(Time)
     }
 
     /// Writes a report down; true when the gateway is new.
@@ -76,6 +83,9 @@ pub(crate) struct Poll {
     /// Requests being answered, by backend.
     #[serde(default)]
     in_flight: BTreeMap<String, u64>,
+    /// When each backend answered last.
+    #[serde(default)]
+    last_used_ms: BTreeMap<String, i64>,
     /// Backends that gave no answer since it asked last.
     #[serde(default)]
     failing: Vec<String>,
@@ -102,7 +112,10 @@ pub(crate) async fn table(State(app): State<App>, caller: Caller, Body(poll): Bo
     if poll.over {
         app.gateways.forget(|id, _| id == poll.id, now);
         app.controller.store().remove_gateway(&poll.id).await?;
-    } else if app.gateways.report(&poll.id, Report { at: now, version, in_flight: poll.in_flight }) {
+    } else if app
+        .gateways
+        .report(&poll.id, Report { at: now, version, in_flight: poll.in_flight, last_used_ms: poll.last_used_ms })
+    {
         app.controller.store().add_gateway(&poll.id, now).await?;
         for gone in app.gateways.forget(|_, silent| silent >= GONE, now) {
             app.controller.store().remove_gateway(&gone).await?;

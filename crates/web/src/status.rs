@@ -60,7 +60,8 @@ pub(crate) async fn one(controller: &Controller, state: &Deployment) -> Result<w
         served_names,
         drift: vec![],
         expires_at: None,
-        idle_destroy_at: None,
+        // A time that nobody lives to see is none.
+        idle_destroy_at: controller.idle_end(state, &all).filter(|at| at.0 < i64::MAX / 2).map(rfc3339),
         engine: wire::Engine {
             kind: state.profile.engine.kind.clone(),
             version: state.engine_version.clone(),
