@@ -387,6 +387,7 @@ impl Controller {
             policy.visibility_horizon = described.visibility_horizon;
             policy.absence_looks = described.absence_looks;
             policy.absence_gap = described.absence_gap;
+            policy.look_gap = described.look_gap;
             if !described.rented {
                 // Asking a machine of our own again costs nothing, and people wait for it.
                 policy.backoff_max = Span::s(15);

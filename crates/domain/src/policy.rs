@@ -20,6 +20,8 @@ pub struct Policy {
     pub backoff: Span,
     /// Longest such pause.
     pub backoff_max: Span,
+    /// The shortest time between two looks at one thing.
+    pub look_gap: Span,
     /// Between looks at something that is starting.
     pub look_starting: Span,
     /// Between looks at something that runs.
@@ -42,6 +44,7 @@ impl Default for Policy {
             absence_gap: Span::s(30),
             backoff: Span::s(2),
             backoff_max: Span::min(5),
+            look_gap: Span::ms(20),
             look_starting: Span::s(2),
             look_ready: Span::s(60),
             ready_failures: 3,

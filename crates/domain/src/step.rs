@@ -442,7 +442,8 @@ impl Turn<'_> {
         let closely = Span::ms(self.policy.look_starting.0 / 8);
         // What has just begun may be over at once; what takes long is looked at less and less, up to the usual pace.
         let elapsed = self.now.since(self.r.since);
-        let young = Span((elapsed.0 / 4).clamp(20.min(self.policy.look_starting.0), self.policy.look_starting.0));
+        let young =
+            Span((elapsed.0 / 4).clamp(self.policy.look_gap.0.min(self.policy.look_starting.0), self.policy.look_starting.0));
         Some(match &self.r.phase {
             Phase::Pending { not_before } => *not_before,
             Phase::Ready { failures: 0, .. } => self.now + self.policy.look_ready,

@@ -21,6 +21,8 @@ pub struct Descriptor {
     pub absence_looks: u32,
     /// How far the first and the last of them must lie apart.
     pub absence_gap: Span,
+    /// The shortest time between two looks at the same instance.
+    pub look_gap: Span,
     /// Whether an idle instance costs money, so that keep-alive applies unless the profile says otherwise.
     pub rented: bool,
     /// An instance is a container of an image that we name, and holds the engine already.

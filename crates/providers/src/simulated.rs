@@ -62,7 +62,15 @@ impl Provider for Simulated {
 
     fn descriptor(&self) -> Descriptor {
         let (visibility_horizon, absence_gap) = (Span::s(1), Span::s(0));
-        Descriptor { kind: "simulated", visibility_horizon, absence_looks: 1, absence_gap, rented: true, container: true }
+        Descriptor {
+            kind: "simulated",
+            visibility_horizon,
+            absence_looks: 1,
+            absence_gap,
+            look_gap: Span::ms(20),
+            rented: true,
+            container: true,
+        }
     }
 
     async fn offers(&self, need: &Requirement) -> OfferPage {

@@ -149,6 +149,7 @@ impl Provider for Machines {
             visibility_horizon: Span::s(35),
             absence_looks: 1,
             absence_gap: Span::s(0),
+            look_gap: Span::ms(20),
             rented: false,
             container: false,
         }

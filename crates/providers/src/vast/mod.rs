@@ -251,6 +251,7 @@ impl Provider for Vast {
             visibility_horizon: self.transport.span(Span::s(90)),
             absence_looks: 2,
             absence_gap: self.transport.span(Span::s(30)),
+            look_gap: self.transport.span(Span::s(2)),
             rented: true,
             container: true,
         }

@@ -14,7 +14,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -67,12 +67,17 @@ impl Lost {
     }
 }
 
+/// One after another, in the order of their coming.
+type Queue = Arc<tokio::sync::Mutex<Option<Instant>>>;
+
 pub(super) struct Transport {
     base: String,
     bearer: HeaderValue,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    /// When each endpoint may be asked next.
-    next: Mutex<BTreeMap<Endpoint, Instant>>,
+    /// Who waits for each endpoint, and when it was asked last.
+    queues: Mutex<BTreeMap<Endpoint, Queue>>,
+    /// Until when an endpoint is closed.
+    closed: Mutex<BTreeMap<Endpoint, Instant>>,
     /// Divides every pause: a service on this computer needs none.
     haste: i64,
 }
@@ -95,7 +100,14 @@ impl Transport {
             // A connection that dies under an order must not make the library send it again.
             .retry_canceled_requests(false)
             .build(https);
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), bearer, client, next: Mutex::default(), haste: haste.max(1) })
+        Ok(Self {
+            base: base.trim_end_matches('/').to_owned(),
+            bearer,
+            client,
+            queues: Mutex::default(),
+            closed: Mutex::default(),
+            haste: haste.max(1),
+        })
     }
 
     /// A pause as it is here.
@@ -103,24 +115,30 @@ impl Transport {
         Span(real.0 / self.haste)
     }
 
-    /// Waits for this endpoint's turn and takes it.
+    /// Waits for this endpoint's turn and takes it. Whoever stops waiting takes none.
     async fn turn(&self, endpoint: Endpoint) {
-        let pause = self.span(Span::ms(endpoint.pause_ms())).std();
-        let at = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            let slot = next.entry(endpoint).or_insert_with(now);
-            let at = (*slot).max(now());
-            *slot = at + pause;
-            at
+        let queue = {
+            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(queues.entry(endpoint).or_default())
         };
-        tokio::time::sleep_until(at).await;
+        let mut last = queue.lock().await;
+        let pause = self.span(Span::ms(endpoint.pause_ms())).std();
+        if let Some(last) = *last {
+            tokio::time::sleep_until(last + pause).await;
+        }
+        loop {
+            let until = self.closed.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint).copied();
+            let Some(until) = until.filter(|u| *u > now()) else { break };
+            tokio::time::sleep_until(until).await;
+        }
+        *last = Some(now());
     }
 
     /// Keeps an endpoint closed for a while.
     pub(super) fn close(&self, endpoint: Endpoint, pause: Span) {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = next.entry(endpoint).or_insert_with(now);
-        *slot = (*slot).max(now() + pause.std());
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = closed.entry(endpoint).or_insert_with(now);
+        *until = (*until).max(now() + pause.std());
     }
 
     /// Asks once.
