@@ -109,6 +109,16 @@ impl Printer {
         }
     }
 
+    /// Talk behind a mark, such as a time: broken at spaces where a terminal shows it, the rest standing below the text.
+    pub(crate) fn say_behind(&self, mark: &str, text: &str) {
+        let indent = " ".repeat(mark.chars().count());
+        let lines = wrap(&indent, text, if self.live { WIDTH } else { usize::MAX });
+        for (index, line) in lines.iter().enumerate() {
+            let rest: String = line.chars().skip(mark.chars().count()).collect();
+            self.say(&if index == 0 { format!("{mark}{rest}") } else { line.clone() });
+        }
+    }
+
     /// A line of talk in a tone.
     pub(crate) fn say_in(&self, tone: Tone, line: &str) {
         self.say(&tint(self.color_err, tone, line));

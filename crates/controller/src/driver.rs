@@ -34,7 +34,7 @@ pub(crate) struct Driver {
 /// What a look asks, for people who wait for it.
 const fn asks(look: &Look) -> &'static str {
     match look {
-        Look::Offers => "asking what machines there are; one of them is slow",
+        Look::Offers => "asking what could be had; the answer is slow",
         Look::Tag(_) => "asking the provider what became of the order",
         Look::Machine(_) => "asking the machine what it has",
         Look::Engine(..) => "asking the engine; it is slow",

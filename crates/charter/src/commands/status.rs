@@ -107,10 +107,10 @@ fn replica_lines(printer: &Printer, replica: &Replica) {
     ];
     let line: Vec<String> = facts.into_iter().flatten().collect();
     if !line.is_empty() {
-        printer.data(&format!("    {}", line.join(", ")));
+        printer.wrapped("    ", &line.join(", "));
     }
     if let Some(symptom) = &replica.symptom {
-        printer.data(&format!("    {}", printer.tint(Tone::Faint, symptom)));
+        printer.wrapped("    ", &printer.tint(Tone::Faint, symptom));
     }
 }
 

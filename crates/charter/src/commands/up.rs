@@ -285,7 +285,7 @@ impl Watch<'_> {
         for fact in facts.iter().skip(begin).filter(|f| !ending(f)) {
             self.printer.settle();
             let since = (at(fact) - seen.last_at).max(0);
-            self.printer.say(&format!("  {:>6}.{} s  {}", since / 1000, since % 1000 / 100, text(fact)));
+            self.printer.say_behind(&format!("  {:>6}.{} s  ", since / 1000, since % 1000 / 100), &text(fact));
         }
         seen.last = facts.last().map(|f| (at(f), text(f)));
     }
