@@ -13,17 +13,8 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-use support::Place;
-
-/// A small generator, so that a round can be told apart by its number.
-fn chance(round: u64, most_ms: u64) -> Duration {
-    let mut z = round.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    Duration::from_millis((z ^ (z >> 31)) % most_ms)
-}
+use std::time::Instant;
+use support::{Place, chance};
 
 #[test]
 fn whatever_the_moment_nothing_is_started_twice_and_nothing_is_left() {
@@ -37,30 +28,17 @@ fn whatever_the_moment_nothing_is_started_twice_and_nothing_is_left() {
         place.configure(&env, &format!("  small{round}: {{profile: small}}\n"));
         let name = format!("small{round}");
         place.serve(&[]);
-        killed_during(&mut place, &["up"], chance(round * 2, 900));
+        place.killed_during(&["up"], chance(round * 2, 900));
         place.ok(&["up"]);
         assert_eq!(place.engines().len(), 1, "round {round}: one engine runs");
         started_once(&starts, round);
-        killed_during(&mut place, &["down", &name], chance(round * 2 + 1, 700));
+        place.killed_during(&["down", &name], chance(round * 2 + 1, 700));
         place.ok(&["down", &name]);
         assert!(place.engines().is_empty(), "round {round}: an engine is left");
         assert!(!place.folder.join("home/.charter").exists(), "round {round}: something is left on the machine");
         place.stop_server();
     }
     println!("{rounds} rounds in {:.1} s: 0 engines left, 0 started twice", begun.elapsed().as_secs_f64());
-}
-
-/// Begins a command, kills the server after `pause`, and starts another one.
-fn killed_during(place: &mut Place, args: &[&str], pause: Duration) {
-    // Named, so that a command that comes after the kill does not start a server of its own beside the next one.
-    let url = support::field(&std::fs::read_to_string(place.data().join("server.json")).expect("server file"), "url");
-    let args: Vec<&str> = ["--server", &url].into_iter().chain(args.iter().copied()).collect();
-    let mut command = place.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("command");
-    // The moment of the kill is the input of this test, not a wait for something.
-    std::thread::sleep(pause);
-    place.kill_server();
-    command.wait().expect("command");
-    place.serve(&[]);
 }
 
 /// Each start is written down by the engine itself, with its tag and its number.

@@ -12,21 +12,12 @@
 
 mod support;
 
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-use support::Place;
+use std::time::Instant;
 use support::market::Bed;
+use support::{Place, chance};
 
 /// What goes wrong, in per cent.
 const FAULTS: &str = "offer-gone=10,rate-limit=4,server-error=4,html=3,cut-order=15,lost-order=10,late-list=25,short-list=10,cdi=10,ssh-refused=4,wrong-cuda=5,first-prompt=4,price-raised=4";
-
-/// A small generator, so that a round can be told apart by its number.
-fn chance(round: u64, most_ms: u64) -> Duration {
-    let mut z = round.wrapping_add(77).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    Duration::from_millis((z ^ (z >> 31)) % most_ms)
-}
 
 #[test]
 fn whatever_the_moment_the_account_holds_what_was_asked_for() {
@@ -39,11 +30,11 @@ fn whatever_the_moment_the_account_holds_what_was_asked_for() {
         let name = format!("small{round}");
         bed.configure(&place, profile, &format!("  {name}: {{profile: small}}\n"));
         place.serve(&[]);
-        killed_during(&mut place, &["up"], chance(round * 2, 1500));
+        place.killed_during(&["up"], chance(77 + round * 2, 1500));
         place.ok(&["up"]);
         let ledger = bed.ledger();
         assert_eq!((ledger["alive"].as_u64(), ledger["twice"].as_u64()), (Some(1), Some(0)), "round {round}: {ledger}");
-        killed_during(&mut place, &["down", &name], chance(round * 2 + 1, 1200));
+        place.killed_during(&["down", &name], chance(78 + round * 2, 1200));
         place.ok(&["down", &name]);
         bed.must_be_empty();
         place.stop_server();
@@ -55,16 +46,4 @@ fn whatever_the_moment_the_account_holds_what_was_asked_for() {
         ledger["created"],
         ledger["spent_usd_micros"]
     );
-}
-
-/// Begins a command, kills the server after `pause`, and starts another one.
-fn killed_during(place: &mut Place, args: &[&str], pause: Duration) {
-    let url = support::field(&std::fs::read_to_string(place.data().join("server.json")).expect("server file"), "url");
-    let args: Vec<&str> = ["--server", &url].into_iter().chain(args.iter().copied()).collect();
-    let mut command = place.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("command");
-    // The moment of the kill is the input of this test, not a wait for something.
-    std::thread::sleep(pause);
-    place.kill_server();
-    command.wait().expect("command");
-    place.serve(&[]);
 }

@@ -231,6 +231,19 @@ impl Place {
         }
     }
 
+    /// Begins a command, kills the server after `pause`, and starts another one.
+    pub fn killed_during(&mut self, args: &[&str], pause: Duration) {
+        // Named, so that a command that comes after the kill does not start a server of its own beside the next one.
+        let url = field(&std::fs::read_to_string(self.data().join("server.json")).expect("server file"), "url");
+        let args: Vec<&str> = ["--server", &url].into_iter().chain(args.iter().copied()).collect();
+        let mut command = self.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("command");
+        // The moment of the kill is the input of a test, not a wait for something.
+        std::thread::sleep(pause);
+        self.kill_server();
+        command.wait().expect("command");
+        self.serve(&[]);
+    }
+
     pub fn stop_server(&mut self) {
         if let Some(mut server) = self.server.take() {
             signal("TERM", server.id());
@@ -268,6 +281,14 @@ impl Place {
             signal("KILL", pid);
         }
     }
+}
+
+/// A pause from a number, so that a round can be told apart by it.
+pub fn chance(round: u64, most_ms: u64) -> Duration {
+    let mut z = round.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    Duration::from_millis((z ^ (z >> 31)) % most_ms)
 }
 
 pub fn user() -> String {
