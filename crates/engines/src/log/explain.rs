@@ -284,5 +284,5 @@ fn looks_like_text(text: &str) -> bool {
 }
 
 fn cut(text: &str) -> String {
-    text.trim().chars().take(EVIDENCE_MAX).collect()
+    text.trim().chars().filter(|c| !c.is_control() && *c != '\u{fffd}').take(EVIDENCE_MAX).collect()
 }
