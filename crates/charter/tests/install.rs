@@ -92,6 +92,20 @@ fn a_failed_check_of_torch_ends_it_and_one_of_numpy_does_not() {
 }
 
 #[test]
+fn an_index_that_fails_is_stood_in_for_by_the_wheel_of_the_release() {
+    let place = place("wheel", "exit 0");
+    let pip = place.folder.join("home/.charter/venvs/vllm-0.8.5/bin/pip");
+    let log = place.folder.join("steps");
+    let text = format!("#!/bin/sh\necho \"pip $*\" >> {}\ncase \"$*\" in *vllm==*) exit 1;; esac\n", log.display());
+    std::fs::write(&pip, text).expect("program");
+    place.ok(&["up"]);
+    let asked = steps(&place);
+    assert!(asked.iter().any(|s| s.ends_with("/v0.8.5/vllm-0.8.5-cp38-abi3-manylinux1_x86_64.whl")), "{asked:?}");
+    assert!(place.ok(&["logs", "small"]).contains("trying the wheel of the release"));
+    place.ok(&["down", "small"]);
+}
+
+#[test]
 fn a_card_that_hangs_does_not_hold_everything_up() {
     let mut place = Place::new("hung-card");
     let tools = place.folder.join("tools");

@@ -95,10 +95,15 @@ fn step_text(step: &Step) -> String {
     let pip: Vec<String> = step.pip.iter().map(|a| quote(a)).collect();
     let on_failure = if step.required { "finish 104" } else { "say \"going on without it\"" };
     let seconds = step.timeout_seconds;
-    let install = if pip.is_empty() {
-        String::new()
-    } else {
-        format!("timeout {seconds} \"$venv/bin/pip\" install --no-input --disable-pip-version-check {} && ", pip.join(" "))
+    let run = |what: &str| format!("timeout {seconds} \"$venv/bin/pip\" install --no-input --disable-pip-version-check {what}");
+    let install = match &step.wheel {
+        _ if pip.is_empty() => String::new(),
+        None => format!("{} && ", run(&pip.join(" "))),
+        Some(wheel) => format!(
+            "{{ {} || {{ say 'step {name}: the index failed; trying the wheel of the release'; {}; }}; }} && ",
+            run(&pip.join(" ")),
+            run(&quote(wheel))
+        ),
     };
     format!(
         "  say 'step {name} begins'\n  if {install}timeout {seconds} \"$venv/bin/python\" -c {}; then say 'step {name} done'\n  \

@@ -12,6 +12,8 @@ pub struct Step {
     pub name: &'static str,
     /// Arguments of `pip install`.
     pub pip: Vec<String>,
+    /// A wheel that the makers publish beside the package index; taken when the index fails.
+    pub wheel: Option<String>,
     /// Python that must succeed afterwards.
     pub check: &'static str,
     /// How long it may take.
@@ -48,6 +50,13 @@ fn index(tag: &str) -> String {
     format!("https://download.pytorch.org/whl/{tag}")
 }
 
+/// The wheel that is published with a release.
+fn wheel(version: &Version) -> Option<String> {
+    let Version::Release(release) = version else { return None };
+    let file = format!("vllm-{release}-cp38-abi3-manylinux1_x86_64.whl");
+    Some(format!("https://github.com/vllm-project/vllm/releases/download/v{release}/{file}"))
+}
+
 /// The steps for a version on a machine with this driver; `None` means that it has no GPU driver.
 #[must_use]
 pub fn steps(version: &Version, driver: Option<&str>) -> Vec<Step> {
@@ -62,6 +71,7 @@ pub fn steps(version: &Version, driver: Option<&str>) -> Vec<Step> {
     let numpy = Step {
         name: "numpy",
         pip: text(&["numpy>=1.26,<2.0"]),
+        wheel: None,
         check: "import numpy; assert numpy.__version__ < '2'",
         timeout_seconds: 120,
         required: false,
@@ -70,6 +80,7 @@ pub fn steps(version: &Version, driver: Option<&str>) -> Vec<Step> {
         let torch = Step {
             name: "torch",
             pip: text(&["torch", "--index-url", &index(cuda_tag(driver))]),
+            wheel: None,
             check: if driver.is_some() {
                 "import torch; assert torch.cuda.is_available(), 'torch sees no CUDA'"
             } else {
@@ -81,6 +92,7 @@ pub fn steps(version: &Version, driver: Option<&str>) -> Vec<Step> {
         let engine = Step {
             name: "vllm",
             pip: [wanted, text(&["numpy>=1.26,<2.0"])].concat(),
+            wheel: wheel(version),
             check: engine_check,
             timeout_seconds: 600,
             required: true,
@@ -92,6 +104,7 @@ pub fn steps(version: &Version, driver: Option<&str>) -> Vec<Step> {
     let cuda = Step {
         name: "cuda",
         pip: vec![],
+        wheel: None,
         check: if driver.is_some() {
             "import torch; assert torch.cuda.is_available(), 'torch sees no CUDA'"
         } else {
@@ -100,7 +113,7 @@ pub fn steps(version: &Version, driver: Option<&str>) -> Vec<Step> {
         timeout_seconds: 120,
         required: true,
     };
-    vec![Step { name: "vllm", pip, check: engine_check, timeout_seconds: 1800, required: true }, cuda]
+    vec![Step { name: "vllm", pip, wheel: wheel(version), check: engine_check, timeout_seconds: 1800, required: true }, cuda]
 }
 
 #[cfg(test)]
