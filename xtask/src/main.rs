@@ -1,9 +1,10 @@
-//! The project's own chores: `tidy`, `test`, `ci`, `storm`, `real-engine`.
+//! The project's own chores: `tidy`, `test`, `ci`, `storm`, `dist`, `real-engine`.
 
 #![allow(clippy::disallowed_methods, reason = "chores time themselves and ask who runs them")]
 
 mod bench;
 mod bench_market;
+mod dist;
 mod parts;
 mod real_engine;
 mod tidy;
@@ -20,11 +21,12 @@ fn main() -> ExitCode {
         Some("ci") => ci(),
         Some("storm") => storm(rest),
         Some("real-engine") => real_engine::real_engine(rest.iter().any(|a| a == "--keep")),
+        Some("dist") => dist::dist(),
         Some("bench") => bench::bench(),
         Some("bench-market") => bench_market::bench_market(),
         Some("__child") => bench::child(rest),
         Some("kill-rounds") => kill_rounds(rest),
-        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--sweep N] | kill-rounds N | bench | bench-market | real-engine [--keep]".into()),
+        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--sweep N] | kill-rounds N | bench | bench-market | dist | real-engine [--keep]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

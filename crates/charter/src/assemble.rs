@@ -4,12 +4,13 @@ use crate::environment;
 use crate::ports::{RealSecrets, now};
 use charter_api::file::server::{Provider as ProviderFile, Server as ServerSection};
 use charter_api::problem::Problem;
-use charter_controller::Secrets;
+use charter_controller::{Secrets, engine_key};
 use charter_domain::budget::{BUILT_IN, Budget, Scope};
 use charter_domain::ids::Tag;
 use charter_domain::instance::Address;
 use charter_domain::money::Usd;
 use charter_domain::profile::SecretRef;
+use charter_engines::vllm::launch::KEY_VARIABLE;
 use charter_providers::Provider;
 use charter_providers::machines::{Machine, Machines};
 use charter_providers::vast::Vast;
@@ -59,7 +60,7 @@ pub(crate) fn provider(
 ) -> Result<Arc<dyn Provider>, Problem> {
     if from.kind == "vast" {
         let secret = from.api_key.clone().map(charter_web::secret);
-        return vast(&from.name, from.base_url.as_deref(), secret, installation_secret);
+        return vast(&from.name, from.base_url.as_deref(), secret, installation_secret, from.entrypoint);
     }
     let machines = from.machines.iter().map(|m| machine(m, installation)).collect::<Result<Vec<_>, _>>()?;
     let pins = data_dir.join(format!("host-keys-{}.json", from.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_")));
@@ -68,7 +69,7 @@ pub(crate) fn provider(
 
 /// The marketplace that a server has when its file names no provider at all and its environment holds the key.
 pub(crate) fn from_environment(installation_secret: &str) -> Option<Result<Arc<dyn Provider>, Problem>> {
-    api_key_of_environment().map(|_| vast("vast", None, None, installation_secret))
+    api_key_of_environment().map(|_| vast("vast", None, None, installation_secret, false))
 }
 
 fn api_key_of_environment() -> Option<String> {
@@ -80,6 +81,7 @@ fn vast(
     base_url: Option<&str>,
     secret: Option<SecretRef>,
     installation_secret: &str,
+    entrypoint: bool,
 ) -> Result<Arc<dyn Provider>, Problem> {
     let failed = |why: String| {
         let hint = "set `VASTAI_API_KEY` where the server is started, or name the key's place in `api-key`";
@@ -94,7 +96,12 @@ fn vast(
     let secret = installation_secret.to_owned();
     let keys = Arc::new(move |tag: &Tag| KeyPair::derive(secret.as_bytes(), &tag.to_string()));
     let made = Vast::new(name, &base, key.trim(), keys, Arc::new(now)).map_err(failed)?;
-    Ok(Arc::new(made))
+    if !entrypoint {
+        return Ok(Arc::new(made));
+    }
+    let secret = installation_secret.to_owned();
+    let engine_keys = move |tag: &Tag| (KEY_VARIABLE.to_owned(), engine_key(secret.as_bytes(), tag));
+    Ok(Arc::new(made.with_entrypoint(Arc::new(engine_keys))))
 }
 
 pub(crate) fn budgets(section: &ServerSection) -> Result<Vec<Budget>, Problem> {

@@ -299,6 +299,9 @@ pub(crate) struct TestbedServe {
     /// What the account holds
     #[arg(long, default_value = "25", value_name = "USD")]
     pub(crate) balance: String,
+    /// Let an OpenSSH server, such as `/usr/sbin/sshd`, be the machines' door; run as root, whose name machines are entered by
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sshd: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

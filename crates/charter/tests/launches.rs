@@ -62,6 +62,7 @@ fn launches_succeed_although_attempts_fail_and_nothing_is_left() {
         wasted,
         ledger["spent_usd_micros"]
     );
+    failed.iter().for_each(|why| println!("{why}"));
     assert!(failed.len() * 100 <= count, "{} of {count} failed:\n{}", failed.len(), failed.join("\n"));
     bed.must_be_empty();
 }

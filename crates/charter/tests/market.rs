@@ -34,6 +34,25 @@ fn a_model_is_rented_answers_and_leaves_an_empty_account() {
     assert!(!place.server_log().contains("testbed-secret") && !place.server_log().contains(&bed.key), "secrets of the provider");
 }
 
+#[test]
+fn a_rented_machine_behind_a_real_openssh_server_is_used_and_ended_like_any_other() {
+    assert_eq!(support::user(), "root", "rented machines are entered as root, and OpenSSH lets in nobody else here: run as root");
+    let sshd = support::sshd().display().to_string();
+    let bed = Bed::start("openssh", &["--speed", "20", "--sshd", &sshd]);
+    let mut place = Place::bare("openssh");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["up"]);
+    assert_eq!(chat(place.gateway(), &place.key(), "small", 3, true).expect("an answer").status, 200);
+    assert!(place.ok(&["ssh", "small", "nvidia-smi"]).contains("RTX 3090"));
+    assert!(place.ok(&["logs", "small"]).contains("vLLM API server version"));
+    bed.set_faults("ssh-refused*1");
+    place.ok(&["down", "small"]);
+    place.ok(&["up"]);
+    place.ok(&["down", "small"]);
+    bed.must_be_empty();
+}
+
 /// Faults that cost at most one attempt, with what the time line says of them.
 const FAULTS: &[(&str, &str)] = &[
     ("offer-gone", "refused: the offer is gone"),

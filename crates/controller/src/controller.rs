@@ -387,7 +387,11 @@ impl Controller {
             policy.visibility_horizon = described.visibility_horizon;
             policy.absence_looks = described.absence_looks;
             policy.absence_gap = described.absence_gap;
-            policy.look_gap = described.look_gap;
+            // A provider limits how often it is asked; an engine that is reached without it does not.
+            let over_ssh = replica.instance().is_some_and(|i| i.mapped_port().is_none());
+            if !(over_ssh && matches!(replica.phase, Phase::Loading { .. })) {
+                policy.look_gap = described.look_gap;
+            }
             if !described.rented {
                 // Asking a machine of our own again costs nothing, and people wait for it.
                 policy.backoff_max = Span::s(15);
@@ -461,6 +465,9 @@ impl Controller {
     /// Why the machine could not be asked.
     pub async fn read_log(&self, replica: &Replica, from: Option<u64>, most_bytes: usize) -> Result<(u64, String), String> {
         let instance = replica.instance().ok_or("it holds no machine")?;
+        if instance.mapped_port().is_some() {
+            return self.container_log(replica, instance, from).await;
+        }
         let (host, tag) = (self.host_of(instance)?, instance.tag.to_string());
         let Some(from) = from else {
             let seen = host.observe(&tag, replica.launches, u64::MAX, most_bytes).await.map_err(|e| e.to_string())?;

@@ -9,16 +9,17 @@ use charter_domain::ids::{DeploymentId, ReplicaId};
 use charter_domain::instance::Instance;
 use charter_domain::look::{Look, NoOffer, Sight};
 use charter_domain::money::UsdPerHour;
-use charter_domain::order::{Order, Way};
+use charter_domain::order::{LaunchWay, Order, Way};
 use charter_domain::placement::{Placement, Rejection, Requirement, choose, explain};
-use charter_domain::profile::{Vram, built_in_tiers};
-use charter_domain::replica::Replica;
+use charter_domain::profile::{EnvValue, Profile, Source, Vram, built_in_tiers, is_secret_name};
+use charter_domain::replica::{Phase, Replica};
 use charter_domain::step::Event;
 use charter_domain::time::{Span, Time};
 use charter_engines::fit;
-use charter_engines::vllm::launch::IMAGE;
+use charter_engines::vllm::launch::{Arg, IMAGE, IMAGE_PORT, Place, launch};
 use charter_engines::vllm::version::{BUILT_IN, Version, image_cuda_tenths};
 use charter_store::Error;
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::Notify;
 
@@ -130,6 +131,13 @@ impl Controller {
             driver.changed.notified().await;
             return true;
         };
+        // A pause is no look: whoever waits is told why it is made, and not that an answer is slow.
+        if let Phase::Pending { not_before } = row.state.phase
+            && not_before > self.now()
+        {
+            self.rest(Some(not_before), driver).await;
+            return true;
+        }
         let asks = asks(&look);
         let mut seeing = std::pin::pin!(tokio::time::timeout(LOOK_PATIENCE.std(), self.see(&row.state, look)));
         // People who wait are told what a slow look waits for.
@@ -183,7 +191,6 @@ impl Controller {
         }
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "only a pending replica waits before it looks")]
     async fn see(&self, replica: &Replica, look: Look) -> Sight {
         let deployment = match self.store().deployment(replica.deployment.as_str()).await {
             Ok(Some(row)) => row.state,
@@ -191,14 +198,7 @@ impl Controller {
             Err(error) => return Sight::Unclear(error.to_string()),
         };
         match look {
-            Look::Offers => {
-                let wait = match &replica.phase {
-                    charter_domain::replica::Phase::Pending { not_before } => not_before.since(self.now()),
-                    _ => Span::ms(0),
-                };
-                tokio::time::sleep(wait.std()).await;
-                self.see_offers(replica, &deployment).await
-            }
+            Look::Offers => self.see_offers(replica, &deployment).await,
             Look::Tag(bid) => {
                 let Some(provider) = self.provider(&bid.placement.offer.provider) else {
                     return Sight::Unclear("its provider is not in the configuration".into());
@@ -208,7 +208,7 @@ impl Controller {
                     Err(error) => Sight::Unclear(error.to_string()),
                 }
             }
-            Look::Machine(instance) => self.see_machine(&instance, &deployment).await,
+            Look::Machine(instance) => self.see_machine(replica, &instance, &deployment).await,
             Look::Engine(instance, process) => self.see_engine(replica, &deployment, &instance, &process).await,
             Look::InFlight => self.see_in_flight(replica),
             Look::Absence(instance) => self.see_absence(&instance).await,
@@ -237,8 +237,17 @@ impl Controller {
             cuda_tenths: Version::resolve(&deployment.engine_version, BUILT_IN).ok().map(|v| image_cuda_tenths(&v)),
             min_reliability_permille: profile.min_reliability_permille,
             inet_down_mbps: INET_DOWN_MBPS,
+            direct_ports: u32::from(self.entrypoint_provider(profile).is_some()),
             ..Requirement::default()
         }
+    }
+
+    /// A provider of the profile that lets the image's own entrypoint run the engine.
+    fn entrypoint_provider(&self, profile: &Profile) -> Option<String> {
+        let named = |name: &str| profile.providers.is_empty() || profile.providers.iter().any(|n| n == name);
+        let providers = self.providers();
+        let found = providers.iter().find(|p| named(p.name()) && p.descriptor().container == Some(LaunchWay::Args))?;
+        Some(found.name().to_owned())
     }
 
     /// The offers of what costs nothing.
@@ -283,6 +292,9 @@ impl Controller {
             }
         };
         offers.retain(|o| exhausted.is_none() || o.price.0 == 0);
+        // What another replica is ordering at this moment would be gone: several that start together would all run after it.
+        let ordered = self.ordered_by_others(replica).await;
+        offers.retain(|o| o.market.is_none() || !ordered.contains(&(o.provider.clone(), o.id.clone())));
         problems.extend(exhausted.iter().map(|why| (why.clone(), true)));
         let chosen = choose(&need, &offers).map(|mut placement| {
             placement.order = self.order(&need, &placement, deployment);
@@ -313,16 +325,27 @@ impl Controller {
         }))
     }
 
+    /// Offers, by provider and id, that other replicas are ordering now.
+    async fn ordered_by_others(&self, replica: &Replica) -> BTreeSet<(String, String)> {
+        let open = self.store().replicas(None).await.unwrap_or_default();
+        let others = open.iter().map(|(row, _)| &row.state).filter(|r| r.id != replica.id);
+        let bids = others.filter_map(|r| match &r.phase {
+            Phase::Acquiring(acquisition) => Some(&acquisition.bid().placement.offer),
+            _ => None,
+        });
+        bids.map(|offer| (offer.provider.clone(), offer.id.clone())).collect()
+    }
+
     /// What a marketplace is asked to run; nothing for a machine of ours.
     fn order(&self, need: &Requirement, placement: &Placement, deployment: &Deployment) -> Option<Order> {
         let provider = self.provider(&placement.offer.provider)?;
         let version = Version::resolve(&deployment.engine_version, &deployment.engine_version).ok()?;
-        provider.descriptor().container.then(|| Order {
+        provider.descriptor().container.map(|launched| Order {
             image: format!("{IMAGE}:{}", version.image_tag()),
             disk_bytes: deployment.profile.disk_bytes,
             // What moves a little between search and order is let pass, up to the cap where there is one.
             max_price: Some(agreed(&placement.offer, cap(need, &placement.offer))),
-            way: Way::Ssh,
+            way: way(launched, &deployment.profile),
         })
     }
 
@@ -351,6 +374,23 @@ impl Controller {
     }
 }
 
+/// How the engine of a container is begun.
+fn way(launched: LaunchWay, profile: &Profile) -> Way {
+    if launched == LaunchWay::Ssh {
+        return Way::Ssh;
+    }
+    let made = launch(profile, &Place::Image { port: IMAGE_PORT });
+    let word = |arg: Arg| match arg {
+        Arg::Word(word) => word,
+        Arg::Port => IMAGE_PORT.to_string(),
+    };
+    let plain = profile.engine.env.iter().filter_map(|(name, value)| match value {
+        EnvValue::Plain(text) => Some((name.clone(), text.clone())),
+        EnvValue::Secret(_) => None,
+    });
+    Way::Args { argv: made.argv.into_iter().map(word).collect(), env: made.env.into_iter().chain(plain).collect(), port: IMAGE_PORT }
+}
+
 /// The most that an order for an offer may cost: a tenth more than it says, and never more than the cap.
 fn agreed(offer: &charter_domain::offer::Offer, cap: Option<UsdPerHour>) -> UsdPerHour {
     let tenth = UsdPerHour(offer.price.0.saturating_add(offer.price.0 / 10));
@@ -364,6 +404,25 @@ fn owned(arg: &str) -> Option<String> {
     OWNED
         .contains(&name)
         .then(|| format!("`{name}` in `extra-args` is charter's own to set: it decides how the engine is reached"))
+}
+
+/// What cannot be done where the order carries everything that the engine gets.
+fn unfit_for_entrypoint(profile: &Profile, provider: &str) -> Vec<String> {
+    let secret = |(name, value): (&String, &EnvValue)| {
+        (matches!(value, EnvValue::Secret(_)) || is_secret_name(name)).then(|| {
+            format!(
+                "`{name}` is a secret, and `launch: args` of provider `{provider}` would write it into the order, where the \
+                 marketplace and its host read it: use `launch: ssh` there, or another provider"
+            )
+        })
+    };
+    let mut faults: Vec<String> = profile.engine.env.iter().filter_map(secret).collect();
+    if profile.engine.source == Source::Installed {
+        faults.push(format!(
+            "`source: installed` names a command, and `launch: args` of provider `{provider}` runs the image's own: use `launch: ssh`"
+        ));
+    }
+    faults
 }
 
 /// A model is a hub's `owner/name`, or a path on the machine.
@@ -382,7 +441,7 @@ impl Controller {
     ///
     /// # Errors
     /// One sentence per fault.
-    pub fn check(&self, profile: &charter_domain::profile::Profile) -> Result<(), Vec<String>> {
+    pub fn check(&self, profile: &Profile) -> Result<(), Vec<String>> {
         use charter_engines::vllm::{launch::check_option, version::Version};
         let mut faults: Vec<String> = profile.engine.options.iter().filter_map(|(n, v)| check_option(n, v).err()).collect();
         if let Err(why) = Version::resolve(&profile.engine.version, charter_engines::vllm::version::BUILT_IN) {
@@ -390,11 +449,14 @@ impl Controller {
         }
         // A secret that cannot be read now would fail the start later, after the running engine was given back.
         for (name, value) in &profile.engine.env {
-            if let charter_domain::profile::EnvValue::Secret(secret) = value
+            if let EnvValue::Secret(secret) = value
                 && let Err(why) = self.0.parts.secrets.read(secret)
             {
                 faults.push(format!("`{name}`: {why}"));
             }
+        }
+        if let Some(provider) = self.entrypoint_provider(profile) {
+            faults.extend(unfit_for_entrypoint(profile, &provider));
         }
         faults.extend(profile.engine.extra_args.iter().filter_map(|arg| owned(arg)));
         faults.extend(model_fault(&profile.model));

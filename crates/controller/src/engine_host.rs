@@ -1,7 +1,7 @@
 //! Engines on machines that are reached by SSH: started by a script of ours, watched by their process, log and answers.
 
 use crate::controller::Controller;
-use crate::probe::{Answer, Engine};
+use crate::probe::{Answer, Engine, Way};
 use crate::script;
 use charter_domain::cause::{Action, Cause};
 use charter_domain::deployment::Deployment;
@@ -17,30 +17,27 @@ use charter_engines::vllm::launch::KEY_VARIABLE;
 use charter_engines::vllm::version::Version;
 use charter_remote::HostError;
 use charter_remote::host::Observation;
-use ring::hmac;
-use std::fmt::Write as _;
 
 /// The end of a log that is kept in memory while an engine starts.
-const TAIL_BYTES: usize = 64 * 1024;
+pub(crate) const TAIL_BYTES: usize = 64 * 1024;
 /// The end of a log that is read once an engine has failed.
 const FAILED_BYTES: usize = 1024 * 1024;
 /// Lowest and highest port that an engine is given.
 const PORTS: (u16, u16) = (20_000, 29_999);
 
 impl Controller {
-    /// The key that the engine of an instance asks for: the same after every restart of ours, and stored nowhere.
+    /// The key that the engine of an instance asks for.
     #[must_use]
     pub fn engine_key(&self, tag: &Tag) -> String {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0.parts.secret);
-        let digest = hmac::sign(&key, format!("charter engine key: {tag}").as_bytes());
-        digest.as_ref().iter().take(24).fold(String::new(), |mut text, byte| {
-            // Writing to a String cannot fail.
-            write!(text, "{byte:02x}").ok();
-            text
-        })
+        crate::engine_key::engine_key(&self.0.parts.secret, tag)
     }
 
     pub(crate) async fn launch(&self, replica: &ReplicaId, instance: &Instance, number: u32) -> Outcome {
+        // Its container's own entrypoint has begun it.
+        if let Some(port) = instance.mapped_port() {
+            self.0.live.update(replica, number, self.now(), |_| ());
+            return Outcome::Launched(Process { pid: 0, port });
+        }
         let deployment = match self.deployment_of(replica).await {
             Ok(Some((row, deployment))) if row.generation == deployment.generation => deployment,
             Ok(_) => return Outcome::Retry("a newer generation takes its place".into()),
@@ -141,6 +138,9 @@ impl Controller {
         instance: &Instance,
         process: &Process,
     ) -> Sight {
+        if instance.mapped_port().is_some() {
+            return self.see_image(replica, deployment, instance, process).await;
+        }
         let number = replica.launches;
         let sight = |verdict, quiet| Sight::Engine(EngineSight { verdict, quiet, moved: None });
         let host = match self.host_of(instance) {
@@ -148,7 +148,8 @@ impl Controller {
             Err(why) => return sight(Verdict::Away(why), self.quiet(replica)),
         };
         let key = self.engine_key(&instance.tag);
-        let engine = Engine { link: &host.0, port: process.port, key: &key };
+        let way = Way::Ssh { link: host.0.clone(), port: process.port };
+        let engine = Engine { way: &way, key: &key };
         // A way that is known to be broken is not waited for: its supervisor is at work on it.
         if let charter_remote::State::Down(error) = host.0.state()
             && matches!(replica.phase, ReplicaPhase::Ready { .. })
@@ -195,7 +196,7 @@ impl Controller {
         });
     }
 
-    async fn ask(&self, replica: &Replica, deployment: &Deployment, engine: &Engine<'_>) -> Verdict {
+    pub(crate) async fn ask(&self, replica: &Replica, deployment: &Deployment, engine: &Engine<'_>) -> Verdict {
         let (number, now) = (replica.launches, self.now());
         let before = self.0.live.get(&replica.id).unwrap_or_default();
         let answer = engine.answer(&deployment.profile.served_name, before.task).await;
@@ -207,7 +208,7 @@ impl Controller {
                     (view.task, view.phase, view.percent, view.waiting_for) = (Some(task), Some(Phase::Running), None, None);
                 });
                 if first {
-                    self.look_closer(replica.clone(), engine.port, engine.key.to_owned());
+                    self.look_closer(replica.clone(), engine.way.clone(), engine.key.to_owned());
                 }
                 Verdict::Ready
             }
@@ -219,11 +220,10 @@ impl Controller {
     }
 
     /// Reads health and capacity for people, beside the way of a start: nothing waits for it.
-    fn look_closer(&self, replica: Replica, port: u16, key: String) {
+    fn look_closer(&self, replica: Replica, way: Way, key: String) {
         let this = self.clone();
         self.0.tasks.spawn(crate::tasks::Kind::Timer(self.0.ended.clone()), async move {
-            let Some(link) = this.link_of(&replica) else { return };
-            let engine = Engine { link: &link, port, key: &key };
+            let engine = Engine { way: &way, key: &key };
             let (health, metrics) = (engine.health().await, engine.metrics().await);
             let now = this.now();
             this.0.live.update(&replica.id, replica.launches, now, |view| {
@@ -235,13 +235,13 @@ impl Controller {
         });
     }
 
-    fn quiet(&self, replica: &Replica) -> Span {
+    pub(crate) fn quiet(&self, replica: &Replica) -> Span {
         let view = self.0.live.get(&replica.id).filter(|v| v.number == replica.launches);
         view.map_or(Span::ms(0), |v| v.quiet(self.now()))
     }
 
     /// Keeps what was seen: how far the start has come, and the symptom line.
-    fn note(&self, replica: &Replica, process: &Process, seen: &Observation) {
+    pub(crate) fn note(&self, replica: &Replica, process: &Process, seen: &Observation) {
         let now = self.now();
         let moved = self.0.live.update(&replica.id, replica.launches, now, |view| {
             let mut moved = false;
@@ -262,7 +262,7 @@ impl Controller {
     }
 
     /// Keeps the log of an engine that failed, for after its machine is gone.
-    fn keep_log(&self, replica: &Replica, log: &str) {
+    pub(crate) fn keep_log(&self, replica: &Replica, log: &str) {
         let folder = &self.0.parts.settings.logs;
         let file = folder.join(format!("{}.log", replica.id));
         if let Err(error) = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, log)) {
@@ -279,12 +279,15 @@ impl Controller {
 
 /// One line that tells a person where a start stands.
 fn symptom(process: &Process, seen: &Observation, log: &str, elapsed: Span) -> String {
+    let last = clean::lines(log).last().map(|l| l.text.chars().take(120).collect::<String>()).unwrap_or_default();
+    if process.pid == 0 {
+        return format!("its container runs, {elapsed}, last line: {last}");
+    }
     let port = if seen.listening { "listening" } else { "not listening" };
     let alive = if seen.alive { "alive" } else { "dead" };
     let memory = seen.memory_mib.iter().map(|(used, total)| format!("{used}/{total} MiB ({} %)", used * 100 / (*total).max(1)));
     let memory: Vec<String> = memory.collect();
     let memory = if memory.is_empty() { "no GPU".to_owned() } else { memory.join(", ") };
-    let last = clean::lines(log).last().map(|l| l.text.chars().take(120).collect::<String>()).unwrap_or_default();
     format!("PID {} {alive}, port {} {port}, GPU {memory}, {elapsed}, last line: {last}", process.pid, process.port)
 }
 
@@ -296,7 +299,7 @@ fn first_port(tag: &Tag) -> u16 {
 }
 
 /// Why a process is not there any more. An exit with status 0 is a failure too: nobody asked it to end.
-fn died(replica: &Replica, seen: &Observation, log: &str) -> Cause {
+pub(crate) fn died(replica: &Replica, seen: &Observation, log: &str) -> Cause {
     let explained = explain(log);
     let status = seen.exit.map_or("without a status, so something killed it".to_owned(), |code| format!("with status {code}"));
     let was_ready = matches!(replica.phase, ReplicaPhase::Ready { .. }) || explained.class == "ok_ready";

@@ -6,7 +6,9 @@
 pub mod controller;
 mod driver;
 mod engine_host;
+mod engine_key;
 mod executor;
+mod image_host;
 mod keep_alive;
 mod live;
 mod machine_host;
@@ -19,5 +21,6 @@ mod sweep;
 pub mod tasks;
 
 pub use controller::{Controller, Declared, Parts, Settings};
+pub use engine_key::engine_key;
 pub use live::{EngineView, Progress};
 pub use ports::{Clock, DataPlane, Ids, Secrets};

@@ -5,6 +5,7 @@ use charter_domain::cause::{Action, Cause};
 use charter_domain::deployment::Deployment;
 use charter_domain::instance::{Address, Instance};
 use charter_domain::look::{AwaySight, EngineSight, MachineSight, Sight, Verdict};
+use charter_domain::replica::Replica;
 use charter_domain::time::Span;
 use charter_providers::{Observed, Provider};
 use charter_remote::host::{Host, HostError, Inspection};
@@ -15,7 +16,7 @@ const FRESH: Span = Span::s(5);
 /// Where our login is refused, the key is put there again after so long.
 const KEY_PATIENCE: Span = Span::s(20);
 
-fn gone() -> Cause {
+pub(crate) fn gone() -> Cause {
     let hint = "its host, the provider or another user of the account ended it";
     Cause::new("instance_gone", Action::OtherHost, "the provider does not know it any more", hint)
 }
@@ -25,7 +26,7 @@ fn away(why: impl Into<String>) -> Sight {
 }
 
 impl Controller {
-    pub(crate) async fn see_machine(&self, instance: &Instance, deployment: &Deployment) -> Sight {
+    pub(crate) async fn see_machine(&self, replica: &Replica, instance: &Instance, deployment: &Deployment) -> Sight {
         let name = &instance.placement.offer.provider;
         let Some(provider) = self.provider(name) else {
             return Sight::Unclear(format!("provider `{name}` is not in the configuration"));
@@ -41,12 +42,18 @@ impl Controller {
             }
             Ok(Observed::Absent) => Sight::MachineUnfit(gone()),
             Ok(Observed::Failed(cause)) => Sight::MachineUnfit(cause),
+            Ok(Observed::Ended(said)) => {
+                Sight::MachineUnfit(self.why_ended(&provider, replica, deployment, instance, &said).await)
+            }
             Ok(Observed::Pending(said)) => {
                 let (quiet, called_running) = self.0.live.booting(&instance.tag, &said, false, self.now());
                 Sight::MachineAway(AwaySight { why: said, quiet, called_running })
             }
             Ok(Observed::Running { addresses, price }) => {
-                let mut seen = self.enter(&provider, instance, deployment, addresses).await;
+                let mut seen = match instance.mapped_port() {
+                    Some(_) => self.enter_port(instance, addresses),
+                    None => self.enter(&provider, instance, deployment, addresses).await,
+                };
                 if let Sight::MachineUp(up) = &mut seen {
                     self.0.live.booted(&instance.tag);
                     up.price = price;
@@ -134,6 +141,7 @@ impl Controller {
         let Some(provider) = provider else { return sight(Verdict::Away(why), None) };
         match provider.observe(instance).await {
             Ok(Observed::Failed(cause)) => sight(Verdict::Failed(cause), None),
+            Ok(Observed::Ended(said)) => sight(Verdict::Away(said), None),
             Ok(Observed::Absent) => sight(Verdict::Failed(gone()), None),
             Ok(Observed::Pending(said)) => sight(Verdict::Away(format!("{why}; its provider says: {said}")), None),
             Ok(Observed::Running { addresses, .. }) => {

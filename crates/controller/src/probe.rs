@@ -8,6 +8,8 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 /// Largest answer that is read.
 const BODY_MAX: usize = 4 * 1024 * 1024;
@@ -25,20 +27,48 @@ pub(crate) enum Answer {
     None(String),
 }
 
-/// An engine behind a link.
+/// The way to an engine.
+#[derive(Clone)]
+pub(crate) enum Way {
+    /// A stream inside an SSH session, to a port of the machine's loopback address.
+    Ssh { link: Link, port: u16 },
+    /// A port of its host.
+    Tcp { host: String, port: u16 },
+}
+
+/// A connection, whichever way it came about.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+impl Way {
+    async fn open(&self) -> Result<Box<dyn Io>, String> {
+        match self {
+            Self::Ssh { link, port } => match link.open_stream(*port).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(charter_remote::Error::Port { .. }) => Err("waiting for its port to open".to_owned()),
+                Err(error) => Err(error.to_string()),
+            },
+            Self::Tcp { host, port } => match TcpStream::connect((host.as_str(), *port)).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    Err("waiting for its port to open".to_owned())
+                }
+                Err(error) => Err(format!("its port cannot be reached: {error}")),
+            },
+        }
+    }
+}
+
+/// An engine and its key.
 pub(crate) struct Engine<'a> {
-    pub(crate) link: &'a Link,
-    pub(crate) port: u16,
+    pub(crate) way: &'a Way,
     pub(crate) key: &'a str,
 }
 
 impl Engine<'_> {
     async fn ask(&self, method: Method, path: &str, body: Vec<u8>, patience: Duration) -> Result<(u16, Bytes), String> {
         let work = async {
-            let stream = self.link.open_stream(self.port).await.map_err(|e| {
-                let closed = matches!(e, charter_remote::Error::Port { .. });
-                if closed { "waiting for its port to open".to_owned() } else { e.to_string() }
-            })?;
+            let stream = self.way.open().await?;
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
             let pump = tokio::spawn(connection);
             let request = Request::builder()

@@ -3,6 +3,7 @@
 use crate::controller::Controller;
 use charter_domain::deployment::{Deployment, Wish};
 use charter_domain::ids::DeploymentId;
+use charter_domain::instance::{Address, Instance};
 use charter_domain::replica::{Phase, Replica};
 use charter_domain::routing::{Backend, Key, Reach, RouteTable, ServedName};
 use charter_domain::time::Span;
@@ -116,20 +117,24 @@ impl Controller {
         else {
             return Some(known);
         };
-        let provider = self.provider(&instance.placement.offer.provider)?;
-        let target = provider.target(instance).ok()?;
-        let reach = Reach::Ssh {
-            address: charter_domain::instance::Address {
-                host: target.host.clone(),
-                port: target.port,
-                user: target.user.clone(),
-            },
-            host_key: target.host_key.clone(),
-            private_key: target.key.to_openssh().ok()?,
-            port: process.port,
-        };
+        let reach = self.reach(instance, process.port)?;
         let ready = matches!(replica.phase, Phase::Ready { .. });
         Some(Backend { reach, ready, starting: false, bearer: Some(self.engine_key(&instance.tag)), ..known })
+    }
+
+    fn reach(&self, instance: &Instance, port: u16) -> Option<Reach> {
+        if instance.mapped_port().is_some() {
+            let Address { host, port, .. } = instance.address.as_ref()?;
+            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+            return Some(Reach::Http { base_url: format!("http://{host}:{port}") });
+        }
+        let target = self.provider(&instance.placement.offer.provider)?.target(instance).ok()?;
+        Some(Reach::Ssh {
+            address: Address { host: target.host.clone(), port: target.port, user: target.user.clone() },
+            host_key: target.host_key.clone(),
+            private_key: target.key.to_openssh().ok()?,
+            port,
+        })
     }
 
     /// Keeps the link of a ready replica up, and its local port open if one is wanted.

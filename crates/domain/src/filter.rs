@@ -79,10 +79,23 @@ fn unmet(filter: Filter, why: String, relax: Option<String>) -> Unmet {
     Unmet { filter, why, relax, passing: false }
 }
 
+/// The name of an offer's card; empty where it has none.
+#[must_use]
+pub(crate) fn card(offer: &Offer) -> &str {
+    offer.gpus.first().map(|g| g.name.as_str()).unwrap_or_default()
+}
+
+/// The place of a card in the profile's tiers. Comparing names is the dear part of a ranking: whoever looks at many offers
+/// asks once per name.
+#[must_use]
+pub(crate) fn tier_of(need: &Requirement, card: &str) -> Option<usize> {
+    need.tiers.iter().position(|t| is_named(&t.gpu, card))
+}
+
 /// All demands of `need` that `offer` does not meet; and the GPUs that would be used. `tier` is the place of its card in
 /// the profile's tiers.
 #[must_use]
-pub fn check(need: &Requirement, offer: &Offer) -> (Vec<Unmet>, Vec<u32>, Option<usize>) {
+pub(crate) fn check(need: &Requirement, offer: &Offer, tier: Option<usize>) -> (Vec<Unmet>, Vec<u32>) {
     let mut all = vec![];
     if !need.providers.is_empty() && !need.providers.contains(&offer.provider) {
         let why = format!("belongs to provider `{}`, which the profile does not name", offer.provider);
@@ -100,21 +113,20 @@ pub fn check(need: &Requirement, offer: &Offer) -> (Vec<Unmet>, Vec<u32>, Option
         all.push(unmet(Filter::Disk, why, Some(format!("lower `disk` to {free}"))));
     }
     let gpus = pick_gpus(need, offer, &mut all);
-    let tier = market(need, offer, &mut all);
-    (all, gpus, tier)
+    market(need, offer, tier, &mut all);
+    (all, gpus)
 }
 
 /// What only a marketplace's offer has to meet: name, caps, CUDA, network, record, ports.
-fn market(need: &Requirement, offer: &Offer, all: &mut Vec<Unmet>) -> Option<usize> {
-    let name = offer.gpus.first().map(|g| g.name.as_str()).unwrap_or_default();
-    let tier = need.tiers.iter().position(|t| is_named(&t.gpu, name));
+fn market(need: &Requirement, offer: &Offer, tier: Option<usize>, all: &mut Vec<Unmet>) {
+    let name = card(offer);
     let by_name = offer.market.is_some() && need.offer.is_none();
     if by_name && tier.is_none() && !need.other_names && !need.tiers.is_empty() {
         let why = format!("has a {name}, which is not in `gpu.tiers`");
         all.push(unmet(Filter::Name, why, Some("allow other cards (`gpu.other-names: true`)".to_owned())));
     }
     let of_tier = tier.filter(|_| by_name).and_then(|t| need.tiers.get(t)).map(|t| t.max_price);
-    if let Some(cap) = cap(need, offer).filter(|cap| offer.price > *cap) {
+    if let Some(cap) = cap_in(need, offer, tier).filter(|cap| offer.price > *cap) {
         let relax =
             if of_tier == Some(cap) { format!("the cap of its tier, `{name}`,") } else { "`gpu.max-usd-per-hour`".to_owned() };
         all.push(unmet(
@@ -123,7 +135,7 @@ fn market(need: &Requirement, offer: &Offer, all: &mut Vec<Unmet>) -> Option<usi
             Some(format!("raise {relax} to {}", offer.price)),
         ));
     }
-    let Some(market) = &offer.market else { return tier };
+    let Some(market) = &offer.market else { return };
     if let Some(wanted) = need.cuda_tenths
         && market.cuda_tenths.is_none_or(|has| has < wanted)
     {
@@ -150,18 +162,20 @@ fn market(need: &Requirement, offer: &Offer, all: &mut Vec<Unmet>) -> Option<usi
     {
         all.push(unmet(Filter::Listing, "is listed for too short a time".to_owned(), None));
     }
-    tier
 }
 
 /// The most that an offer may cost: the cap of its tier and the profile's own, whichever is lower; for a card of another
 /// name the profile's own, else the highest of the tiers. An offer that was asked for by its id is held to the profile's.
 #[must_use]
 pub fn cap(need: &Requirement, offer: &Offer) -> Option<UsdPerHour> {
+    cap_in(need, offer, tier_of(need, card(offer)))
+}
+
+fn cap_in(need: &Requirement, offer: &Offer, tier: Option<usize>) -> Option<UsdPerHour> {
     if offer.market.is_none() || need.offer.is_some() {
         return need.max_price;
     }
-    let name = offer.gpus.first().map(|g| g.name.as_str()).unwrap_or_default();
-    let tier = need.tiers.iter().find(|t| is_named(&t.gpu, name)).map(|t| t.max_price);
+    let tier = tier.and_then(|t| need.tiers.get(t)).map(|t| t.max_price);
     match (tier, need.max_price) {
         (Some(tier), Some(all)) => Some(tier.min(all)),
         (None, None) => need.tiers.iter().map(|t| t.max_price).max(),

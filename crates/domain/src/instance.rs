@@ -7,12 +7,13 @@
 use crate::ids::Tag;
 use crate::intent::{Draft, Effect, Outcome, Refusal};
 use crate::look::Sight;
+use crate::order::Way;
 use crate::placement::Placement;
 use crate::policy::Policy;
 use crate::time::{Span, Time};
 use serde::{Deserialize, Serialize};
 
-/// Where a machine is reached by SSH.
+/// Where a machine is reached by SSH; where an engine is reached without, the user is empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Address {
     /// Name or number of the host.
@@ -47,6 +48,18 @@ pub struct Instance {
     pub account: Option<String>,
     /// When it became ours.
     pub since: Time,
+}
+
+impl Instance {
+    /// The port inside its container that is reached through a port of its host, where the image's own entrypoint runs the
+    /// engine; nothing where it is reached by SSH.
+    #[must_use]
+    pub fn mapped_port(&self) -> Option<u16> {
+        match &self.placement.order.as_ref()?.way {
+            Way::Args { port, .. } => Some(*port),
+            Way::Ssh => None,
+        }
+    }
 }
 
 /// What was asked for under a tag.

@@ -20,6 +20,16 @@ pub enum Way {
     },
 }
 
+/// The two ways by their names, as a provider's configuration chooses between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LaunchWay {
+    /// [`Way::Ssh`].
+    #[default]
+    Ssh,
+    /// [`Way::Args`].
+    Args,
+}
+
 /// An order for a container on a rented machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {

@@ -1,6 +1,6 @@
 //! Which offer a replica gets, and for each offer that it does not get, why.
 
-use crate::filter::{Filter, Unmet, check};
+use crate::filter::{Filter, Unmet, card, check, tier_of};
 use crate::money::UsdPerHour;
 use crate::offer::{Offer, label};
 use crate::order::Order;
@@ -126,8 +126,10 @@ pub struct Ranking<'a> {
 pub fn rank<'a>(need: &Requirement, offers: &'a [Offer]) -> Ranking<'a> {
     let mut ranking = Ranking::default();
     let mut cheapest = i64::MAX;
+    let mut tiers: BTreeMap<&str, Option<usize>> = BTreeMap::new();
     for offer in offers {
-        let (unmet, gpus, tier) = check(need, offer);
+        let tier = *tiers.entry(card(offer)).or_insert_with_key(|name| tier_of(need, name));
+        let (unmet, gpus) = check(need, offer, tier);
         if unmet.is_empty() {
             cheapest = cheapest.min(offer.price.0);
             ranking.fitting.push(Ranked { offer, gpus, tier, score: Score::default() });

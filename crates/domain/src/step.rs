@@ -226,7 +226,8 @@ impl Turn<'_> {
         if self.r.stop.is_some() || self.r.tried() >= self.policy.limits.attempts || self.r.refused >= REFUSALS_MAX {
             return Phase::Closed;
         }
-        Phase::Pending { not_before: self.pause(self.r.attempt) }
+        // Refused orders cost nothing and say nothing of the profile: they make no pause longer.
+        Phase::Pending { not_before: self.pause(self.r.tried()) }
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "every other sight is late and changes nothing")]
@@ -238,7 +239,7 @@ impl Turn<'_> {
                 self.priced(instance, seen.price)
             }
             Sight::MachineUnfit(cause) => self.fail(instance, cause),
-            Sight::MachineAway(seen) => match self.too_long(&seen, deadline) {
+            Sight::MachineAway(seen) => match self.too_long(&seen, deadline, instance.mapped_port()) {
                 Some((class, hint)) => self.fail(instance, Cause::new(class, Action::OtherHost, seen.why, hint)),
                 None => Phase::Booting { instance, deadline },
             },
@@ -247,8 +248,14 @@ impl Turn<'_> {
     }
 
     /// Which patience with a machine that does not answer is over.
-    fn too_long(&self, seen: &AwaySight, deadline: Time) -> Option<(&'static str, &'static str)> {
+    fn too_long(&self, seen: &AwaySight, deadline: Time, mapped: Option<u16>) -> Option<(&'static str, &'static str)> {
         let limits = &self.policy.limits;
+        if seen.called_running >= limits.ssh && mapped.is_some() {
+            return Some((
+                "no_port",
+                "the provider called it running, and no port of its host led to the engine; `limits.ssh` sets the patience",
+            ));
+        }
         if seen.called_running >= limits.ssh {
             return Some((
                 "ssh_timeout",
@@ -446,6 +453,10 @@ impl Turn<'_> {
             Span((elapsed.0 / 4).clamp(self.policy.look_gap.0.min(self.policy.look_starting.0), self.policy.look_starting.0));
         Some(match &self.r.phase {
             Phase::Pending { not_before } => *not_before,
+            // A machine that is rented may be there at any moment, and is paid for from then on.
+            Phase::Booting { instance, .. } if instance.placement.order.is_some() => {
+                self.now + self.policy.look_gap.min(self.policy.look_starting)
+            }
             Phase::Ready { failures: 0, .. } => self.now + self.policy.look_ready,
             Phase::Booting { .. } | Phase::Loading { .. } => self.now + young,
             Phase::Releasing(release) if release.absent_looks == 0 => self.now + young,

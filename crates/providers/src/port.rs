@@ -6,6 +6,7 @@ use charter_domain::ids::Tag;
 use charter_domain::instance::{Address, Bid, Instance};
 use charter_domain::money::UsdPerHour;
 use charter_domain::offer::Offer;
+use charter_domain::order::LaunchWay;
 use charter_domain::placement::Requirement;
 use charter_domain::time::{Span, Time};
 use charter_remote::Target;
@@ -25,8 +26,8 @@ pub struct Descriptor {
     pub look_gap: Span,
     /// Whether an idle instance costs money, so that keep-alive applies unless the profile says otherwise.
     pub rented: bool,
-    /// An instance is a container of an image that we name, and holds the engine already.
-    pub container: bool,
+    /// An instance is a container of an image that we name, holds the engine already, and is begun in this way.
+    pub container: Option<LaunchWay>,
 }
 
 /// An instance as its provider sees it.
@@ -43,6 +44,8 @@ pub enum Observed {
         /// What it costs now, if the provider says it.
         price: Option<UsdPerHour>,
     },
+    /// The engine that its own entrypoint ran has ended. Its log says why.
+    Ended(String),
     /// It will not come, or is no longer ours to use; with what follows.
     Failed(Cause),
 }
@@ -137,6 +140,10 @@ pub trait Provider: Send + Sync {
     /// Lets our key into an instance that refuses it. Repeatable; it may take some seconds to have an effect.
     async fn admit(&self, _: &Instance) -> Result<(), ProviderError> {
         Ok(())
+    }
+    /// The end of what an instance's own entrypoint wrote; nothing where it is read from the machine itself.
+    async fn log(&self, _: &Instance) -> Result<Option<String>, ProviderError> {
+        Ok(None)
     }
     /// Does the provider still know the instance?
     async fn is_present(&self, instance: &Instance) -> Result<bool, ProviderError>;

@@ -69,7 +69,7 @@ impl Provider for Simulated {
             absence_gap,
             look_gap: Span::ms(20),
             rented: true,
-            container: true,
+            container: Some(charter_domain::order::LaunchWay::Ssh),
         }
     }
 

@@ -6,3 +6,4 @@
 pub mod engine;
 pub mod machine;
 pub mod market;
+mod sshd;

@@ -1,5 +1,6 @@
 //! A machine on this computer, reached by SSH.
 
+use crate::sshd::Sshd;
 use charter_remote::KeyPair;
 use charter_remote::server::{Machine, Server};
 use std::io::Write;
@@ -11,7 +12,16 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct LocalMachine {
     home: PathBuf,
-    server: Server,
+    door: Door,
+}
+
+/// Its SSH server.
+#[derive(Debug)]
+enum Door {
+    /// One inside this process.
+    Own(Server),
+    /// OpenSSH's.
+    Sshd(Sshd),
 }
 
 /// The host key of the machine in `home`.
@@ -48,13 +58,26 @@ impl LocalMachine {
     /// What the operating system says.
     pub async fn boot(home: &Path, machine: Machine) -> std::io::Result<Self> {
         std::fs::create_dir_all(home)?;
-        Ok(Self { home: home.to_owned(), server: Server::start(machine).await? })
+        Ok(Self { home: home.to_owned(), door: Door::Own(Server::start(machine).await?) })
+    }
+
+    /// Starts a machine whose door is the OpenSSH server `program`; `tools` come first among its commands.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn with_sshd(home: &Path, program: &Path, tools: &Path) -> std::io::Result<Self> {
+        std::fs::create_dir_all(home)?;
+        let door = Door::Sshd(Sshd::start(program, home, &host_key(home), tools).await?);
+        Ok(Self { home: home.to_owned(), door })
     }
 
     /// Where its SSH server listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.server.address()
+        match &self.door {
+            Door::Own(server) => server.address(),
+            Door::Sshd(sshd) => sshd.address(),
+        }
     }
 
     /// How many instances it still holds.
@@ -66,7 +89,10 @@ impl LocalMachine {
     /// Pulls the plug: sessions end, and every process whose home this is.
     pub async fn power_off(self) {
         let home = format!("HOME={}", self.home.display());
-        drop(self.server);
+        match self.door {
+            Door::Own(server) => drop(server),
+            Door::Sshd(sshd) => sshd.power_off().await,
+        }
         let pids = tokio::task::spawn_blocking(move || processes(&home)).await.unwrap_or_default();
         if !pids.is_empty() {
             let killed = tokio::process::Command::new("kill").arg("-9").args(pids.iter().map(u32::to_string)).status().await;

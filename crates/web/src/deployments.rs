@@ -215,11 +215,21 @@ fn tail(text: &str, lines: Option<usize>) -> String {
     out
 }
 
+/// Where an image's own entrypoint runs the engine, nobody can log in.
+fn must_have_ssh(name: &str, replica: Option<&Replica>) -> Answer<()> {
+    let instance = replica.and_then(Replica::instance).filter(|i| i.mapped_port().is_some());
+    let Some(instance) = instance else { return Ok(()) };
+    let at = instance.address.as_ref().map_or_else(String::new, |a| format!("; its engine answers at `http://{}:{}`", a.host, a.port));
+    let message = format!("`{name}` runs without SSH, by its image's own entrypoint{at}");
+    Err(failed(409, "A0417", message, "go through the gateway, or set `launch: ssh` at its provider and start it anew"))
+}
+
 /// How to reach the machine by SSH. The key itself is never sent: its place on the server's machine is.
 pub(crate) async fn ssh(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<serde_json::Value>> {
     caller.need(Role::Admin)?;
     let state = find(&app, &name).await?;
     let replica = replica_of(&app, &state).await?.filter(|r| r.instance().is_some());
+    must_have_ssh(&name, replica.as_ref())?;
     let link = replica.as_ref().and_then(|r| app.controller.link_of(r));
     let (Some(link), Some(replica)) = (link, replica) else {
         return Err(failed(409, "A0411", format!("`{name}` holds no machine"), "start it with `charter up`"));
@@ -265,6 +275,7 @@ pub(crate) async fn forward(
         app.controller.set_forward(&state.id, None).await?;
         return Ok(Json(serde_json::json!({"address": null, "key": null})));
     }
+    must_have_ssh(&name, replica_of(&app, &state).await?.as_ref())?;
     let outside = !port.bind.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()) && port.bind != "localhost";
     if outside && !port.insecure {
         let message = format!("`{}` can be reached from outside, and nothing would be encrypted", port.bind);

@@ -28,6 +28,8 @@ pub struct Provider {
     pub base_url: Option<String>,
     /// Its key.
     pub api_key: Option<Secret>,
+    /// The image's own entrypoint runs the engine, instead of us over SSH.
+    pub entrypoint: bool,
     /// Its machines, for `machines`.
     pub machines: Vec<Machine>,
 }
@@ -127,6 +129,13 @@ fn provider(d: &mut Decoder, name: &str, node: &Node) -> Provider {
         kind: kind.map_or_else(String::new, |k| if k == "vastai" { "vast".to_owned() } else { k }),
         base_url: f.get("base-url").map(|n| d.text(n, "`base-url`")),
         api_key: f.get("api-key").and_then(|n| secret(d, n, "`api-key`")),
+        entrypoint: f.get("launch").is_some_and(|n| {
+            d.parsed(n, "`launch`", |word| match word {
+                "args" => Ok(true),
+                "ssh" => Ok(false),
+                _ => Err(format!("`{word}` is neither `ssh` nor `args`")),
+            })
+        }),
         machines: f.get("machines").map(|n| machines(d, n)).unwrap_or_default(),
     };
     d.finish(&f);

@@ -24,7 +24,8 @@ pub(crate) fn settings(args: &TestbedServe) -> Result<Settings, Problem> {
     let realistic = args.faults.split(',').any(|f| f.trim() == "realistic");
     let base = if realistic { Settings::realistic() } else { Settings::default() };
     let balance_micros = u64::try_from(balance).unwrap_or(0);
-    Ok(Settings { seed: args.seed, speed: args.speed, faults, rate_limits: args.rate_limits, balance_micros, ..base })
+    let sshd = args.sshd.clone();
+    Ok(Settings { seed: args.seed, speed: args.speed, faults, rate_limits: args.rate_limits, balance_micros, sshd, ..base })
 }
 
 pub(crate) async fn serve(context: &Context<'_>, args: TestbedServe) -> Done {

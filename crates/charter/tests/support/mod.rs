@@ -58,6 +58,12 @@ impl Drop for Place {
     }
 }
 
+/// The real SSH server.
+pub fn sshd() -> &'static Path {
+    let places = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
+    places.into_iter().map(Path::new).find(|p| p.exists()).expect("sshd (package openssh-server)")
+}
+
 fn keygen(file: &Path) {
     let file = file.display().to_string();
     let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &file]).status();
@@ -94,8 +100,7 @@ impl Place {
             self.port, self.extra
         );
         std::fs::write(self.folder.join("sshd_config"), text).expect("configuration");
-        let sshd = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|p| Path::new(p).exists());
-        let child = Command::new(sshd.expect("sshd (package openssh-server)"))
+        let child = Command::new(sshd())
             .arg("-D")
             .arg("-f")
             .arg(self.folder.join("sshd_config"))

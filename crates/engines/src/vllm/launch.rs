@@ -5,6 +5,9 @@ use charter_domain::profile::{OptionValue, Profile, Source};
 /// The official image.
 pub const IMAGE: &str = "vllm/vllm-openai";
 
+/// The port that the image's server listens on where nothing else is said.
+pub const IMAGE_PORT: u16 = 8000;
+
 /// How the engine is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {

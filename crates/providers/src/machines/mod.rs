@@ -151,7 +151,7 @@ impl Provider for Machines {
             absence_gap: Span::s(0),
             look_gap: Span::ms(20),
             rented: false,
-            container: false,
+            container: None,
         }
     }
 

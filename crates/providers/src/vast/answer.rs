@@ -29,7 +29,7 @@ fn error(kind: Kind, message: impl Into<String>) -> ProviderError {
 impl Answer {
     /// The body as JSON, if it is some.
     fn json(&self) -> Option<Value> {
-        serde_json::from_slice(&self.body).ok()
+        serde_json::from_slice(&self.body).ok().or_else(|| serde_json::from_str(&without_odd_numbers(&self.body)?).ok())
     }
 
     /// The JSON of a success.
@@ -109,6 +109,31 @@ impl Answer {
     }
 }
 
+/// Python writes numbers that JSON does not have: `NaN` and the infinities. One of them must not cost a whole answer; where
+/// it stood, nothing stands. `None` where there is none.
+fn without_odd_numbers(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (mut out, mut rest, mut found) = (String::with_capacity(text.len()), text, false);
+    let (mut in_text, mut escaped) = (false, false);
+    while let Some(c) = rest.chars().next() {
+        let odd = ["NaN", "-Infinity", "Infinity"].iter().find(|word| !in_text && rest.starts_with(**word));
+        if let Some(word) = odd {
+            out.push_str("null");
+            rest = &rest[word.len()..];
+            found = true;
+            continue;
+        }
+        out.push(c);
+        rest = &rest[c.len_utf8()..];
+        (in_text, escaped) = match c {
+            '"' if !escaped => (!in_text, false),
+            '\\' => (in_text, in_text && !escaped),
+            _ => (in_text, false),
+        };
+    }
+    found.then_some(out)
+}
+
 /// Why an order brought no contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ordered {
@@ -143,6 +168,18 @@ mod tests {
 
     fn answer(status: u16, body: &str) -> Answer {
         Answer { status, retry_after_s: retry_after(None, body.as_bytes()), body: body.as_bytes().to_vec() }
+    }
+
+    #[test]
+    fn numbers_that_json_does_not_have_are_absent_and_cost_nothing_else() {
+        let body = r#"{"offers": [{"id": 1, "dlperf": NaN, "x": -Infinity, "y": [Infinity], "note": "NaN \"NaN\" \\"}, {"id": 2}]}"#;
+        let read = answer(200, body).read().expect("an answer");
+        let note = "NaN \"NaN\" \\";
+        assert_eq!(
+            read,
+            serde_json::json!({"offers": [{"id": 1, "dlperf": null, "x": null, "y": [null], "note": note}, {"id": 2}]})
+        );
+        assert!(answer(200, "NaN, a page of a proxy").read().is_err());
     }
 
     #[test]

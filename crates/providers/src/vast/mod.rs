@@ -4,6 +4,8 @@
 //! became of it is found by the label. What its answers really look like is in `answer`, `row` and `status`.
 
 mod answer;
+mod log;
+mod order;
 mod row;
 mod search;
 mod status;
@@ -15,7 +17,7 @@ use async_trait::async_trait;
 use charter_domain::ids::Tag;
 use charter_domain::instance::{Bid, Instance};
 use charter_domain::offer::Offer;
-use charter_domain::order::{Order, Way};
+use charter_domain::order::{LaunchWay, Order};
 use charter_domain::placement::{Requirement, rank};
 use charter_domain::time::{Span, Time};
 use charter_remote::{KeyPair, Target};
@@ -38,6 +40,8 @@ const HASTE: i64 = 20;
 
 /// Makes the key pair of an instance.
 pub type Keys = Arc<dyn Fn(&Tag) -> KeyPair + Send + Sync>;
+/// The variable that carries the key of an instance's engine into its container, and the key.
+pub type EngineKeys = Arc<dyn Fn(&Tag) -> (String, String) + Send + Sync>;
 /// The present time.
 pub type Now = Arc<dyn Fn() -> Time + Send + Sync>;
 
@@ -46,6 +50,8 @@ pub struct Vast {
     name: String,
     transport: Transport,
     keys: Keys,
+    /// Set where an image's own entrypoint runs the engine.
+    engine_keys: Option<EngineKeys>,
     now: Now,
     /// The service runs on this computer, and so may its machines.
     loopback: bool,
@@ -78,7 +84,14 @@ impl Vast {
             return Err(format!("`{base}` is no address with `https://`: the API key would travel in the clear"));
         }
         let transport = Transport::new(base, api_key, if loopback { HASTE } else { 1 })?;
-        Ok(Self { name: name.to_owned(), transport, keys, now, loopback, account: std::sync::OnceLock::new() })
+        let account = std::sync::OnceLock::new();
+        Ok(Self { name: name.to_owned(), transport, keys, engine_keys: None, now, loopback, account })
+    }
+
+    /// Lets the image's own entrypoint run the engine, and reaches it through a port of the host: no SSH.
+    #[must_use]
+    pub fn with_entrypoint(self, engine_keys: EngineKeys) -> Self {
+        Self { engine_keys: Some(engine_keys), ..self }
     }
 
     async fn search(&self, body: &Value, disk_bytes: u64) -> Result<Vec<Offer>, ProviderError> {
@@ -187,10 +200,15 @@ fn number(id: &str) -> Result<u64, ProviderError> {
     id.parse().map_err(|_| error(Kind::Invalid, format!("`{id}` is no id of an instance")))
 }
 
-/// The tag of an instance: its label, or where that was lost, the first line of its start script.
+/// The tag of an instance: its label, or where that was lost, the first line of its start script, or its environment.
 fn tag_of(row: &Row<'_>) -> Option<Tag> {
     let script = || row.text("onstart")?.lines().next()?.strip_prefix("# ").map(str::trim).and_then(Tag::parse);
-    row.text("label").and_then(Tag::parse).or_else(script)
+    let environment = || {
+        let pairs = row.0.get("extra_env")?.as_array()?;
+        let ours = pairs.iter().find(|pair| pair.get(0).and_then(Value::as_str) == Some(order::TAG_VARIABLE))?;
+        ours.get(1).and_then(Value::as_str).and_then(Tag::parse)
+    };
+    row.text("label").and_then(Tag::parse).or_else(script).or_else(environment)
 }
 
 /// A text as part of a query.
@@ -204,38 +222,6 @@ fn encode(text: &str) -> String {
         }
         out
     })
-}
-
-/// The body of an order: every key that the service's own client sends. Nothing in it is secret: the marketplace, its host and
-/// everybody who sees the account read it.
-fn order_body(bid: &Bid, order: &Order, public_line: &str) -> Value {
-    // Sessions would end up in a terminal multiplexer, and the key must be there before anybody attaches it.
-    let onstart = format!(
-        "# {}\ntouch ~/.no_auto_tmux; mkdir -p ~/.ssh; chmod 700 ~/.ssh; echo '{public_line}' >> ~/.ssh/authorized_keys; chmod 600 ~/.ssh/authorized_keys",
-        bid.tag
-    );
-    let mut env = serde_json::Map::new();
-    let mut body = json!({
-        "client_id": "me", "image": order.image, "price": null, "disk": search::disk_gb(order.disk_bytes), "label": bid.tag.to_string(),
-        "extra": null, "image_login": null, "python_utf8": false, "lang_utf8": false, "use_jupyter_lab": false, "jupyter_dir": null,
-        // What cannot be scheduled must not stay behind as a stopped instance that pays for its disk.
-        "force": false, "cancel_unavail": true, "template_hash_id": null, "user": null,
-    });
-    match &order.way {
-        Way::Ssh => {
-            body["onstart"] = onstart.into();
-            body["runtype"] = "ssh_direc ssh_proxy".into();
-        }
-        Way::Args { argv, env: plain, port } => {
-            env.extend(plain.iter().map(|(name, value)| (name.clone(), Value::from(value.clone()))));
-            env.insert(format!("-p {port}:{port}"), "1".into());
-            body["onstart"] = Value::Null;
-            body["runtype"] = "args".into();
-            body["args"] = argv.clone().into();
-        }
-    }
-    body["env"] = Value::Object(env);
-    body
 }
 
 #[async_trait]
@@ -253,7 +239,7 @@ impl Provider for Vast {
             absence_gap: self.transport.span(Span::s(30)),
             look_gap: self.transport.span(Span::s(2)),
             rented: true,
-            container: true,
+            container: Some(if self.engine_keys.is_some() { LaunchWay::Args } else { LaunchWay::Ssh }),
         }
     }
 
@@ -287,7 +273,8 @@ impl Provider for Vast {
         };
         let ask = self.resolve(&bid.placement.offer, order).await.map_err(CreateError::Refused)?;
         let path = format!("/api/v0/asks/{}/", number(&ask).map_err(CreateError::Refused)?);
-        let body = order_body(bid, order, &(self.keys)(&bid.tag).public_line());
+        let engine_key = self.engine_keys.as_ref().map(|key| key(&bid.tag));
+        let body = order::body(bid, order, &(self.keys)(&bid.tag).public_line(), engine_key);
         let account = self.account().await.ok();
         for tried in 1.. {
             let answer = match self.transport.once(Endpoint::Create, &Method::PUT, &path, Some(&body)).await {
@@ -324,7 +311,15 @@ impl Provider for Vast {
         let order = instance.placement.order.as_ref();
         let (disk, max) = (order.map_or(0, |o| o.disk_bytes), order.and_then(|o| o.max_price));
         let row = self.one(&instance.id).await?;
-        Ok(row.map_or(Observed::Absent, |row| status::observe(&row, search::disk_gb(disk), max, self.loopback)))
+        let seen = status::Seen { disk_gb: search::disk_gb(disk), max, loopback: self.loopback, mapped: instance.mapped_port() };
+        Ok(row.map_or(Observed::Absent, |row| status::observe(&row, &seen)))
+    }
+
+    async fn log(&self, instance: &Instance) -> Result<Option<String>, ProviderError> {
+        match instance.mapped_port() {
+            Some(_) => self.container_log(&instance.id).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn admit(&self, instance: &Instance) -> Result<(), ProviderError> {
@@ -396,6 +391,9 @@ impl Provider for Vast {
     }
 
     fn target(&self, instance: &Instance) -> Result<Target, ProviderError> {
+        if instance.mapped_port().is_some() {
+            return Err(error(Kind::Invalid, "its image's own entrypoint runs the engine: there is no SSH"));
+        }
         let Some(address) = instance.address.clone() else {
             return Err(error(Kind::Transient, "its address is not known yet"));
         };

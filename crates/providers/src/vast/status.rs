@@ -63,14 +63,24 @@ fn mapped(row: &Value, inside: &str) -> Option<u16> {
     entries.iter().find_map(port).filter(|p| *p != 0)
 }
 
+/// The host's own address, if it can be one on the internet.
+fn direct(row: &Row<'_>, loopback: bool) -> Option<IpAddr> {
+    let ip = row.text("public_ipaddr")?.parse::<IpAddr>().ok()?;
+    (is_public(ip) || (loopback && ip.is_loopback())).then_some(ip)
+}
+
+/// Where an engine that is reached without SSH answers.
+fn engine_address(value: &Value, inside: u16, loopback: bool) -> Option<Address> {
+    let ip = direct(&Row(value), loopback)?;
+    let port = mapped(value, &format!("{inside}/tcp"))?;
+    Some(Address { host: ip.to_string(), port, user: String::new() })
+}
+
 /// Where SSH may be reached: directly first, through the service's proxy second.
 fn addresses(value: &Value, loopback: bool) -> Vec<Address> {
     let row = Row(value);
     let mut all = vec![];
-    let direct = row
-        .text("public_ipaddr")
-        .and_then(|ip| ip.parse::<IpAddr>().ok())
-        .filter(|ip| is_public(*ip) || (loopback && ip.is_loopback()));
+    let direct = direct(&row, loopback);
     if let (Some(ip), Some(port)) = (direct, mapped(value, "22/tcp")) {
         all.push(Address { host: ip.to_string(), port, user: "root".to_owned() });
     }
@@ -124,8 +134,22 @@ fn too_dear(row: &Row<'_>, disk_gb: u64, max: Option<UsdPerHour>) -> Option<Obse
         .then(|| failed("price_raised", Action::OtherHost, &evidence, "its host raised the price; another host is taken"))
 }
 
-/// Reads an instance's row. `disk_gb` is what was ordered; `loopback` accepts this computer as a machine.
-pub(super) fn observe(value: &Value, disk_gb: u64, max: Option<UsdPerHour>, loopback: bool) -> Observed {
+/// What an instance's row is held against.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// The disk that was ordered.
+    pub(super) disk_gb: u64,
+    /// What was agreed to.
+    pub(super) max: Option<UsdPerHour>,
+    /// This computer is accepted as a machine.
+    pub(super) loopback: bool,
+    /// The port inside that leads to the engine, where there is no SSH.
+    pub(super) mapped: Option<u16>,
+}
+
+/// Reads an instance's row.
+pub(super) fn observe(value: &Value, seen: &Seen) -> Observed {
+    let Seen { disk_gb, max, loopback, mapped: inside } = *seen;
     let row = Row(value);
     if let Some(dear) = too_dear(&row, disk_gb, max) {
         return dear;
@@ -144,7 +168,15 @@ pub(super) fn observe(value: &Value, disk_gb: u64, max: Option<UsdPerHour>, loop
         );
     }
     match actual {
-        "running" if !stopping => Observed::Running { addresses: addresses(value, loopback), price: price(&row, disk_gb) },
+        "running" if !stopping => {
+            let addresses = match inside {
+                Some(port) => engine_address(value, port, loopback).into_iter().collect(),
+                None => addresses(value, loopback),
+            };
+            Observed::Running { addresses, price: price(&row, disk_gb) }
+        }
+        // Nothing but the engine runs in such a container.
+        "exited" if !stopping && inside.is_some() => Observed::Ended(format!("its container has ended {message}")),
         // One missing heartbeat is no end: it may come back, and the patience of the limits decides.
         "offline" | "unknown" | "rebooting" if !stopping => Observed::Pending(format!("its host is {actual}")),
         "exited" | "stopped" | "frozen" | "running" | "offline" | "unknown" if stopping => told(message).unwrap_or_else(|| {
@@ -177,6 +209,7 @@ mod tests {
             Observed::Running { addresses, .. } => {
                 format!("running {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
             }
+            Observed::Ended(text) => format!("ended {text}"),
             Observed::Absent => "absent".to_owned(),
         }
     }
@@ -228,14 +261,29 @@ mod tests {
             (json!({"actual_status": "running", "next_state": "destroyed"}), "instance_gone other-host"),
         ];
         for (row, expected) in cases {
-            assert_eq!(class(&observe(&row, 40, None, false)), expected, "{row}");
+            assert_eq!(class(&observe(&row, &Seen { disk_gb: 40, ..Seen::default() })), expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn without_ssh_the_mapped_port_is_the_way_in_and_an_ended_container_an_ended_engine() {
+        let ports = json!({"8000/tcp": [{"HostIp": "0.0.0.0", "HostPort": "37708"}, {"HostIp": "::", "HostPort": "37708"}]});
+        let seen = Seen { mapped: Some(8000), ..Seen::default() };
+        for (row, expected) in [
+            (json!({"actual_status": "running", "public_ipaddr": "203.0.113.9", "ports": ports, "ssh_host": null}), "running @203.0.113.9:37708"),
+            (json!({"actual_status": "running", "public_ipaddr": "203.0.113.9", "ports": {}, "ssh_host": "ssh5.vast.ai", "ssh_port": 1}), "running "),
+            (json!({"actual_status": "running", "public_ipaddr": "10.1.2.3", "ports": ports}), "running "),
+            (json!({"actual_status": "exited", "intended_status": "running"}), "ended its container has ended "),
+            (json!({"actual_status": "exited", "intended_status": "stopped"}), "stopped_by_provider other-host"),
+        ] {
+            assert_eq!(class(&observe(&row, &seen)), expected, "{row}");
         }
     }
 
     #[test]
     fn this_computer_is_a_machine_only_where_the_service_is_on_it_too() {
         let row = json!({"actual_status": "running", "public_ipaddr": "127.0.0.1", "ports": {"22/tcp": [{"HostIp": "", "HostPort": 2222}]}});
-        assert_eq!(class(&observe(&row, 40, None, true)), "running root@127.0.0.1:2222");
-        assert_eq!(class(&observe(&row, 40, None, false)), "running ");
+        assert_eq!(class(&observe(&row, &Seen { loopback: true, ..Seen::default() })), "running root@127.0.0.1:2222");
+        assert_eq!(class(&observe(&row, &Seen::default())), "running ");
     }
 }

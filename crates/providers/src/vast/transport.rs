@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 /// Largest answer that is read.
 const BODY_MAX: usize = 16 * 1024 * 1024;
+/// Largest log that is read.
+const LOG_MAX: usize = 4 * 1024 * 1024;
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Tries of a question that changes nothing, or that may be repeated.
@@ -37,6 +39,7 @@ pub(super) enum Endpoint {
     List,
     Key,
     Account,
+    Log,
 }
 
 impl Endpoint {
@@ -46,7 +49,8 @@ impl Endpoint {
             Self::Create => 4500,
             Self::Destroy => 3000,
             Self::Read => 2000,
-            Self::Search | Self::List | Self::Key | Self::Account => 1000,
+            Self::List | Self::Key | Self::Account | Self::Log => 1000,
+            Self::Search => 500,
         }
     }
 }
@@ -113,6 +117,34 @@ impl Transport {
     /// A pause as it is here.
     pub(super) fn span(&self, real: Span) -> Span {
         Span(real.0 / self.haste)
+    }
+
+    /// The same for a real pause.
+    pub(super) fn short(&self, real: Duration) -> Duration {
+        real / u32::try_from(self.haste).unwrap_or(1)
+    }
+
+    /// Where the service is.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Reads a text from somewhere else, without our key; nothing while it is not there.
+    pub(super) async fn fetch(&self, url: &str) -> Result<Option<String>, ProviderError> {
+        let transient = |message: String| ProviderError { kind: Kind::Transient, message };
+        let request = Request::builder().uri(url).body(Full::default()).map_err(|e| transient(e.to_string()))?;
+        let work = async {
+            let response = self.client.request(request).await.map_err(|e| transient(root(&e)))?;
+            match response.status().as_u16() {
+                200 => {}
+                403 | 404 => return Ok(None),
+                status => return Err(transient(format!("the log's address answers {status}"))),
+            }
+            let body = Limited::new(response.into_body(), LOG_MAX).collect().await.map_err(|e| transient(e.to_string()))?;
+            Ok(Some(String::from_utf8_lossy(&body.to_bytes()).into_owned()))
+        };
+        let late = || transient("the log's address does not answer".to_owned());
+        tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Waits for this endpoint's turn and takes it. Whoever stops waiting takes none.

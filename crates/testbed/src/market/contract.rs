@@ -26,6 +26,20 @@ pub(super) struct Wish {
     pub(super) args: Vec<String>,
 }
 
+impl Wish {
+    /// Does an SSH server take the entrypoint's place?
+    #[must_use]
+    pub(super) fn has_ssh(&self) -> bool {
+        self.runtype != "args"
+    }
+
+    /// The ports inside that its host maps.
+    fn mapped(&self) -> Vec<&str> {
+        let pairs = self.env.iter().filter_map(|(name, _)| name.strip_prefix("-p "));
+        pairs.filter_map(|pair| pair.rsplit(':').next()).collect()
+    }
+}
+
 /// A rented container.
 #[derive(Clone, Debug)]
 pub(super) struct Contract {
@@ -49,8 +63,10 @@ pub(super) struct Contract {
     pub(super) destroyed_ms: Option<u64>,
     /// What its GPU costs, in micro-dollars per hour.
     pub(super) gpu_micros: u64,
-    /// Where its SSH server listens on this computer, once it runs.
-    pub(super) ssh_port: Option<u16>,
+    /// Where its SSH server, or the engine in it, listens on this computer, once it runs.
+    pub(super) door: Option<u16>,
+    /// What its entrypoint ran has ended by itself.
+    pub(super) ended: bool,
     /// Keys that were attached, with their numbers.
     pub(super) keys: Vec<(u64, String)>,
     /// Since when its GPU is paid for, and what was paid before.
@@ -78,7 +94,10 @@ impl Contract {
         if has(Fault::StuckLoading) && age * 10 >= self.boot_ms * 5 {
             return (Some("loading"), "80ee424dc764: Downloading".to_owned(), false);
         }
-        if age < self.boot_ms || self.ssh_port.is_none() && !has(Fault::NoPorts) {
+        if self.ended {
+            return (Some("exited"), String::new(), false);
+        }
+        if age < self.boot_ms || self.door.is_none() && !has(Fault::NoPorts) {
             let layers = [
                 "0d30c18b26f8: Downloading",
                 "80ee424dc764: Downloading",
@@ -109,13 +128,15 @@ impl Contract {
         let running = actual == Some("running");
         let mut row = self.host.row(self.wish.disk_gb);
         let private = self.faults.contains(&Fault::PrivateAddress);
-        let ports = match self.ssh_port.filter(|_| running && !self.faults.contains(&Fault::NoPorts)) {
-            Some(port) => {
-                json!({"22/tcp": [{"HostIp": "0.0.0.0", "HostPort": port.to_string()}, {"HostIp": "::", "HostPort": port.to_string()}]})
-            }
-            None => json!({}),
-        };
-        let proxy = self.ssh_port.filter(|_| !self.faults.contains(&Fault::NoPorts));
+        let inside = if self.wish.has_ssh() { vec!["22"] } else { self.wish.mapped() };
+        let mut ports = serde_json::Map::new();
+        if let Some(port) = self.door.filter(|_| running && !self.faults.contains(&Fault::NoPorts)) {
+            let port = port.to_string();
+            let both = json!([{"HostIp": "0.0.0.0", "HostPort": port}, {"HostIp": "::", "HostPort": port}]);
+            ports.extend(inside.iter().map(|inside| (format!("{inside}/tcp"), both.clone())));
+        }
+        let proxy = self.door.filter(|_| self.wish.has_ssh() && !self.faults.contains(&Fault::NoPorts));
+        let proxy_host = if private { "10.0.0.7" } else { "127.0.0.1" };
         let seconds = |ms: u64| {
             micros_usd(ms % 1_000_000_000 * 1000) + f64::from(u32::try_from(ms / 1_000_000_000).unwrap_or(0)) * 1_000_000.0
         };
@@ -128,14 +149,14 @@ impl Contract {
             ("intended_status", json!(intended)),
             ("status_msg", json!(message)),
             ("public_ipaddr", json!(if private { "192.168.1.77" } else { "127.0.0.1" })),
-            ("ports", ports),
-            ("ssh_host", json!(if private { "10.0.0.7" } else { "127.0.0.1" })),
+            ("ports", Value::Object(ports)),
+            ("ssh_host", json!(self.wish.has_ssh().then_some(proxy_host))),
             ("ssh_port", json!(proxy)),
             ("machine_dir_ssh_port", json!(60_022)),
             ("direct_port_start", json!(-1)),
             ("direct_port_end", json!(-1)),
             ("image_uuid", json!(self.wish.image)),
-            ("image_runtype", json!(format!("ssh {}", self.wish.runtype))),
+            ("image_runtype", json!(if self.wish.has_ssh() { format!("ssh {}", self.wish.runtype) } else { self.wish.runtype.clone() })),
             ("image_args", json!(self.wish.args)),
             ("extra_env", json!(self.wish.env.iter().map(|(k, v)| json!([k, v])).collect::<Vec<_>>())),
             ("onstart", json!(self.wish.onstart)),

@@ -4,6 +4,7 @@
 
 mod account;
 mod chance;
+mod container;
 mod contract;
 mod fault;
 mod host;
@@ -16,6 +17,7 @@ pub use state::Settings;
 
 use crate::machine::LocalMachine;
 use charter_remote::server::Machine;
+use container::Container;
 use serde_json::Value;
 use state::State;
 use std::collections::BTreeMap;
@@ -29,13 +31,21 @@ use tokio_util::sync::CancellationToken;
 /// How long an attached key takes until it opens the door, in market milliseconds.
 const KEY_MS: u64 = 12_000;
 
+/// What runs on a host.
+enum Powered {
+    /// A container with an SSH server.
+    Machine(LocalMachine),
+    /// A container with its image's own entrypoint.
+    Container(Container),
+}
+
 /// A running marketplace. Clones share it.
 #[derive(Clone)]
 pub struct Market(Arc<Inner>);
 
 struct Inner {
     state: Mutex<State>,
-    machines: Mutex<BTreeMap<u64, LocalMachine>>,
+    machines: Mutex<BTreeMap<u64, Powered>>,
     folder: PathBuf,
     /// The program whose `__engine` is the engine stand-in.
     program: PathBuf,
@@ -137,21 +147,25 @@ impl Market {
             return;
         }
         let home = self.0.folder.join(id.to_string());
-        let machine = match self.machine(&home, &contract).await {
-            Ok(machine) => machine,
+        let begun = if contract.wish.has_ssh() {
+            self.machine(&home, &contract).await.map(|machine| (machine.address().port(), Powered::Machine(machine)))
+        } else {
+            self.container(&home, &contract).await.map(|container| (container.port, Powered::Container(container)))
+        };
+        let (port, powered) = match begun {
+            Ok(begun) => begun,
             Err(error) => {
                 tracing::warn!(%error, id, "a machine could not boot");
                 return;
             }
         };
-        let port = machine.address().port();
-        self.0.machines.lock().unwrap_or_else(PoisonError::into_inner).insert(id, machine);
+        self.0.machines.lock().unwrap_or_else(PoisonError::into_inner).insert(id, powered);
         let (gone, outbid) = {
             let mut state = self.state();
             let now = state.now_ms();
             let gone = match state.alive(id) {
                 Some(contract) => {
-                    contract.ssh_port = Some(port);
+                    contract.door = Some(port);
                     contract.billed_from_ms = Some(now);
                     false
                 }
@@ -171,8 +185,8 @@ impl Market {
         }
     }
 
-    /// Sets a machine up: its programs, its keys, its SSH server.
-    async fn machine(&self, home: &Path, contract: &contract::Contract) -> std::io::Result<LocalMachine> {
+    /// Writes the programs that a host has.
+    async fn tools(&self, home: &Path, contract: &contract::Contract) -> std::io::Result<PathBuf> {
         let tools = home.join("tools");
         tokio::fs::create_dir_all(&tools).await?;
         let (card, memory, compute) = contract.host.card();
@@ -197,7 +211,26 @@ impl Market {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             tokio::fs::set_permissions(&file, mode).await?;
         }
-        if !has(Fault::SshRefused) && !contract.wish.onstart.is_empty() {
+        Ok(tools)
+    }
+
+    /// Runs the image's own entrypoint.
+    async fn container(&self, home: &Path, contract: &contract::Contract) -> std::io::Result<Container> {
+        let program = self.tools(home, contract).await?.join("vllm");
+        let (this, id) = (self.clone(), contract.id);
+        let ended = move || {
+            let mut state = this.state();
+            if let Some(contract) = state.alive(id) {
+                contract.ended = true;
+            }
+        };
+        Container::start(home, &program, &contract.wish.args, &contract.wish.env, ended).await
+    }
+
+    /// Sets a machine up: its programs, its keys, its SSH server.
+    async fn machine(&self, home: &Path, contract: &contract::Contract) -> std::io::Result<LocalMachine> {
+        let tools = self.tools(home, contract).await?;
+        if !contract.faults.contains(&Fault::SshRefused) && !contract.wish.onstart.is_empty() {
             let mut script = tokio::process::Command::new("/bin/sh");
             script
                 .args(["-c", &contract.wish.onstart])
@@ -207,6 +240,10 @@ impl Market {
                 .env("PATH", "/usr/bin:/bin");
             let ran = tokio::time::timeout(Duration::from_secs(5), script.output()).await;
             tracing::debug!(ok = ran.is_ok(), "the start script ran");
+        }
+        let sshd = self.state().settings.sshd.clone();
+        if let Some(program) = sshd {
+            return LocalMachine::with_sshd(home, &program, &tools).await;
         }
         LocalMachine::boot(
             home,
@@ -228,7 +265,7 @@ impl Market {
             let Some(contract) = state.alive(id) else { return };
             contract.stopped_ms = Some(now);
             contract.stop_meter(now);
-            contract.ssh_port = None;
+            contract.door = None;
         }
         self.power_off(id).await;
     }
@@ -261,8 +298,10 @@ impl Market {
 
     async fn power_off(&self, id: u64) {
         let machine = self.0.machines.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        if let Some(machine) = machine {
-            machine.power_off().await;
+        match machine {
+            Some(Powered::Machine(machine)) => machine.power_off().await,
+            Some(Powered::Container(container)) => container.power_off().await,
+            None => {}
         }
         tokio::fs::remove_dir_all(self.0.folder.join(id.to_string())).await.ok();
     }

@@ -31,6 +31,8 @@ pub struct Settings {
     pub boot_ms: (u64, u64),
     /// How long an engine takes to start, in market milliseconds.
     pub engine_ms: u64,
+    /// An OpenSSH server that is the machines' door, instead of one inside this process.
+    pub sshd: Option<std::path::PathBuf>,
 }
 
 impl Settings {
@@ -53,6 +55,7 @@ impl Default for Settings {
             hosts: 400,
             boot_ms: (400, 1500),
             engine_ms: 300,
+            sshd: None,
         }
     }
 }
@@ -222,7 +225,8 @@ impl State {
             faults,
             stopped_ms: None,
             destroyed_ms: None,
-            ssh_port: None,
+            door: None,
+            ended: false,
             keys: vec![],
             billed_from_ms: None,
             billed_ms: 0,
@@ -273,7 +277,7 @@ impl State {
         let Some(contract) = self.alive(id) else { return false };
         contract.destroyed_ms = Some(now);
         contract.stop_meter(now);
-        contract.ssh_port = None;
+        contract.door = None;
         let machine = contract.host.machine;
         if let Some(host) = self.hosts.iter_mut().find(|h| h.machine == machine) {
             (host.rented, host.ask) = (false, fresh);
