@@ -48,7 +48,8 @@ fn an_engine_is_reached_through_a_port_of_its_host_and_needs_its_key_there() {
     let replica = &status["deployments"][0]["replicas"][0];
     assert!(replica["tunnel"].is_null() && replica["phase"] == "ready", "{status}");
     // Whoever else finds the port is turned away.
-    let row = request(bed.address, "GET", &format!("/api/v0/instances/{}/", replica["instance"].as_str().expect("id")), &bed.key, b"");
+    let row =
+        request(bed.address, "GET", &format!("/api/v0/instances/{}/", replica["instance"].as_str().expect("id")), &bed.key, b"");
     let row: serde_json::Value = serde_json::from_str(&row.expect("a row").body).expect("JSON");
     let row = &row["instances"];
     assert!(row["ssh_host"].is_null() && row["image_runtype"] == "args", "{row}");
@@ -58,7 +59,7 @@ fn an_engine_is_reached_through_a_port_of_its_host_and_needs_its_key_there() {
     // Its log comes from the marketplace; nobody can log in.
     let log = place.ok(&["logs", "small"]);
     assert!(log.contains("vLLM API server version") && log.contains("Application startup complete"), "{log}");
-    let ssh = place.charter(&["ssh", "small", "true"]);
+    let ssh = place.charter(&["ssh", "small", "--", "true"]);
     assert!(!ssh.status.success() && String::from_utf8_lossy(&ssh.stderr).contains("A0417"), "{ssh:?}");
     let forward = place.charter(&["forward", "small"]);
     assert!(!forward.status.success() && String::from_utf8_lossy(&forward.stderr).contains("A0417"), "{forward:?}");

@@ -40,11 +40,11 @@ fn a_rented_machine_behind_a_real_openssh_server_is_used_and_ended_like_any_othe
     let sshd = support::sshd().display().to_string();
     let bed = Bed::start("openssh", &["--speed", "20", "--sshd", &sshd]);
     let mut place = Place::bare("openssh");
-    bed.configure(&place, "", "  small: {profile: small}\n");
+    bed.configure(&place, "    limits: {ssh: 2s}\n", "  small: {profile: small}\n");
     place.serve(&[]);
     place.ok(&["up"]);
     assert_eq!(chat(place.gateway(), &place.key(), "small", 3, true).expect("an answer").status, 200);
-    assert!(place.ok(&["ssh", "small", "nvidia-smi"]).contains("RTX 3090"));
+    assert!(place.ok(&["ssh", "small", "--", "nvidia-smi"]).contains("RTX 3090"));
     assert!(place.ok(&["logs", "small"]).contains("vLLM API server version"));
     bed.set_faults("ssh-refused*1");
     place.ok(&["down", "small"]);

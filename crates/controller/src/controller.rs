@@ -367,6 +367,14 @@ impl Controller {
         self.provider(&instance.placement.offer.provider)?.key_file(instance)
     }
 
+    /// What a rented instance's own key is derived from; nothing for a machine of ours, which knows the installation's.
+    #[must_use]
+    pub fn key_of(&self, replica: &Replica) -> Option<String> {
+        let instance = replica.instance()?;
+        let rented = self.provider(&instance.placement.offer.provider)?.descriptor().rented;
+        rented.then(|| instance.tag.to_string())
+    }
+
     pub(crate) fn host_of(&self, instance: &charter_domain::instance::Instance) -> Result<Host, String> {
         let name = &instance.placement.offer.provider;
         let provider = self.provider(name).ok_or_else(|| format!("provider `{name}` is not in the configuration"))?;

@@ -329,10 +329,8 @@ impl Controller {
     async fn ordered_by_others(&self, replica: &Replica) -> BTreeSet<(String, String)> {
         let open = self.store().replicas(None).await.unwrap_or_default();
         let others = open.iter().map(|(row, _)| &row.state).filter(|r| r.id != replica.id);
-        let bids = others.filter_map(|r| match &r.phase {
-            Phase::Acquiring(acquisition) => Some(&acquisition.bid().placement.offer),
-            _ => None,
-        });
+        let bids = others
+            .filter_map(|r| if let Phase::Acquiring(taking) = &r.phase { Some(&taking.bid().placement.offer) } else { None });
         bids.map(|offer| (offer.provider.clone(), offer.id.clone())).collect()
     }
 
@@ -388,7 +386,11 @@ fn way(launched: LaunchWay, profile: &Profile) -> Way {
         EnvValue::Plain(text) => Some((name.clone(), text.clone())),
         EnvValue::Secret(_) => None,
     });
-    Way::Args { argv: made.argv.into_iter().map(word).collect(), env: made.env.into_iter().chain(plain).collect(), port: IMAGE_PORT }
+    Way::Args {
+        argv: made.argv.into_iter().map(word).collect(),
+        env: made.env.into_iter().chain(plain).collect(),
+        port: IMAGE_PORT,
+    }
 }
 
 /// The most that an order for an offer may cost: a tenth more than it says, and never more than the cap.

@@ -21,15 +21,17 @@ const LOOKS_PER_LOG: i64 = 5;
 /// So much of what is known is looked for in what is read, to find where they meet.
 const OVERLAP_BYTES: usize = 400;
 
+/// The last bytes of a text, from the beginning of a character on.
+fn end(text: &str, bytes: usize) -> &str {
+    let from = (text.len().saturating_sub(bytes)..=text.len()).find(|at| text.is_char_boundary(*at));
+    from.and_then(|from| text.get(from..)).unwrap_or_default()
+}
+
 /// What of `text`, the last lines of a log, follows what is known of it already.
 fn news<'a>(known: &str, text: &'a str) -> &'a str {
-    let mut from = known.len().saturating_sub(OVERLAP_BYTES);
-    while !known.is_char_boundary(from) {
-        from += 1;
-    }
-    let end = &known[from..];
-    match text.rfind(end) {
-        Some(at) if !end.is_empty() => &text[at + end.len()..],
+    let last = end(known, OVERLAP_BYTES);
+    match text.rsplit_once(last) {
+        Some((_, new)) if !last.is_empty() => new,
         _ => text,
     }
 }
@@ -139,16 +141,17 @@ impl Controller {
             return;
         }
         let all = format!("{}{new}", before.log_tail);
-        let mut from = all.len().saturating_sub(TAIL_BYTES);
-        while !all.is_char_boundary(from) {
-            from += 1;
-        }
         let log_bytes = before.log_bytes.saturating_add(u64::try_from(new.len()).unwrap_or(0));
-        self.note(replica, process, &Observation { log_bytes, ..seen(true, Some(all[from..].to_owned())) });
+        self.note(replica, process, &Observation { log_bytes, ..seen(true, Some(end(&all, TAIL_BYTES).to_owned())) });
     }
 
     /// The log of a container from a byte on, or its end, as far as it is kept here.
-    pub(crate) async fn container_log(&self, replica: &Replica, instance: &Instance, from: Option<u64>) -> Result<(u64, String), String> {
+    pub(crate) async fn container_log(
+        &self,
+        replica: &Replica,
+        instance: &Instance,
+        from: Option<u64>,
+    ) -> Result<(u64, String), String> {
         let name = &instance.placement.offer.provider;
         let provider = self.provider(name).ok_or_else(|| format!("provider `{name}` is not in the configuration"))?;
         let process = Process { pid: 0, port: instance.mapped_port().unwrap_or_default() };

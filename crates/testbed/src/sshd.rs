@@ -57,7 +57,11 @@ impl Sshd {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
-        let listens = async { while TcpStream::connect(address).await.is_err() { tokio::time::sleep(Duration::from_millis(5)).await } };
+        let listens = async {
+            while TcpStream::connect(address).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await
+            }
+        };
         tokio::select! {
             status = child.wait() => Err(other(format!("`{}` ended at once: {status:?}", program.display()))),
             listens = tokio::time::timeout(PATIENCE, listens) => {
@@ -77,7 +81,8 @@ impl Sshd {
         let killed = self.child.kill().await;
         tracing::debug!(?killed, sessions = sessions.len(), "an SSH server ended");
         if !sessions.is_empty() {
-            let ended = Command::new("kill").arg("-9").args(sessions.iter().map(u32::to_string)).stderr(Stdio::null()).status().await;
+            let ended =
+                Command::new("kill").arg("-9").args(sessions.iter().map(u32::to_string)).stderr(Stdio::null()).status().await;
             tracing::debug!(?ended, "its sessions ended");
         }
     }

@@ -219,7 +219,8 @@ fn tail(text: &str, lines: Option<usize>) -> String {
 fn must_have_ssh(name: &str, replica: Option<&Replica>) -> Answer<()> {
     let instance = replica.and_then(Replica::instance).filter(|i| i.mapped_port().is_some());
     let Some(instance) = instance else { return Ok(()) };
-    let at = instance.address.as_ref().map_or_else(String::new, |a| format!("; its engine answers at `http://{}:{}`", a.host, a.port));
+    let at =
+        instance.address.as_ref().map_or_else(String::new, |a| format!("; its engine answers at `http://{}:{}`", a.host, a.port));
     let message = format!("`{name}` runs without SSH, by its image's own entrypoint{at}");
     Err(failed(409, "A0417", message, "go through the gateway, or set `launch: ssh` at its provider and start it anew"))
 }
@@ -238,7 +239,7 @@ pub(crate) async fn ssh(State(app): State<App>, caller: Caller, Path(name): Path
     Ok(Json(serde_json::json!({
         "host": target.host, "port": target.port, "user": target.user, "host_key": target.host_key,
         "machine": replica.instance().map(|i| i.placement.offer.host.clone()),
-        "key_file": app.controller.key_file_of(&replica),
+        "key_file": app.controller.key_file_of(&replica), "key_of": app.controller.key_of(&replica),
     })))
 }
 

@@ -24,7 +24,7 @@ pub(crate) async fn ssh(context: &Context<'_>, name: &str, print: bool, command:
     let port = way.get("port").and_then(Value::as_u64).and_then(|p| u16::try_from(p).ok()).unwrap_or(22);
     let (host, user, host_key) = (text("host"), text("user"), text("host_key"));
     let data_dir = config::data_dir(&context.global)?;
-    let key_file = key_file(&data_dir, &text("key_file"))?;
+    let key_file = key_file(&data_dir, &text("key_file"), &text("key_of"))?;
     let mut words = vec!["ssh".to_owned(), "-i".to_owned(), key_file.display().to_string(), "-p".to_owned(), port.to_string()];
     words.extend(["-o".to_owned(), "IdentitiesOnly=yes".to_owned(), format!("{user}@{host}")]);
     if print {
@@ -62,16 +62,20 @@ fn key_problem(path: &Path, error: &dyn std::fmt::Display) -> Problem {
     Problem::new(0, "R0005", message, "run this as the user, and on the machine, of the server").with_detail(error.to_string())
 }
 
-/// The key that leads to a machine: the file that the server's configuration names, or the installation's own, written out for
-/// OpenSSH where only this user can read it.
-fn key_file(data_dir: &Path, named: &str) -> Result<PathBuf, Problem> {
+/// The key that leads to a machine: the file that the server's configuration names, the one that belongs to a rented instance
+/// alone, or the installation's own; the last two written out for OpenSSH where only this user can read them.
+fn key_file(data_dir: &Path, named: &str, instance: &str) -> Result<PathBuf, Problem> {
     if !named.is_empty() {
         return Ok(PathBuf::from(named));
     }
     let secret = data_dir.join("installation.key");
     let secret = std::fs::read_to_string(&secret).map_err(|e| key_problem(&secret, &e))?;
-    let pair = KeyPair::derive(secret.trim().as_bytes(), "installation");
-    let path = data_dir.join("id_ed25519");
+    let (pair, path) = if instance.is_empty() {
+        (KeyPair::derive(secret.trim().as_bytes(), "installation"), data_dir.join("id_ed25519"))
+    } else {
+        let name: String = instance.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' }).collect();
+        (KeyPair::derive(secret.trim().as_bytes(), instance), data_dir.join(format!("id_ed25519-{name}")))
+    };
     let text = pair.to_openssh().map_err(|e| key_problem(&path, &e))?;
     let mut file = crate::install::private_file(&path).map_err(|e| key_problem(&path, &e))?;
     file.write_all(text.as_bytes()).map_err(|e| key_problem(&path, &e))?;

@@ -115,16 +115,17 @@ fn without_odd_numbers(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let (mut out, mut rest, mut found) = (String::with_capacity(text.len()), text, false);
     let (mut in_text, mut escaped) = (false, false);
-    while let Some(c) = rest.chars().next() {
-        let odd = ["NaN", "-Infinity", "Infinity"].iter().find(|word| !in_text && rest.starts_with(**word));
-        if let Some(word) = odd {
+    loop {
+        let after = ["NaN", "-Infinity", "Infinity"].iter().find_map(|word| rest.strip_prefix(word).filter(|_| !in_text));
+        if let Some(after) = after {
             out.push_str("null");
-            rest = &rest[word.len()..];
-            found = true;
+            (rest, found) = (after, true);
             continue;
         }
+        let mut chars = rest.chars();
+        let Some(c) = chars.next() else { break };
         out.push(c);
-        rest = &rest[c.len_utf8()..];
+        rest = chars.as_str();
         (in_text, escaped) = match c {
             '"' if !escaped => (!in_text, false),
             '\\' => (in_text, in_text && !escaped),
@@ -172,7 +173,8 @@ mod tests {
 
     #[test]
     fn numbers_that_json_does_not_have_are_absent_and_cost_nothing_else() {
-        let body = r#"{"offers": [{"id": 1, "dlperf": NaN, "x": -Infinity, "y": [Infinity], "note": "NaN \"NaN\" \\"}, {"id": 2}]}"#;
+        let body =
+            r#"{"offers": [{"id": 1, "dlperf": NaN, "x": -Infinity, "y": [Infinity], "note": "NaN \"NaN\" \\"}, {"id": 2}]}"#;
         let read = answer(200, body).read().expect("an answer");
         let note = "NaN \"NaN\" \\";
         assert_eq!(

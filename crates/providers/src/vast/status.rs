@@ -270,8 +270,14 @@ mod tests {
         let ports = json!({"8000/tcp": [{"HostIp": "0.0.0.0", "HostPort": "37708"}, {"HostIp": "::", "HostPort": "37708"}]});
         let seen = Seen { mapped: Some(8000), ..Seen::default() };
         for (row, expected) in [
-            (json!({"actual_status": "running", "public_ipaddr": "203.0.113.9", "ports": ports, "ssh_host": null}), "running @203.0.113.9:37708"),
-            (json!({"actual_status": "running", "public_ipaddr": "203.0.113.9", "ports": {}, "ssh_host": "ssh5.vast.ai", "ssh_port": 1}), "running "),
+            (
+                json!({"actual_status": "running", "public_ipaddr": "203.0.113.9", "ports": ports, "ssh_host": null}),
+                "running @203.0.113.9:37708",
+            ),
+            (
+                json!({"actual_status": "running", "public_ipaddr": "203.0.113.9", "ports": {}, "ssh_host": "ssh5.vast.ai", "ssh_port": 1}),
+                "running ",
+            ),
             (json!({"actual_status": "running", "public_ipaddr": "10.1.2.3", "ports": ports}), "running "),
             (json!({"actual_status": "exited", "intended_status": "running"}), "ended its container has ended "),
             (json!({"actual_status": "exited", "intended_status": "stopped"}), "stopped_by_provider other-host"),

@@ -156,7 +156,10 @@ impl Contract {
             ("direct_port_start", json!(-1)),
             ("direct_port_end", json!(-1)),
             ("image_uuid", json!(self.wish.image)),
-            ("image_runtype", json!(if self.wish.has_ssh() { format!("ssh {}", self.wish.runtype) } else { self.wish.runtype.clone() })),
+            (
+                "image_runtype",
+                json!(if self.wish.has_ssh() { format!("ssh {}", self.wish.runtype) } else { self.wish.runtype.clone() }),
+            ),
             ("image_args", json!(self.wish.args)),
             ("extra_env", json!(self.wish.env.iter().map(|(k, v)| json!([k, v])).collect::<Vec<_>>())),
             ("onstart", json!(self.wish.onstart)),

@@ -34,7 +34,7 @@ const KEY_MS: u64 = 12_000;
 /// What runs on a host.
 enum Powered {
     /// A container with an SSH server.
-    Machine(LocalMachine),
+    Machine(Box<LocalMachine>),
     /// A container with its image's own entrypoint.
     Container(Container),
 }
@@ -148,7 +148,7 @@ impl Market {
         }
         let home = self.0.folder.join(id.to_string());
         let begun = if contract.wish.has_ssh() {
-            self.machine(&home, &contract).await.map(|machine| (machine.address().port(), Powered::Machine(machine)))
+            self.machine(&home, &contract).await.map(|machine| (machine.address().port(), Powered::Machine(Box::new(machine))))
         } else {
             self.container(&home, &contract).await.map(|container| (container.port, Powered::Container(container)))
         };
