@@ -95,7 +95,12 @@ impl LocalMachine {
         }
         let pids = tokio::task::spawn_blocking(move || processes(&home)).await.unwrap_or_default();
         if !pids.is_empty() {
-            let killed = tokio::process::Command::new("kill").arg("-9").args(pids.iter().map(u32::to_string)).status().await;
+            let killed = tokio::process::Command::new("kill")
+                .arg("-9")
+                .args(pids.iter().map(u32::to_string))
+                .stderr(std::process::Stdio::null())
+                .status()
+                .await;
             tracing::debug!(?killed, "processes of a machine ended");
         }
     }
