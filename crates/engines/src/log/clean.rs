@@ -1,5 +1,7 @@
 //! Makes one log line readable: no terminal codes, no carriage returns, no prefix of a container runtime or a logger.
 
+use crate::log::prefix::{embedded, strip_logger, strip_outer, strip_process};
+
 /// How serious a line says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -42,11 +44,36 @@ pub fn lines(log: &str) -> Vec<Line> {
 }
 
 fn line(number: usize, raw: &str) -> Line {
-    let plain = strip_codes(raw);
+    let embedded = embedded(raw);
+    let plain = without_lost_codes(strip_codes(embedded.as_deref().unwrap_or(raw)));
     let (text, outer) = strip_outer(&plain);
     let (text, process) = strip_process(text);
     let (level, text, logger) = strip_logger(text);
     Line { number, level, prefixed: outer || process || logger, text: text.chars().take(LINE_MAX).collect() }
+}
+
+/// Whoever copies a log from a page has lost the escape and kept the rest of a colour: `[1;36m`.
+fn without_lost_codes(text: String) -> String {
+    if !text.contains('m') || !text.contains('[') {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once('[') {
+        out.push_str(before);
+        let code = after
+            .split_once('m')
+            .filter(|(code, _)| !code.is_empty() && code.len() <= 12 && code.bytes().all(|b| b.is_ascii_digit() || b == b';'));
+        match code {
+            Some((_, said)) => rest = said,
+            None => {
+                out.push('[');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Removes terminal codes: colours, cursor movements, titles, and other control characters.
@@ -76,99 +103,6 @@ pub fn strip_codes(text: &str) -> String {
     out
 }
 
-/// Prefixes of container runtimes, schedulers and system logs.
-fn strip_outer(text: &str) -> (&str, bool) {
-    let mut rest = text;
-    let mut found = false;
-    while let Some(next) = outer(rest) {
-        rest = next;
-        found = true;
-    }
-    (rest, found)
-}
-
-fn outer(text: &str) -> Option<&str> {
-    let trimmed = text.trim_start();
-    for tag in ["[docker] ", "[agent] ", "stdout F ", "stderr F ", "stdout P ", "stderr P "] {
-        if let Some(rest) = trimmed.strip_prefix(tag) {
-            return Some(rest);
-        }
-    }
-    let (first, rest) = trimmed.split_once(' ')?;
-    if is_timestamp(first) {
-        return Some(rest);
-    }
-    // `service-1  | text`, as compose prints it.
-    if let Some((name, said)) = trimmed.split_once(" | ") {
-        let name = name.trim_end();
-        let plain = !name.is_empty() && name.len() <= 40 && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        if plain && name.contains(|c: char| c.is_ascii_alphabetic()) {
-            return Some(said);
-        }
-    }
-    syslog(trimmed)
-}
-
-/// `2026-11-20T18:00:01.123Z`, alone or in brackets.
-fn is_timestamp(word: &str) -> bool {
-    let word = word.trim_matches(|c| c == '[' || c == ']');
-    let bytes = word.as_bytes();
-    bytes.len() >= 19 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-' && bytes[10] == b'T' && bytes[13] == b':'
-}
-
-/// `Nov 20 18:00:01 host program[123]: text`.
-fn syslog(text: &str) -> Option<&str> {
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (month, rest) = text.split_once(' ')?;
-    let (day, rest) = rest.trim_start().split_once(' ')?;
-    let (time, rest) = rest.split_once(' ')?;
-    let looks = months.contains(&month) && day.parse::<u8>().is_ok() && time.len() == 8 && time.as_bytes()[2] == b':';
-    let (_, said) = rest.split_once("]: ").or_else(|| rest.split_once(": "))?;
-    looks.then_some(said)
-}
-
-/// `(EngineCore_DP0 pid=12)`, `(Worker_TP1 pid=34)`, `(VllmWorker rank=0 pid=9)`; several may stand in a row.
-fn strip_process(text: &str) -> (&str, bool) {
-    let mut rest = text;
-    let mut found = false;
-    while let Some(inner) = rest.trim_start().strip_prefix('(') {
-        let Some((name, after)) = inner.split_once(')') else { break };
-        if !name.contains("pid=") || name.len() > 80 {
-            break;
-        }
-        rest = after.trim_start_matches(' ');
-        found = true;
-    }
-    (rest, found)
-}
-
-/// `ERROR 11-20 18:00:01 [core.py:396]` or uvicorn's `INFO:     `.
-fn strip_logger(text: &str) -> (Level, &str, bool) {
-    let trimmed = text.trim_start();
-    let levels = [
-        ("DEBUG", Level::Info),
-        ("INFO", Level::Info),
-        ("WARNING", Level::Warning),
-        ("ERROR", Level::Error),
-        ("CRITICAL", Level::Error),
-    ];
-    for (word, level) in levels {
-        let Some(rest) = trimmed.strip_prefix(word) else { continue };
-        if let Some(said) = rest.strip_prefix(':') {
-            return (level, said.trim_start(), true);
-        }
-        let Some(stamp) = rest.strip_prefix(' ') else { continue };
-        if !stamp.starts_with(|c: char| c.is_ascii_digit()) {
-            continue;
-        }
-        return match stamp.split_once("] ") {
-            Some((place, said)) if place.contains('[') => (level, said, true),
-            _ => (level, stamp.rsplit_once(']').map_or(stamp, |(_, said)| said), true),
-        };
-    }
-    (Level::Plain, text, false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +123,24 @@ mod tests {
                 Level::Plain,
                 "torch.OutOfMemoryError: CUDA out of memory.",
             ),
+            ("│ INFO:     Application startup complete.      │", Level::Info, "Application startup complete."),
+            ("[rank0]: ValueError: no", Level::Plain, "ValueError: no"),
+            ("[pod/vllm-0/server] (APIServer pid=1) ERROR 11-20 18:00:01 [x.py:7] bad", Level::Error, "bad"),
+            (
+                "INFO 2025-11-19T20:16:36.1Z [resource.labels.containerName: vllm] torch.OutOfMemoryError: CUDA out of memory.",
+                Level::Plain,
+                "torch.OutOfMemoryError: CUDA out of memory.",
+            ),
+            ("2026-11-20 18:00:01,123 ValueError: no", Level::Plain, "ValueError: no"),
+            (
+                r#"{"log":"\u001b[31mERROR\u001b[0m 11-20 18:00:01 [x.py:7] bad\n","stream":"stderr","time":"2026-11-20T18:00:01Z"}"#,
+                Level::Error,
+                "bad",
+            ),
+            (r#"{"error": {"message": "no", "code": 400}}"#, Level::Plain, r#"{"error": {"message": "no", "code": 400}}"#),
+            ("vllm-7d9f server INFO 11-20 18:00:01 [x.py:7] hello", Level::Info, "hello"),
+            ("[1;36m(VllmWorkerProcess pid=62)[0;0m ERROR 12-26 16:20:06 w.py:236] no [x] y", Level::Error, "no [x] y"),
+            ("[Errno 98] Address already in use", Level::Plain, "[Errno 98] Address already in use"),
             ("(VllmWorker rank=0 pid=9) ERROR 01-02 03:04:05 [w.py:7] x", Level::Error, "x"),
             ("vllm: error: unrecognized arguments: --x", Level::Plain, "vllm: error: unrecognized arguments: --x"),
         ];

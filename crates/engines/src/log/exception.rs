@@ -158,7 +158,7 @@ pub(crate) fn first(run: &[Line]) -> Option<(Meaning, &Line)> {
 fn meaning(frames: &[Line], text: &str) -> Meaning {
     let name = name_of(text);
     let files: Vec<&str> = frames.iter().rev().map(|l| l.text.trim_start()).filter(|t| t.starts_with("File \"")).collect();
-    let inside = files.first().is_some_and(|f| f.contains("/vllm/"));
+    let inside = files.iter().any(|f| f.contains("/vllm/"));
     if let Some((_, meaning)) = NAMES.iter().find(|(known, _)| *known == name) {
         return *meaning;
     }

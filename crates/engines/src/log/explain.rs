@@ -114,7 +114,8 @@ pub fn explain(log: &str) -> Explanation {
         };
     }
     let line = run.iter().rev().find(|l| Phase::of(l).is_some()).or(run.last());
-    let is_log = run.iter().any(|l| Phase::of(l).is_some()) || (!run.is_empty() && run.iter().all(|l| looks_like_text(&l.text)));
+    let is_log =
+        run.iter().any(|l| Phase::of(l).is_some()) || (is_about_engines(run) && run.iter().all(|l| looks_like_text(&l.text)));
     Explanation {
         class: if is_log { "starting" } else { "unknown" },
         phase: reached,
@@ -275,6 +276,33 @@ fn unclassed(run: &[Line], phase: Phase) -> Option<Explanation> {
     let (line, evidence) = (Some(error.number), cut(&error.text));
     let (class, action, hint) = (meaning.class, meaning.action, meaning.hint.to_owned());
     Some(Explanation { class, phase, line, evidence, hint, action, suggest: vec![] })
+}
+
+/// Words that a container on its way, an installation or an engine says, and that other programs do not.
+const ABOUT: &[&str] = &[
+    "vllm",
+    "torch",
+    "cuda",
+    "nvidia",
+    "gpu",
+    "safetensors",
+    "hugging",
+    "model",
+    "pulling",
+    "pull complete",
+    "docker",
+    "ray",
+    "charter:",
+];
+
+fn is_about_engines(run: &[Line]) -> bool {
+    let says = |l: &Line| {
+        let low = l.text.to_ascii_lowercase();
+        low.split(|c: char| !(c.is_ascii_alphanumeric() || " :".contains(c))).any(|part| {
+            ABOUT.iter().any(|word| part.split(' ').any(|w| w.starts_with(word)) || (word.contains(' ') && part.contains(word)))
+        })
+    };
+    run.iter().any(says)
 }
 
 /// Words with spaces between them, and no bytes that are no text.

@@ -5,6 +5,7 @@ pub mod clean;
 mod exception;
 pub mod explain;
 pub mod phase;
+mod prefix;
 mod signature;
 
 pub use explain::{Explanation, explain};

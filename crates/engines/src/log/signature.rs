@@ -67,6 +67,10 @@ pub(crate) const DEATH: &[&str] = &[
     "EngineCore failed",
     "fatal error",
     "Segmentation fault",
+    "is already dead, terminating",
+    "terminating server process",
+    "engine is dead",
+    "background loop has errored",
 ];
 
 /// Does `text` hold all parts of one alternative, in order?

@@ -93,6 +93,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
             &["ConnectTimeout"],
             &["Cannot reach https://"],
             &["OfflineModeIsEnabled"],
+            &["CAS service error"],
             &["Temporary failure in name resolution"],
             &["NameResolutionError"],
             &["500 Server Error"],
@@ -167,7 +168,6 @@ pub(super) const SIGNATURES: &[Signature] = &[
             &["shape mismatch"],
             &["weights are not initialized"],
             &["Tried to load weights of size"],
-            &["The size of tensor a"],
         ],
     ),
     sign(
