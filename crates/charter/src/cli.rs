@@ -109,6 +109,10 @@ pub(crate) enum Command {
     /// API keys
     #[command(subcommand)]
     Key(Key),
+    /// Show the limits on money, and what counts against them
+    Budget,
+    /// Give a deployment more time
+    Extend(Extend),
     /// Questions about engines
     #[command(subcommand)]
     Engine(Engine),
@@ -211,8 +215,8 @@ pub(crate) struct Names {
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) names: Names,
-    /// Return when ready; this is what it does anyway
-    #[arg(long, conflicts_with = "detach")]
+    /// Where the market has nothing that fits, go on searching until it has; `--max-price` says how much it may cost
+    #[arg(long)]
     pub(crate) wait: bool,
     /// Highest price per hour, in US dollars
     #[arg(long, value_name = "USD")]
@@ -250,6 +254,21 @@ pub(crate) struct Deploy {
     /// Return at once
     #[arg(long)]
     pub(crate) detach: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("time").required(true).multiple(true))]
+pub(crate) struct Extend {
+    pub(crate) name: String,
+    /// By so many hours
+    #[arg(long, value_name = "N", group = "time", conflicts_with = "infinite")]
+    pub(crate) hours: Option<u32>,
+    /// By so many minutes
+    #[arg(long, value_name = "N", group = "time", conflicts_with = "infinite")]
+    pub(crate) minutes: Option<u32>,
+    /// Without an end of its own
+    #[arg(long, group = "time")]
+    pub(crate) infinite: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,19 +4,18 @@ use crate::live::{EngineView, Live};
 use crate::ports::{Clock, DataPlane, Ids, Secrets};
 use crate::tasks::Tasks;
 use charter_domain::budget::Budget;
-use charter_domain::deployment::{Deployment, Forward, Wish};
+use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
 use charter_domain::ids::{DeploymentId, ReplicaId};
 use charter_domain::plan::{Command, Plan, plan};
 use charter_domain::policy::Policy;
-use charter_domain::profile::Profile;
 use charter_domain::replica::{Phase, Replica};
 use charter_domain::routing::RouteTable;
 use charter_domain::step::Event;
 use charter_domain::time::Span;
 use charter_providers::Provider;
 use charter_remote::{Forward as OpenForward, Host, Links};
-use charter_store::{Commit, Error, ReplicaWrite, Store, Versioned, Write};
+use charter_store::{Commit, Error, ReplicaWrite, Store, Write};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,31 +79,6 @@ pub(crate) struct Inner {
     pub(crate) ended: CancellationToken,
 }
 
-/// What a user wants to run.
-#[derive(Clone, Debug)]
-pub struct Declared {
-    /// The deployment's name.
-    pub name: String,
-    /// Who pays.
-    pub tenant: String,
-    /// Who asks.
-    pub owner: String,
-    /// The profile's name.
-    pub profile_name: String,
-    /// The file that it came from.
-    pub source_file: Option<String>,
-    /// What runs.
-    pub profile: Profile,
-    /// Exactly this offer.
-    pub offer: Option<String>,
-    /// How many copies.
-    pub replicas: u32,
-    /// A local port for other programs.
-    pub forward: Option<Forward>,
-    /// The engine's version, resolved.
-    pub engine_version: String,
-}
-
 impl Controller {
     /// A controller that does nothing yet: see [`Controller::start`].
     #[must_use]
@@ -132,6 +106,7 @@ impl Controller {
         self.spawn_routes();
         self.spawn_sweep();
         self.spawn_keep_alive();
+        self.spawn_money();
     }
 
     /// Stops working and waits until what is being done has been recorded, or the patience is over.
@@ -200,144 +175,6 @@ impl Controller {
         self.0.parts.providers.iter().find(|p| p.name() == name).cloned()
     }
 
-    /// Writes down what is wanted, plans, and begins. What is the same already, and not in error, stays untouched.
-    ///
-    /// # Errors
-    /// What the store says; [`Error::NameTaken`] when another tenant has the name.
-    pub async fn declare(&self, wanted: Declared) -> Result<Deployment, Error> {
-        for _ in 0..20 {
-            match self.try_declare(&wanted).await {
-                Err(Error::Conflict) => {}
-                other => return other,
-            }
-        }
-        Err(Error::Conflict)
-    }
-
-    async fn try_declare(&self, wanted: &Declared) -> Result<Deployment, Error> {
-        let old = self.store().deployment(&wanted.name).await?;
-        if old.as_ref().is_some_and(|o| o.state.tenant != wanted.tenant) {
-            return Err(Error::NameTaken);
-        }
-        let replicas = match &old {
-            Some(old) => self.replicas_of(&old.state.id).await?,
-            None => vec![],
-        };
-        let state = self.next_generation(wanted, old.as_ref(), &replicas);
-        let unchanged = old.as_ref().is_some_and(|o| o.state == state);
-        if unchanged {
-            return Ok(state);
-        }
-        let fact = match &old {
-            None => format!("asked for `{}`", state.profile.model),
-            Some(_) => format!("generation {} was asked for", state.generation),
-        };
-        let mut commit = self.planned(&state, &replicas);
-        commit.facts.insert(0, self.fact(&state.id, None, fact));
-        let expected = old.map_or(0, |o| o.version);
-        commit.deployments.push(Write { expected, state: state.clone() });
-        self.store().commit(commit).await?;
-        self.changed();
-        self.0.tasks.wake("planner");
-        self.drive_all(&state.id).await;
-        Ok(state)
-    }
-
-    fn next_generation(&self, wanted: &Declared, old: Option<&Versioned<Deployment>>, replicas: &[Replica]) -> Deployment {
-        let mut state = Deployment {
-            id: DeploymentId::new(&self.fresh()),
-            name: wanted.name.clone(),
-            tenant: wanted.tenant.clone(),
-            owner: wanted.owner.clone(),
-            profile_name: wanted.profile_name.clone(),
-            source_file: wanted.source_file.clone(),
-            generation: 1,
-            profile: wanted.profile.clone(),
-            offer: wanted.offer.clone(),
-            replicas: wanted.replicas,
-            forward: wanted.forward.clone(),
-            engine_version: wanted.engine_version.clone(),
-            wish: Wish::Run,
-            created_at: self.now(),
-        };
-        let Some(old) = old.map(|o| &o.state) else { return state };
-        state.id = old.id.clone();
-        state.created_at = old.created_at;
-        state.generation = old.generation;
-        // A free port that was found once is the one that is meant.
-        if let (Some(new), Some(before)) = (&mut state.forward, &old.forward)
-            && new.port == 0
-            && new.bind == before.bind
-        {
-            new.port = before.port;
-        }
-        let same_engine = state.profile == old.profile && state.offer == old.offer && state.engine_version == old.engine_version;
-        let over = old.wish == Wish::Stop;
-        let failed = replicas.iter().any(|r| r.generation == old.generation && r.phase.is_closed() && r.stop.is_none());
-        let held = replicas.iter().any(|r| matches!(r.phase, Phase::Unreachable { held: true, .. }));
-        if !same_engine || over || failed || held {
-            state.generation += 1;
-        }
-        state
-    }
-
-    /// Ends a deployment. Ending it again changes nothing.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn end(&self, id_or_name: &str) -> Result<Option<Deployment>, Error> {
-        for _ in 0..20 {
-            let Some(row) = self.store().deployment(id_or_name).await? else {
-                return Ok(None);
-            };
-            let mut state = row.state;
-            if state.wish == Wish::Stop {
-                return Ok(Some(state));
-            }
-            state.wish = Wish::Stop;
-            let fact = self.fact(&state.id, None, "was told to end".to_owned());
-            let write = Write { expected: row.version, state: state.clone() };
-            match self.store().commit(Commit { deployments: vec![write], facts: vec![fact], ..Commit::default() }).await {
-                Ok(()) => {
-                    self.plan_one(&state).await?;
-                    self.changed();
-                    return Ok(Some(state));
-                }
-                Err(Error::Conflict) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(Error::Conflict)
-    }
-
-    /// Changes where a deployment's local port listens; with nothing it is closed.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn set_forward(&self, id: &DeploymentId, forward: Option<Forward>) -> Result<(), Error> {
-        for _ in 0..20 {
-            let Some(row) = self.store().deployment(id.as_str()).await? else {
-                return Ok(());
-            };
-            let mut state = row.state;
-            state.forward.clone_from(&forward);
-            let write = Write { expected: row.version, state };
-            match self.store().commit(Commit { deployments: vec![write], ..Commit::default() }).await {
-                Ok(()) => {
-                    let replicas = self.replicas_of(id).await?;
-                    let mut open = self.0.forwards.lock().unwrap_or_else(PoisonError::into_inner);
-                    replicas.iter().for_each(|r| drop(open.remove(&r.id)));
-                    drop(open);
-                    self.0.tasks.wake("routes");
-                    return Ok(());
-                }
-                Err(Error::Conflict) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(Error::Conflict)
-    }
-
     /// All replicas of a deployment, the closed ones too.
     ///
     /// # Errors
@@ -383,9 +220,9 @@ impl Controller {
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "all phases but one hold their instance in the same way")]
-    pub(crate) fn policy(&self, profile: &Profile, replica: &Replica) -> Policy {
+    pub(crate) fn policy(&self, deployment: &Deployment, replica: &Replica) -> Policy {
         let settings = &self.0.parts.settings;
-        let mut policy = Policy { limits: profile.limits, keep_on_error: settings.keep_on_error, ..Policy::default() };
+        let mut policy = Policy { limits: deployment.limits(), keep_on_error: settings.keep_on_error, ..Policy::default() };
         (policy.look_starting, policy.look_ready) = settings.look;
         let name = match &replica.phase {
             Phase::Acquiring(state) => Some(state.bid().placement.offer.provider.clone()),
@@ -417,7 +254,7 @@ impl Controller {
     }
 
     /// The commit that opens what the plan opens. Stops are events of their own.
-    fn planned(&self, state: &Deployment, replicas: &[Replica]) -> Commit {
+    pub(crate) fn planned(&self, state: &Deployment, replicas: &[Replica]) -> Commit {
         let mut commit = Commit::default();
         for command in plan(state, replicas).commands {
             if let Command::Open { slot } = command {
@@ -460,13 +297,6 @@ impl Controller {
 }
 
 impl Controller {
-    /// What a deployment would be if it were declared now.
-    #[must_use]
-    pub fn as_deployment(&self, wanted: Declared, old: Option<Deployment>) -> Deployment {
-        let old = old.map(|state| Versioned { version: 0, state });
-        self.next_generation(&wanted, old.as_ref(), &[])
-    }
-
     /// Reads an engine's log: from a byte on, or its end. Returns where to go on.
     ///
     /// # Errors

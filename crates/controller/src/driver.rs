@@ -282,7 +282,7 @@ impl Controller {
             ..self.requirement(deployment)
         };
         // Nothing that costs money is even searched for when there is none left; what is ours costs none.
-        let exhausted = self.exhausted().await.unwrap_or_else(|error| Some(error.to_string()));
+        let exhausted = self.exhausted(deployment).await.unwrap_or_else(|error| Some(error.to_string()));
         let (mut offers, mut problems) = match &exhausted {
             Some(_) => self.own_offers(&need).await,
             None => {

@@ -2,10 +2,11 @@
 
 use crate::controller::Controller;
 use crate::tasks::Kind;
-use charter_domain::budget::{Budget, Reservation, Spend, worst_cost};
+use charter_domain::deployment::Deployment;
 use charter_domain::ids::{IntentId, ReplicaId};
 use charter_domain::intent::{Draft, Effect, Intent, Outcome, Refusal};
 use charter_domain::replica::Replica;
+use charter_domain::reservation::{Asked, Spend};
 use charter_domain::step::{Event, step};
 use charter_domain::time::{Span, Time};
 use charter_providers::{CreateError, Provider};
@@ -18,16 +19,14 @@ const LEASE: Span = Span::s(150);
 const PATIENCE: Span = Span::s(120);
 /// Intents that are claimed at once.
 const CLAIM_MAX: u32 = 16;
-/// Money is set aside for so long a run before it is looked at again.
-const HORIZON: Span = Span::min(60);
 /// A conflict is met by reading again; so often at most.
 const CONFLICTS_MAX: u32 = 50;
 
 /// What an instance did cost that this step has seen the end of.
-fn ended(before: &Replica, after: &Replica, now: Time) -> Option<Spend> {
+fn ended(before: &Replica, after: &Replica, tenant: &str, now: Time) -> Option<Spend> {
     let instance = before.instance().filter(|i| i.placement.offer.price.0 > 0)?;
     let held = after.instance().is_some_and(|i| i.tag == instance.tag);
-    (!held).then(|| Spend::of(&before.deployment, &before.id, instance, now))
+    (!held).then(|| Spend::of(&before.deployment, tenant, &before.id, instance, now))
 }
 
 impl Controller {
@@ -76,22 +75,24 @@ impl Controller {
             let Some(deployment) = self.store().deployment(row.state.deployment.as_str()).await? else {
                 return Ok(None);
             };
-            let policy = self.policy(&deployment.state.profile, &row.state);
+            let policy = self.policy(&deployment.state, &row.state);
             let done = step(&row.state, event.clone(), self.now(), &policy, &self.0.parts.installation);
             if done.next == row.state && done.intents.is_empty() && close.is_none() {
                 return Ok(done.wake_at);
             }
             let open: Vec<NewIntent> = done.intents.into_iter().map(|d| self.new_intent(id, d)).collect();
             let facts = done.facts.into_iter().map(|text| self.fact(&row.state.deployment, Some(id), text)).collect();
+            let spend: Vec<Spend> = ended(&row.state, &done.next, &deployment.state.tenant, self.now()).into_iter().collect();
+            let unreserve = done.next.phase.is_closed() || !spend.is_empty();
             let commit = Commit {
                 replicas: vec![ReplicaWrite {
                     write: Write { expected: row.version, state: done.next.clone() },
                     wake_at: done.wake_at,
                 }],
                 close: close.map(|c| Close { intent: c.intent.id.clone(), fence: c.fence }),
-                reserve: self.reservation(&done.next, &open).await?,
-                spend: ended(&row.state, &done.next, self.now()).into_iter().collect(),
-                unreserve: if done.next.phase.is_closed() { vec![id.clone()] } else { vec![] },
+                reserve: self.reservation(&deployment.state, &done.next, &open).into_iter().collect(),
+                spend,
+                unreserve: if unreserve { vec![id.clone()] } else { vec![] },
                 open: open.clone(),
                 facts,
                 ..Commit::default()
@@ -105,10 +106,12 @@ impl Controller {
                 Err(Error::Conflict) => {}
                 Err(Error::OverBudget(over)) => {
                     let text = format!(
-                        "{} is committed and {} more are asked for, but the hard limit ({:?}) leaves {}",
-                        over.committed, over.asked, over.budget.scope, over.budget.hard
-                    )
-                    .to_lowercase();
+                        "{} is committed and {} more are asked for, but the hard limit of the budget `{}` is {}",
+                        over.committed,
+                        over.asked,
+                        over.budget.scope.as_str(),
+                        over.budget.hard
+                    );
                     let none =
                         charter_domain::look::NoOffer { reasons: vec![text], lasting: true, over_budget: true, refused: false };
                     event = Event::Saw(charter_domain::look::Sight::Offers(Err(none)));
@@ -134,20 +137,16 @@ impl Controller {
         NewIntent { intent: Intent { id, replica: replica.clone(), effect: draft.effect, due_at: draft.not_before }, claimed }
     }
 
-    async fn reservation(&self, next: &Replica, open: &[NewIntent]) -> Result<Option<(Vec<Budget>, Reservation)>, Error> {
+    fn reservation(&self, deployment: &Deployment, next: &Replica, open: &[NewIntent]) -> Option<Asked> {
         let bid = open.iter().find_map(|new| match &new.intent.effect {
             Effect::Create { bid } => Some(bid),
             Effect::Launch { .. } | Effect::Destroy { .. } => None,
         });
-        let Some(bid) = bid else { return Ok(None) };
+        let bid = bid?;
         // The most that the order may cost, not what the offer says.
         let order = bid.placement.order.as_ref().and_then(|o| o.max_price);
-        let amount = worst_cost(order.map_or(bid.placement.offer.price, |max| max.max(bid.placement.offer.price)), HORIZON);
-        if amount.0 == 0 {
-            return Ok(None);
-        }
-        let reservation = Reservation { deployment: next.deployment.clone(), replica: next.id.clone(), amount };
-        Ok(Some((self.budgets_left().await?, reservation)))
+        let price = order.map_or(bid.placement.offer.price, |max| max.max(bid.placement.offer.price));
+        (price.0 > 0).then(|| self.asked(deployment, next, price))
     }
 
     /// What follows a commit in this process: perform, look, plan, route.

@@ -1,4 +1,5 @@
-//! Keep-alive: what costs money and answers nobody is ended. Machines of ours cost nothing and stay.
+//! Ends by the clock: what costs money and answers nobody, and what was wanted for a time that is over. Machines of ours cost
+//! nothing and stay as long as they are wanted.
 
 use crate::controller::Controller;
 use charter_domain::deployment::{Deployment, Wish};
@@ -40,7 +41,7 @@ impl Controller {
             }
             last = last.max(replica.since).max(self.0.parts.data_plane.last_used(&replica.id.0).unwrap_or(Time(0)));
         }
-        Some(Time(last.0.saturating_add(patience.0)))
+        Some(Time(last.0.saturating_add(patience.0)).max(deployment.keep_until.unwrap_or(Time(0))))
     }
 
     async fn end_idle(&self) -> Result<String, Error> {
@@ -48,12 +49,15 @@ impl Controller {
         for row in self.store().deployments().await? {
             let state = row.state;
             let replicas = self.replicas_of(&state.id).await?;
-            let Some(at) = self.idle_end(&state, &replicas) else { continue };
-            if at > self.now() {
+            let over = |at: Option<Time>| at.is_some_and(|at| at <= self.now());
+            let text = if state.wish == Wish::Run && over(state.expires_at) {
+                "its time is over (`serve-for`): it is ended".to_owned()
+            } else if over(self.idle_end(&state, &replicas)) {
+                let patience = state.profile.keep_alive.unwrap_or(self.0.parts.settings.keep_alive);
+                format!("nobody has asked it anything for {patience} (`keep-alive`): it is ended")
+            } else {
                 continue;
-            }
-            let patience = state.profile.keep_alive.unwrap_or(self.0.parts.settings.keep_alive);
-            let text = format!("nobody has asked it anything for {patience} (`keep-alive`): it is ended");
+            };
             let fact = self.fact(&state.id, None, text);
             self.store().commit(charter_store::Commit { facts: vec![fact], ..charter_store::Commit::default() }).await?;
             self.end(state.id.as_str()).await?;

@@ -4,6 +4,7 @@
 //! The controller never calls a provider's create without a stored intent, and never matches on a provider's name.
 
 pub mod controller;
+mod declare;
 mod driver;
 mod engine_host;
 mod engine_key;
@@ -20,7 +21,9 @@ mod script;
 mod sweep;
 pub mod tasks;
 
-pub use controller::{Controller, Declared, Parts, Settings};
+pub use controller::{Controller, Parts, Settings};
+pub use declare::{Declared, ExtendError, Extension};
 pub use engine_key::engine_key;
 pub use live::{EngineView, Progress};
+pub use money::Account;
 pub use ports::{Clock, DataPlane, Ids, Secrets};

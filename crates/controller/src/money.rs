@@ -1,22 +1,78 @@
-//! Money as the controller counts it: what was spent, what is running up, and what the limits leave.
+//! Money as the controller counts it: what was spent, what is set aside, and what the limits leave. A rental runs as long as
+//! money is set aside for it; its reservation is renewed while it runs, and where no limit has room any more it is ended in
+//! time.
 
 use crate::controller::Controller;
-use charter_domain::budget::{Budget, Spend};
+use charter_domain::budget::{Budget, OverBudget, Scope};
+use charter_domain::deployment::Deployment;
 use charter_domain::ids::DeploymentId;
-use charter_domain::money::Usd;
-use charter_store::Error;
+use charter_domain::instance::Instance;
+use charter_domain::money::{Usd, UsdPerHour};
+use charter_domain::replica::Replica;
+use charter_domain::reservation::{Asked, Reservation, Spend, Whose, part, room, whose};
+use charter_domain::time::{Span, Time};
+use charter_store::{Commit, Error};
+
+/// Money is set aside for so long a run before it is looked at again; longer where `keep-alive` lets it run longer unasked.
+const HORIZON: Span = Span::min(60);
+/// A reservation that ends sooner than this is renewed.
+const RENEW_BEFORE: Span = Span::min(30);
+/// Where it cannot be renewed, the rental is ended so long before: what is set aside pays for its end too.
+pub(crate) const END_BEFORE: Span = Span::min(5);
+/// Until a need to end is seen, and from then on until the provider has shown that it is gone, at the most that the published
+/// bound counts with.
+const DETECT: Span = Span::s(10);
+const ENDING_MAX: Span = Span::min(15);
+/// How often reservations are looked at.
+const PERIOD: Span = Span::s(5);
+/// Less time than this is not worth a renewal of its own.
+const WORTH: Span = Span::s(30);
+
+/// One limit with what counts against it.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The limit.
+    pub budget: Budget,
+    /// Whose money, where a limit counts each tenant or deployment by itself.
+    pub of: Option<String>,
+    /// What ended rentals cost, and running ones up to now.
+    pub spent: Usd,
+    /// What ended rentals cost, and what is set aside for running ones.
+    pub committed: Usd,
+}
+
+/// What is paid for, and from when on.
+pub(crate) fn paid(instance: Option<&Instance>) -> Option<(UsdPerHour, Time)> {
+    instance.filter(|i| i.placement.offer.price.0 > 0).map(|i| (i.placement.offer.price, i.since))
+}
 
 impl Controller {
     /// What one deployment, or everything, has cost since a time: ended rentals, and those that run on up to now.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn spent(&self, of: Option<&DeploymentId>, since: charter_domain::time::Time) -> Result<Usd, Error> {
-        let ended = self.store().spent(of, since).await?;
+    pub async fn spent(&self, of: Option<&DeploymentId>, since: Time) -> Result<Usd, Error> {
+        let whose = of.map_or(Whose::All, |id| Whose::Deployment(id.clone()));
+        let ended = self.store().spent(&whose, since).await?;
         let open = self.store().replicas(None).await?;
         let mine = open.iter().map(|(row, _)| &row.state).filter(|r| of.is_none_or(|id| r.deployment == *id));
-        let running = mine.filter_map(|r| Some(Spend::of(&r.deployment, &r.id, r.instance()?, self.now()).amount));
-        Ok(running.fold(ended, Usd::plus))
+        Ok(mine.fold(ended, |sum, r| sum.plus(self.running_up(r, since))))
+    }
+
+    /// What a rental has cost up to now, counted from `since`.
+    fn running_up(&self, replica: &Replica, since: Time) -> Usd {
+        let Some(instance) = replica.instance() else { return Usd(0) };
+        let spend = Spend::of(&replica.deployment, "", &replica.id, instance, self.now());
+        part(spend.amount, spend.from, spend.until, since)
+    }
+
+    /// Money set aside at present.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn reserved(&self) -> Result<Usd, Error> {
+        let all = self.store().reservations().await?;
+        Ok(all.iter().fold(Usd(0), |sum, r| sum.plus(r.amount(Time(0)))))
     }
 
     /// The limits that the server was started with.
@@ -25,23 +81,193 @@ impl Controller {
         &self.0.parts.settings.budgets
     }
 
-    /// The budgets with what is already spent taken off.
-    pub(crate) async fn budgets_left(&self) -> Result<Vec<Budget>, Error> {
-        let mut left = vec![];
-        for budget in &self.0.parts.settings.budgets {
-            let spent = self.spent(None, budget.scope.since(self.now())).await?;
-            left.push(Budget { hard: Usd(budget.hard.0.saturating_sub(spent.0).max(0)), ..*budget });
+    /// Every limit with what counts against it: those of a tenant or deployment once for each that has spent or may spend.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn accounts(&self) -> Result<Vec<Account>, Error> {
+        let deployments: Vec<Deployment> = self.store().deployments().await?.into_iter().map(|row| row.state).collect();
+        let open = self.store().replicas(None).await?;
+        let reservations = self.store().reservations().await?;
+        let mut all = vec![];
+        for budget in self.budgets() {
+            for (of, whose) in owners(budget.scope, &deployments) {
+                let since = budget.scope.since(self.now());
+                let ended = self.store().spent(&whose, since).await?;
+                let tenant = |id: &DeploymentId| deployments.iter().find(|d| d.id == *id).map_or("", |d| d.tenant.as_str());
+                let mine = open.iter().map(|(row, _)| &row.state).filter(|r| whose.counts(&r.deployment, tenant(&r.deployment)));
+                let spent = mine.fold(ended, |sum, r| sum.plus(self.running_up(r, since)));
+                let held = reservations.iter().filter(|r| whose.counts(&r.deployment, &r.tenant));
+                let committed = held.fold(ended, |sum, r| sum.plus(r.amount(since))).max(spent);
+                if of.is_none() || committed.0 > 0 {
+                    all.push(Account { budget: *budget, of, spent, committed });
+                }
+            }
         }
-        Ok(left)
+        Ok(all)
+    }
+
+    /// The most that may be spent beyond a hard limit: what all rentals cost while an end takes longer than what was set
+    /// aside pays for.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn overshoot_bound(&self) -> Result<Usd, Error> {
+        let late = Span(DETECT.0 + ENDING_MAX.0 - END_BEFORE.0);
+        let all = self.store().reservations().await?;
+        Ok(all.iter().fold(Usd(0), |sum, r| sum.plus(r.price.cost(late))))
     }
 
     /// The limit that leaves nothing for anything that costs money, in words; looked at before a search is begun.
-    pub(crate) async fn exhausted(&self) -> Result<Option<String>, Error> {
-        let left = self.budgets_left().await?;
-        let gone = left.iter().zip(&self.0.parts.settings.budgets).find(|(left, _)| left.hard.0 == 0);
-        Ok(gone.map(|(_, budget)| {
-            let scope = format!("{:?}", budget.scope).to_lowercase();
-            format!("the budget `{scope}` leaves nothing: its hard limit is {}", budget.hard)
-        }))
+    pub(crate) async fn exhausted(&self, deployment: &Deployment) -> Result<Option<String>, Error> {
+        let reservations = self.store().reservations().await?;
+        for budget in self.budgets() {
+            let since = budget.scope.since(self.now());
+            let committed = match scope_of(budget.scope, deployment) {
+                None => Usd(0),
+                Some(whose) => {
+                    let held = reservations.iter().filter(|r| whose.counts(&r.deployment, &r.tenant));
+                    held.fold(self.store().spent(&whose, since).await?, |sum, r| sum.plus(r.amount(since)))
+                }
+            };
+            if committed >= budget.hard {
+                return Ok(Some(format!(
+                    "the budget `{}` leaves nothing: {committed} of its hard limit of {} are spent or set aside",
+                    budget.scope.as_str(),
+                    budget.hard
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is set aside for an order: the most that it may cost, for as long as it may run unasked.
+    pub(crate) fn asked(&self, deployment: &Deployment, replica: &Replica, price: UsdPerHour) -> Asked {
+        let now = self.now();
+        let idle = deployment.profile.keep_alive.unwrap_or(self.0.parts.settings.keep_alive);
+        let horizon = if idle.0 < Span::min(7 * 24 * 60).0 { idle.max(HORIZON) } else { HORIZON };
+        let reservation = Reservation {
+            deployment: deployment.id.clone(),
+            tenant: deployment.tenant.clone(),
+            replica: replica.id.clone(),
+            price,
+            from: now,
+            until: now + horizon,
+        };
+        Asked { budgets: self.budgets().to_vec(), reservation, now }
+    }
+
+    pub(crate) fn spawn_money(&self) {
+        let this = self.clone();
+        self.0.tasks.background(&self.0.ended, "money", PERIOD, move || {
+            let this = this.clone();
+            async move { this.renew_all().await.map_err(|e| e.to_string()) }
+        });
+    }
+
+    async fn renew_all(&self) -> Result<String, Error> {
+        let held = self.store().reservations().await?;
+        let (mut renewed, mut ended) = (0, 0);
+        for (row, _) in self.store().replicas(None).await? {
+            let replica = row.state;
+            let Some((price, since)) = paid(replica.instance()) else { continue };
+            let Some(deployment) = self.store().deployment(replica.deployment.as_str()).await? else { continue };
+            let held = held.iter().find(|r| r.replica == replica.id);
+            match self.renew(&deployment.state, &replica, (price, since), held).await? {
+                Renewed::Not => {}
+                Renewed::Yes => renewed += 1,
+                Renewed::Over(over) => {
+                    ended += 1;
+                    self.end_for_money(&deployment.state, &over).await?;
+                }
+            }
+        }
+        Ok(format!("{renewed} reservations renewed, {ended} deployments ended"))
+    }
+
+    async fn renew(
+        &self,
+        deployment: &Deployment,
+        replica: &Replica,
+        (price, since): (UsdPerHour, Time),
+        held: Option<&Reservation>,
+    ) -> Result<Renewed, Error> {
+        // What is on its way out is paid for by what was set aside.
+        if replica.stop.is_some() {
+            return Ok(Renewed::Not);
+        }
+        let now = self.now();
+        let until = held.map_or(now, |r| r.until);
+        if until.since(now) >= RENEW_BEFORE && held.is_some_and(|r| r.price == price) {
+            return Ok(Renewed::Not);
+        }
+        let mut asked = self.asked(deployment, replica, price);
+        asked.reservation.from = held.map_or(since, |r| r.from);
+        asked.reservation.until = until.max(now + HORIZON);
+        // Every refusal shortens the wish to what that limit leaves; there are as many limits.
+        for _ in 0..=asked.budgets.len() {
+            let commit = Commit { reserve: vec![asked.clone()], ..Commit::default() };
+            match self.store().commit(commit).await {
+                Ok(()) => return Ok(Renewed::Yes),
+                Err(Error::OverBudget(over)) => {
+                    let from = asked.reservation.from.max(over.budget.scope.since(now));
+                    let longest = from + room(&over, price);
+                    asked.reservation.until = longest;
+                    if longest.since(until) >= WORTH {
+                        continue;
+                    }
+                    let over_now = until.since(now) <= END_BEFORE;
+                    return Ok(if over_now { Renewed::Over(over) } else { Renewed::Not });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Renewed::Not)
+    }
+
+    async fn end_for_money(&self, deployment: &Deployment, over: &OverBudget) -> Result<(), Error> {
+        let (scope, hard) = (over.budget.scope.as_str(), over.budget.hard);
+        let text = format!("the budget `{scope}` has no room left under its hard limit of {hard}: it is ended");
+        tracing::warn!(deployment = deployment.name, scope, %hard, "ended by its budget");
+        let fact = self.fact(&deployment.id, None, text);
+        self.store().commit(Commit { facts: vec![fact], ..Commit::default() }).await?;
+        self.end(deployment.id.as_str()).await?;
+        Ok(())
+    }
+}
+
+/// What became of a renewal.
+enum Renewed {
+    Not,
+    Yes,
+    Over(Box<OverBudget>),
+}
+
+/// Whose money a limit counts for a deployment; nobody's where it counts each rental by itself.
+fn scope_of(scope: Scope, deployment: &Deployment) -> Option<Whose> {
+    let reservation = Reservation {
+        deployment: deployment.id.clone(),
+        tenant: deployment.tenant.clone(),
+        replica: charter_domain::ids::ReplicaId(String::new()),
+        price: UsdPerHour(0),
+        from: Time(0),
+        until: Time(0),
+    };
+    whose(scope, &reservation)
+}
+
+/// Those for whom a limit counts, by name.
+fn owners(scope: Scope, deployments: &[Deployment]) -> Vec<(Option<String>, Whose)> {
+    match scope {
+        Scope::Total | Scope::Day | Scope::Month => vec![(None, Whose::All)],
+        Scope::Tenant => {
+            let mut names: Vec<String> = deployments.iter().map(|d| d.tenant.clone()).collect();
+            names.sort();
+            names.dedup();
+            names.into_iter().map(|n| (Some(n.clone()), Whose::Tenant(n))).collect()
+        }
+        Scope::Deployment | Scope::Rental => {
+            deployments.iter().map(|d| (Some(d.name.clone()), Whose::Deployment(d.id.clone()))).collect()
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cause::{Action, Cause};
 use crate::ids::DeploymentId;
-use crate::profile::Profile;
+use crate::profile::{Limits, Profile};
 use crate::replica::{Phase, Replica};
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,15 @@ pub struct Deployment {
     pub engine_version: String,
     /// Should it run?
     pub wish: Wish,
+    /// Where the market has nothing that fits, it goes on searching.
+    #[serde(default)]
+    pub wait: bool,
+    /// When it is ended, whatever it does.
+    #[serde(default)]
+    pub expires_at: Option<Time>,
+    /// Until then it is not ended for answering nobody.
+    #[serde(default)]
+    pub keep_until: Option<Time>,
     /// When it was made.
     pub created_at: Time,
 }
@@ -95,6 +104,13 @@ impl Status {
 }
 
 impl Deployment {
+    /// The profile's limits, as far as this deployment keeps to them.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let limits = self.profile.limits;
+        Limits { search_retries: if self.wait { u32::MAX } else { limits.search_retries }, ..limits }
+    }
+
     /// The status that its replicas add up to: the best of them speaks for all.
     #[must_use]
     pub fn status(&self, replicas: &[Replica]) -> Status {

@@ -23,6 +23,7 @@ pub mod plan;
 pub mod policy;
 pub mod profile;
 pub mod replica;
+pub mod reservation;
 pub mod routing;
 pub mod score;
 pub mod step;

@@ -71,6 +71,9 @@ pub(crate) fn deployment(n: i64, replicas: u32) -> Deployment {
         forward: None,
         engine_version: "0".into(),
         wish: Wish::Run,
+        wait: false,
+        expires_at: None,
+        keep_until: None,
         created_at: Time(n),
     }
 }

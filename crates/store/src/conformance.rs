@@ -3,7 +3,7 @@
 use crate::mem::Mem;
 use crate::port::{BackendRow, Begun, Close, Commit, Error, KeyRow, NewIntent, ReplicaWrite, Role, Store, Write};
 use crate::sqlite::SqliteStore;
-use charter_domain::budget::{BUILT_IN, Budget, Reservation};
+use charter_domain::budget::{BUILT_IN, Budget, Scope};
 use charter_domain::deployment::{Deployment, Wish};
 use charter_domain::fact::Fact;
 use charter_domain::ids::{BackendId, DeploymentId, IntentId, KeyId, ReplicaId, Tag};
@@ -14,6 +14,7 @@ use charter_domain::offer::Offer;
 use charter_domain::placement::Placement;
 use charter_domain::profile::{Engine, Gpu, Limits, Profile, Source, Vram};
 use charter_domain::replica::{Phase, Replica};
+use charter_domain::reservation::{Asked, Reservation, Spend, Whose};
 use charter_domain::time::Time;
 use std::sync::Arc;
 
@@ -65,6 +66,9 @@ fn deployment(name: &str) -> Deployment {
         forward: None,
         engine_version: "0.33.0".into(),
         wish: Wish::Run,
+        wait: false,
+        expires_at: None,
+        keep_until: None,
         created_at: Time(5),
     }
 }
@@ -175,23 +179,106 @@ async fn an_intent_can_be_born_claimed(store: &dyn Store) {
 }
 
 async fn money_is_set_aside_with_the_commit_or_nothing_is_written(store: &dyn Store) {
-    let budget = Budget { hard: Usd(100), ..BUILT_IN };
+    let budget = Budget { scope: Scope::Total, hard: Usd(100), ..BUILT_IN };
     let reserve = |amount, fact: &str| Commit {
-        reserve: Some((
-            vec![budget],
-            Reservation { deployment: DeploymentId::new("a"), replica: ReplicaId::new("r"), amount: Usd(amount) },
-        )),
+        reserve: vec![Asked { budgets: vec![budget], reservation: reservation("a", "lab", "r", amount), now: Time(0) }],
         facts: vec![Fact { at: Time(2), deployment: DeploymentId::new("a"), replica: None, text: fact.into() }],
         ..Commit::default()
     };
     store.commit(reserve(60, "60")).await.expect("fits");
     store.commit(reserve(100, "100")).await.expect("the same replica's reservation is replaced, not added");
     assert!(matches!(store.commit(reserve(101, "101")).await, Err(Error::OverBudget(_))));
-    assert_eq!(store.reserved().await.expect("read"), Usd(100));
+    assert_eq!(store.reservations().await.expect("read"), [reservation("a", "lab", "r", 100)]);
     let facts = store.facts(&DeploymentId::new("a"), 2).await.expect("read");
     assert_eq!(facts.iter().map(|f| f.text.as_str()).collect::<Vec<_>>(), ["60", "100"]);
     store.commit(Commit { unreserve: vec![ReplicaId::new("r")], ..Commit::default() }).await.expect("release");
-    assert_eq!(store.reserved().await.expect("read"), Usd(0));
+    assert_eq!(store.reservations().await.expect("read"), []);
+}
+
+/// One hour at a price, from the beginning of time.
+fn reservation(deployment: &str, tenant: &str, replica: &str, price: i64) -> Reservation {
+    Reservation {
+        deployment: DeploymentId::new(deployment),
+        tenant: tenant.into(),
+        replica: ReplicaId::new(replica),
+        price: UsdPerHour(price),
+        from: Time(0),
+        until: Time(3_600_000),
+    }
+}
+
+async fn each_limit_counts_what_is_its_own(store: &dyn Store) {
+    let ask = |scope, hard, wish: Reservation| Commit {
+        reserve: vec![Asked { budgets: vec![Budget { scope, hard: Usd(hard), ..BUILT_IN }], reservation: wish, now: Time(0) }],
+        ..Commit::default()
+    };
+    let spent = |tenant: &str, from, until, amount| Spend {
+        deployment: DeploymentId::new("old"),
+        tenant: tenant.into(),
+        replica: ReplicaId::new("gone"),
+        instance: "1".into(),
+        from: Time(from),
+        until: Time(until),
+        amount: Usd(amount),
+    };
+    let spend = vec![spent("lab", 0, 100, 40), spent("shop", 50, 150, 60)];
+    store.commit(Commit { spend, ..Commit::default() }).await.expect("ended rentals");
+    for (of, since, micros) in [
+        (Whose::All, 0, 100),
+        (Whose::Tenant("lab".into()), 0, 40),
+        (Whose::Deployment(DeploymentId::new("old")), 0, 100),
+        (Whose::Deployment(DeploymentId::new("other")), 0, 0),
+        (Whose::All, 75, 55),
+        (Whose::All, 120, 18),
+        (Whose::All, 150, 0),
+    ] {
+        assert_eq!(store.spent(&of, Time(since)).await.expect("read"), Usd(micros), "{of:?} since {since}");
+    }
+    store.commit(ask(Scope::Total, 1000, reservation("x", "lab", "m1", 100))).await.expect("the first");
+    for (scope, tenant, hard, fits) in [
+        (Scope::Total, "shop", 300, true),
+        (Scope::Total, "shop", 299, false),
+        (Scope::Tenant, "shop", 160, true),
+        (Scope::Tenant, "shop", 159, false),
+        (Scope::Tenant, "lab", 240, true),
+        (Scope::Tenant, "lab", 239, false),
+        (Scope::Deployment, "lab", 100, true),
+        (Scope::Rental, "lab", 100, true),
+        (Scope::Rental, "lab", 99, false),
+    ] {
+        let asked = store.commit(ask(scope, hard, reservation("y", tenant, "m2", 100))).await;
+        assert_eq!(asked.is_ok(), fits, "{scope:?} of {tenant} at {hard}: {asked:?}");
+        store.commit(Commit { unreserve: vec![ReplicaId::new("m2")], ..Commit::default() }).await.expect("release");
+    }
+    store.commit(Commit { unreserve: vec![ReplicaId::new("m1")], ..Commit::default() }).await.expect("release");
+}
+
+async fn of_many_at_the_limit_never_one_too_many(store: &Arc<dyn Store>) {
+    let budget = Budget { scope: Scope::Deployment, hard: Usd(1000), ..BUILT_IN };
+    let mut all = tokio::task::JoinSet::new();
+    for n in 0..100 {
+        let store = Arc::clone(store);
+        all.spawn(async move {
+            let wish = reservation("crowd", "lab", &format!("c{n}"), 100);
+            store
+                .commit(Commit {
+                    reserve: vec![Asked { budgets: vec![budget], reservation: wish, now: Time(0) }],
+                    ..Commit::default()
+                })
+                .await
+        });
+    }
+    let mut fitted = 0;
+    while let Some(done) = all.join_next().await {
+        match done.expect("a task") {
+            Ok(()) => fitted += 1,
+            Err(Error::OverBudget(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(fitted, 10, "ten hundreds make a thousand");
+    let unreserve = (0..100).map(|n| ReplicaId::new(&format!("c{n}"))).collect();
+    store.commit(Commit { unreserve, ..Commit::default() }).await.expect("release");
 }
 
 async fn closed_replicas_are_listed_with_their_deployment_only(store: &dyn Store) {
@@ -240,7 +327,8 @@ async fn an_installation_keeps_its_first_name(store: &dyn Store) {
     assert_eq!(store.installation("bbbbbbbb").await.expect("second"), "aaaaaaaa");
 }
 
-async fn run(store: &dyn Store) {
+async fn run(shared: Arc<dyn Store>) {
+    let store = &*shared;
     a_commit_is_read_back_whole(store).await;
     a_stale_version_changes_nothing_at_all(store).await;
     a_name_is_taken_once(store).await;
@@ -248,6 +336,8 @@ async fn run(store: &dyn Store) {
     only_the_present_fence_closes(store).await;
     an_intent_can_be_born_claimed(store).await;
     money_is_set_aside_with_the_commit_or_nothing_is_written(store).await;
+    each_limit_counts_what_is_its_own(store).await;
+    of_many_at_the_limit_never_one_too_many(&shared).await;
     closed_replicas_are_listed_with_their_deployment_only(store).await;
     keys_and_backends_come_and_go(store).await;
     an_installation_keeps_its_first_name(store).await;
@@ -262,15 +352,15 @@ fn scratch(name: &str) -> std::path::PathBuf {
 
 #[tokio::test]
 async fn the_store_in_memory_conforms() {
-    run(&Mem::default()).await;
+    run(Arc::new(Mem::default())).await;
 }
 
 #[tokio::test]
 async fn sqlite_conforms_and_survives_being_opened_again() {
     let dir = scratch("conform");
     let file = dir.join("charter.db");
-    let store = SqliteStore::open(&file).await.expect("open");
-    run(&store).await;
+    let store = Arc::new(SqliteStore::open(&file).await.expect("open"));
+    run(Arc::clone(&store) as Arc<dyn Store>).await;
     store.close().await;
     let again = SqliteStore::open(&file).await.expect("open again");
     assert_eq!(again.installation("cccccccc").await.expect("read"), "aaaaaaaa");
@@ -321,7 +411,7 @@ async fn a_database_of_a_newer_charter_is_refused_with_its_number() {
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'x', 1, x'00', 0)";
     sqlx::query(newer).execute(&pool).await.expect("pretend");
     pool.close().await;
-    assert!(matches!(SqliteStore::open(&file).await, Err(Error::TooNew { found: 99, known: 3 })));
+    assert!(matches!(SqliteStore::open(&file).await, Err(Error::TooNew { found: 99, known: 4 })));
     std::fs::remove_dir_all(&dir).expect("clean up");
 }
 

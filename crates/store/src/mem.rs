@@ -2,12 +2,12 @@
 
 use crate::port::{BackendRow, Begun, Claimed, Commit, Error, KeyRow, Store, StoredIntent, Versioned};
 use async_trait::async_trait;
-use charter_domain::budget::{Spend, admit};
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
 use charter_domain::ids::{DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::money::Usd;
 use charter_domain::replica::Replica;
+use charter_domain::reservation::{Asked, Reservation, Spend, Whose, admit, whose};
 use charter_domain::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ pub struct State {
     deployments: BTreeMap<DeploymentId, Versioned<Deployment>>,
     replicas: BTreeMap<ReplicaId, (Versioned<Replica>, Option<Time>)>,
     intents: BTreeMap<IntentId, StoredIntent>,
-    reservations: BTreeMap<ReplicaId, Usd>,
+    reservations: BTreeMap<ReplicaId, Reservation>,
     facts: Vec<Fact>,
     keys: Vec<KeyRow>,
     backends: Vec<BackendRow>,
@@ -71,11 +71,11 @@ impl State {
             let id = new.intent.id.clone();
             self.intents.insert(id, StoredIntent { intent: new.intent, attempts, started_at: None, lease_until, fence });
         }
-        if let Some((_, reservation)) = commit.reserve {
-            self.reservations.insert(reservation.replica, reservation.amount);
-        }
         for replica in commit.unreserve {
             self.reservations.remove(&replica);
+        }
+        for asked in commit.reserve {
+            self.reservations.insert(asked.reservation.replica.clone(), asked.reservation);
         }
         self.spend.extend(commit.spend);
         self.facts.extend(commit.facts);
@@ -104,16 +104,28 @@ impl State {
         {
             return Err(Error::Conflict);
         }
-        if let Some((budgets, reservation)) = &commit.reserve {
-            let committed = self.reserved_beside(&reservation.replica);
-            admit(budgets, committed, reservation.amount).map_err(|e| Error::OverBudget(Box::new(e)))?;
+        let mut held = self.reservations.clone();
+        held.retain(|id, _| !commit.unreserve.contains(id));
+        for asked in &commit.reserve {
+            held.remove(&asked.reservation.replica);
+            self.admit(asked, &held.values().cloned().collect::<Vec<_>>())?;
+            held.insert(asked.reservation.replica.clone(), asked.reservation.clone());
         }
         Ok(())
     }
 
-    fn reserved_beside(&self, replica: &ReplicaId) -> Usd {
-        let others = self.reservations.iter().filter(|(id, _)| *id != replica);
-        others.fold(Usd(0), |sum, (_, amount)| sum.plus(*amount))
+    fn admit(&self, asked: &Asked, others: &[Reservation]) -> Result<(), Error> {
+        for budget in &asked.budgets {
+            let since = budget.scope.since(asked.now);
+            let spent = whose(budget.scope, &asked.reservation).map_or(Usd(0), |whose| self.spent(&whose, since));
+            admit(budget, asked, others, spent).map_err(|e| Error::OverBudget(Box::new(e)))?;
+        }
+        Ok(())
+    }
+
+    fn spent(&self, of: &Whose, since: Time) -> Usd {
+        let counts = self.spend.iter().filter(|s| of.counts(&s.deployment, &s.tenant));
+        counts.fold(Usd(0), |sum, s| sum.plus(s.amount_since(since)))
     }
 }
 
@@ -202,14 +214,12 @@ impl Store for Mem {
         Ok(all.into_iter().skip(skip).cloned().collect())
     }
 
-    async fn reserved(&self) -> Result<Usd, Error> {
-        Ok(self.state().reservations.values().fold(Usd(0), |sum, amount| sum.plus(*amount)))
+    async fn reservations(&self) -> Result<Vec<Reservation>, Error> {
+        Ok(self.state().reservations.values().cloned().collect())
     }
 
-    async fn spent(&self, of: Option<&DeploymentId>, since: Time) -> Result<Usd, Error> {
-        let state = self.state();
-        let counts = state.spend.iter().filter(|s| s.until >= since && of.is_none_or(|id| s.deployment == *id));
-        Ok(counts.fold(Usd(0), |sum, s| sum.plus(s.amount)))
+    async fn spent(&self, of: &Whose, since: Time) -> Result<Usd, Error> {
+        Ok(self.state().spent(of, since))
     }
 
     async fn keys(&self) -> Result<Vec<KeyRow>, Error> {

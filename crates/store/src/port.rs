@@ -1,13 +1,14 @@
 //! The port: what the control plane asks of a database.
 
 use async_trait::async_trait;
-use charter_domain::budget::{Budget, OverBudget, Reservation, Spend};
+use charter_domain::budget::OverBudget;
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
 use charter_domain::ids::{BackendId, DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::intent::Intent;
 use charter_domain::money::Usd;
 use charter_domain::replica::Replica;
+use charter_domain::reservation::{Asked, Reservation, Spend, Whose};
 use charter_domain::time::Time;
 
 /// A row and the version under which it was read. Versions start at 1 and rise by one with every write.
@@ -67,8 +68,8 @@ pub struct Commit {
     /// Intents that follow.
     pub open: Vec<NewIntent>,
     /// Money to set aside, and the budgets that may refuse it.
-    pub reserve: Option<(Vec<Budget>, Reservation)>,
-    /// Replicas whose reservations end.
+    pub reserve: Vec<Asked>,
+    /// Replicas whose reservations end, before anything is set aside.
     pub unreserve: Vec<ReplicaId>,
     /// What rentals that have ended did cost.
     pub spend: Vec<Spend>,
@@ -235,9 +236,9 @@ pub trait Store: Send + Sync {
     /// The newest `limit` lines of a deployment's time line, oldest first.
     async fn facts(&self, deployment: &DeploymentId, limit: u32) -> Result<Vec<Fact>, Error>;
     /// Money set aside at present.
-    async fn reserved(&self) -> Result<Usd, Error>;
-    /// What ended rentals did cost, those that ended at `since` or later; of one deployment or of all.
-    async fn spent(&self, of: Option<&DeploymentId>, since: Time) -> Result<Usd, Error>;
+    async fn reservations(&self) -> Result<Vec<Reservation>, Error>;
+    /// What ended rentals did cost from `since` on, those that began before in proportion.
+    async fn spent(&self, of: &Whose, since: Time) -> Result<Usd, Error>;
     /// All keys, oldest first.
     async fn keys(&self) -> Result<Vec<KeyRow>, Error>;
     /// Stores a key, or replaces the one of the same id.

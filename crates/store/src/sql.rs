@@ -32,9 +32,10 @@ pub(crate) const LEASES_ABANDON: &str = "UPDATE intents SET lease_owner = NULL, 
 pub(crate) const INTENTS: &str =
     "SELECT id, replica_id, due_at, attempts, started_at, lease_until, fence, effect FROM intents ORDER BY due_at, id";
 
-pub(crate) const RESERVED: &str = "SELECT COALESCE(SUM(amount_usd_micros), 0) FROM reservations";
-pub(crate) const RESERVE: &str = "INSERT INTO reservations (replica_id, deployment_id, amount_usd_micros) VALUES ($1, $2, $3)
-    ON CONFLICT (replica_id) DO UPDATE SET amount_usd_micros = excluded.amount_usd_micros";
+pub(crate) const RESERVATIONS: &str = "SELECT replica_id, deployment_id, tenant, price_usd_micros_per_hour, from_at, until_at FROM reservations ORDER BY replica_id";
+pub(crate) const RESERVE: &str =
+    "INSERT INTO reservations (replica_id, deployment_id, tenant, price_usd_micros_per_hour, from_at, until_at)
+    VALUES ($1, $2, $3, $4, $5, $6)";
 pub(crate) const UNRESERVE: &str = "DELETE FROM reservations WHERE replica_id = $1";
 
 pub(crate) const FACT_ADD: &str = "INSERT INTO facts (at, deployment_id, replica_id, text) VALUES ($1, $2, $3, $4)";
@@ -60,8 +61,12 @@ pub(crate) const GATEWAYS: &str = "SELECT id FROM gateways ORDER BY id";
 pub(crate) const GATEWAY_ADD: &str = "INSERT INTO gateways (id, first_seen_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 pub(crate) const GATEWAY_REMOVE: &str = "DELETE FROM gateways WHERE id = $1";
 
-pub(crate) const SPEND_ADD: &str = "INSERT INTO spend (deployment_id, replica_id, instance, from_at, until_at, amount_usd_micros)
-    VALUES ($1, $2, $3, $4, $5, $6)";
-pub(crate) const SPENT: &str = "SELECT COALESCE(SUM(amount_usd_micros), 0) FROM spend WHERE until_at >= $1";
-pub(crate) const SPENT_OF: &str =
-    "SELECT COALESCE(SUM(amount_usd_micros), 0) FROM spend WHERE until_at >= $1 AND deployment_id = $2";
+pub(crate) const SPEND_ADD: &str =
+    "INSERT INTO spend (deployment_id, tenant, replica_id, instance, from_at, until_at, amount_usd_micros)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+/// An empty text stands for every tenant, and for every deployment.
+pub(crate) const SPENT: &str = "SELECT CAST(COALESCE(SUM(amount_usd_micros), 0) AS BIGINT) FROM spend
+    WHERE from_at >= $1 AND ($2 = '' OR tenant = $2) AND ($3 = '' OR deployment_id = $3)";
+/// What began before and ended after: it counts in part.
+pub(crate) const SPENT_ACROSS: &str = "SELECT from_at, until_at, amount_usd_micros FROM spend
+    WHERE from_at < $1 AND until_at > $1 AND ($2 = '' OR tenant = $2) AND ($3 = '' OR deployment_id = $3)";

@@ -5,16 +5,18 @@ use crate::port::{
 };
 use crate::{persist, sql};
 use async_trait::async_trait;
-use charter_domain::budget::admit;
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
 use charter_domain::ids::{BackendId, DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::intent::Intent;
-use charter_domain::money::Usd;
+use charter_domain::money::{Usd, UsdPerHour};
 use charter_domain::replica::Replica;
+use charter_domain::reservation::{Asked, Reservation, Whose, admit, part, whose};
 use charter_domain::time::Time;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{Connection, Row, Sqlite, Transaction};
 use std::borrow::Cow;
 use std::path::Path;
@@ -26,6 +28,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../migrations/sqlite/0001_first.sql")),
     (2, "gateways", include_str!("../migrations/sqlite/0002_gateways.sql")),
     (3, "spend", include_str!("../migrations/sqlite/0003_spend.sql")),
+    (4, "money", include_str!("../migrations/sqlite/0004_money.sql")),
 ];
 
 /// A database file.
@@ -183,6 +186,50 @@ async fn open_intent(tx: &mut Tx<'_>, new: NewIntent) -> Result<(), Error> {
     Ok(())
 }
 
+/// Sets money aside if every limit allows it. Everything is read in the same transaction that writes.
+async fn set_aside(tx: &mut Tx<'_>, asked: Asked) -> Result<(), Error> {
+    sqlx::query(sql::UNRESERVE).bind(asked.reservation.replica.0.clone()).execute(&mut **tx).await.map_err(db)?;
+    let rows = sqlx::query(sql::RESERVATIONS).fetch_all(&mut **tx).await.map_err(db)?;
+    let others: Vec<Reservation> = rows.iter().map(reservation).collect();
+    for budget in &asked.budgets {
+        let since = budget.scope.since(asked.now);
+        let spent = match whose(budget.scope, &asked.reservation) {
+            Some(whose) => spent(tx, &whose, since).await?,
+            None => Usd(0),
+        };
+        admit(budget, &asked, &others, spent).map_err(|e| Error::OverBudget(Box::new(e)))?;
+    }
+    let wish = asked.reservation;
+    let query = sqlx::query(sql::RESERVE).bind(wish.replica.0).bind(wish.deployment.0).bind(wish.tenant);
+    query.bind(wish.price.0).bind(wish.from.0).bind(wish.until.0).execute(&mut **tx).await.map_err(db)?;
+    Ok(())
+}
+
+fn reservation(row: &SqliteRow) -> Reservation {
+    Reservation {
+        replica: ReplicaId(row.get(0)),
+        deployment: DeploymentId(row.get(1)),
+        tenant: row.get(2),
+        price: UsdPerHour(row.get(3)),
+        from: Time(row.get(4)),
+        until: Time(row.get(5)),
+    }
+}
+
+async fn spent(tx: &mut SqliteConnection, of: &Whose, since: Time) -> Result<Usd, Error> {
+    let (tenant, deployment) = match of {
+        Whose::All => ("", ""),
+        Whose::Tenant(name) => (name.as_str(), ""),
+        Whose::Deployment(id) => ("", id.as_str()),
+    };
+    let query = sqlx::query_scalar(sql::SPENT).bind(since.0).bind(tenant).bind(deployment);
+    let whole = query.fetch_one(&mut *tx).await.map(Usd).map_err(db)?;
+    let query = sqlx::query(sql::SPENT_ACROSS).bind(since.0).bind(tenant).bind(deployment);
+    let across = query.fetch_all(&mut *tx).await.map_err(db)?;
+    let parts = across.iter().map(|row| part(Usd(row.get(2)), Time(row.get(0)), Time(row.get(1)), since));
+    Ok(parts.fold(whole, Usd::plus))
+}
+
 async fn write_all(tx: &mut Tx<'_>, commit: Commit) -> Result<(), Error> {
     for write in commit.deployments {
         write_deployment(tx, write).await?;
@@ -202,15 +249,12 @@ async fn write_all(tx: &mut Tx<'_>, commit: Commit) -> Result<(), Error> {
     for replica in commit.unreserve {
         sqlx::query(sql::UNRESERVE).bind(replica.0).execute(&mut **tx).await.map_err(db)?;
     }
-    if let Some((budgets, reservation)) = commit.reserve {
-        sqlx::query(sql::UNRESERVE).bind(reservation.replica.0.clone()).execute(&mut **tx).await.map_err(db)?;
-        let committed: i64 = sqlx::query_scalar(sql::RESERVED).fetch_one(&mut **tx).await.map_err(db)?;
-        admit(&budgets, Usd(committed), reservation.amount).map_err(|e| Error::OverBudget(Box::new(e)))?;
-        let query = sqlx::query(sql::RESERVE).bind(reservation.replica.0).bind(reservation.deployment.0);
-        query.bind(reservation.amount.0).execute(&mut **tx).await.map_err(db)?;
+    for asked in commit.reserve {
+        set_aside(tx, asked).await?;
     }
     for spend in commit.spend {
-        let query = sqlx::query(sql::SPEND_ADD).bind(spend.deployment.0).bind(spend.replica.0).bind(spend.instance);
+        let query = sqlx::query(sql::SPEND_ADD).bind(spend.deployment.0).bind(spend.tenant).bind(spend.replica.0);
+        let query = query.bind(spend.instance);
         let query = query.bind(spend.from.0).bind(spend.until.0).bind(spend.amount.0);
         query.execute(&mut **tx).await.map_err(db)?;
     }
@@ -309,16 +353,13 @@ impl Store for SqliteStore {
         Ok(rows.into_iter().map(fact).collect())
     }
 
-    async fn reserved(&self) -> Result<Usd, Error> {
-        sqlx::query_scalar(sql::RESERVED).fetch_one(&self.readers).await.map(Usd).map_err(db)
+    async fn reservations(&self) -> Result<Vec<Reservation>, Error> {
+        Ok(sqlx::query(sql::RESERVATIONS).fetch_all(&self.readers).await.map_err(db)?.iter().map(reservation).collect())
     }
 
-    async fn spent(&self, of: Option<&DeploymentId>, since: Time) -> Result<Usd, Error> {
-        let query = match of {
-            Some(id) => sqlx::query_scalar(sql::SPENT_OF).bind(since.0).bind(id.0.clone()),
-            None => sqlx::query_scalar(sql::SPENT).bind(since.0),
-        };
-        query.fetch_one(&self.readers).await.map(Usd).map_err(db)
+    async fn spent(&self, of: &Whose, since: Time) -> Result<Usd, Error> {
+        let mut connection = self.readers.acquire().await.map_err(db)?;
+        spent(&mut connection, of, since).await
     }
 
     async fn keys(&self) -> Result<Vec<KeyRow>, Error> {

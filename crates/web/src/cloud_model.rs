@@ -112,7 +112,7 @@ async fn begin(app: &App, caller: &Caller, order: Order) -> Answer<Deployment> {
     Ok(app.controller.declare(declared).await?)
 }
 
-fn session(state: &Deployment) -> String {
+pub(crate) fn session(state: &Deployment) -> String {
     format!("{}.{}", state.id, state.generation)
 }
 
@@ -157,7 +157,7 @@ pub(crate) async fn wait(State(app): State<App>, caller: Caller, Body(order): Bo
 }
 
 /// Micro-dollars as the decimal that these paths speak.
-fn dollars(micros: i64) -> f64 {
+pub(crate) fn dollars(micros: i64) -> f64 {
     format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000).parse().unwrap_or(0.0)
 }
 
@@ -177,13 +177,9 @@ pub(crate) async fn running(State(app): State<App>, caller: Caller) -> Answer<Js
             "served_name": state.profile.served_name, "status": status.as_str(), "price_per_hour": dollars(price)}));
     }
     let spent = app.controller.spent(None, Time(0)).await?;
-    let committed = app.controller.store().reserved().await?;
-    let limits: Vec<Value> = app
-        .controller
-        .budgets()
-        .iter()
-        .map(|b| json!({"scope": format!("{:?}", b.scope).to_lowercase(), "hard": dollars(b.hard.0)}))
-        .collect();
+    let committed = app.controller.reserved().await?;
+    let limits: Vec<Value> =
+        app.controller.budgets().iter().map(|b| json!({"scope": b.scope.as_str(), "hard": dollars(b.hard.0)})).collect();
     Ok(Json(
         json!({"sessions": sessions, "budget": {"spent": dollars(spent.0), "committed": dollars(committed.0), "limits": limits}}),
     ))

@@ -113,5 +113,7 @@ pub(crate) fn declared(
         replicas: from.replicas,
         forward: from.forward.map(|(bind, port)| Forward { bind, port }),
         engine_version: String::new(),
+        wait: from.wait,
+        serve_for: from.serve_for_ms.map(|ms| Span::ms(i64::try_from(ms).unwrap_or(i64::MAX))),
     }
 }

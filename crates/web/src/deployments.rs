@@ -199,12 +199,6 @@ pub(crate) async fn logs(
     Ok(Json(serde_json::json!({"start": start, "next": next, "text": shown, "ended": false})))
 }
 
-impl Failed {
-    fn detail(self, text: String) -> Self {
-        Self(self.0.with_detail(text))
-    }
-}
-
 fn tail(text: &str, lines: Option<usize>) -> String {
     let Some(count) = lines else { return text.to_owned() };
     let all: Vec<&str> = text.lines().collect();

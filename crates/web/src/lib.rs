@@ -1,5 +1,6 @@
 //! The control plane's HTTP API: thin handlers over the controller, with a key and a role for every route.
 
+mod admin_vllm;
 mod auth;
 mod backends;
 mod cloud_model;
@@ -7,6 +8,7 @@ mod convert;
 mod deployments;
 mod gateways;
 mod keys;
+mod money;
 mod offers;
 mod plan;
 mod problem;

@@ -50,6 +50,13 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> 
     }
 }
 
+impl Failed {
+    /// With what exactly happened.
+    pub(crate) fn detail(self, text: String) -> Self {
+        Self(self.0.with_detail(text))
+    }
+}
+
 /// A problem in one call.
 pub(crate) fn failed(status: u16, code: &str, message: impl Into<String>, hint: impl Into<String>) -> Failed {
     Failed(Problem::new(status, code, message, hint))

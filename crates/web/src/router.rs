@@ -3,7 +3,7 @@
 use crate::auth::Caller;
 use crate::gateways::{self, Gateways};
 use crate::problem::{Answer, Failed, failed};
-use crate::{backends, cloud_model, deployments, keys, offers, plan};
+use crate::{admin_vllm, backends, cloud_model, deployments, keys, money, offers, plan};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
@@ -77,6 +77,13 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/status", get(deployments::overview))
         .route("/api/v1/deployments", get(deployments::list).post(deployments::create))
         .route("/api/v1/deployments/{name}", get(deployments::get).delete(deployments::remove))
+        .route("/api/v1/budget", get(money::budget))
+        .route("/api/v1/deployments/{name}/extend", post(money::extend))
+        .route("/api/deployments/{name}/extend", post(money::extend))
+        .route("/api/admin/vllm/launch", post(admin_vllm::launch))
+        .route("/api/admin/vllm/status", get(admin_vllm::status))
+        .route("/api/admin/vllm/extend", post(admin_vllm::extend))
+        .route("/api/admin/vllm/destroy", post(admin_vllm::destroy))
         .route("/api/v1/deployments/{name}/logs", get(deployments::logs))
         .route("/api/v1/deployments/{name}/ssh", get(deployments::ssh))
         .route("/api/v1/deployments/{name}/forward", post(deployments::forward))
@@ -102,7 +109,7 @@ pub fn router(app: App) -> Router {
 }
 
 async fn ready(State(app): State<App>) -> impl IntoResponse {
-    match app.controller.store().reserved().await {
+    match app.controller.store().reservations().await {
         Ok(_) => (StatusCode::OK, axum::Json(serde_json::json!({"status": "ready"}))),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(serde_json::json!({"status": "the database fails"}))),
     }

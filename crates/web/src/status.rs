@@ -22,7 +22,7 @@ pub(crate) async fn all(app: &App) -> Result<wire::Status, Error> {
         deployments.push(one(&app.controller, &row.state).await?);
     }
     let price = deployments.iter().flat_map(|d| &d.replicas).map(|r| r.price_usd_micros_per_hour).sum();
-    let committed = app.controller.store().reserved().await?.0;
+    let committed = app.controller.reserved().await?.0;
     let spent = app.controller.spent(None, Time(0)).await?.0;
     Ok(wire::Status {
         schema: "charter.status/1".into(),
@@ -59,7 +59,7 @@ pub(crate) async fn one(controller: &Controller, state: &Deployment) -> Result<w
         status: status.as_str().to_owned(),
         served_names,
         drift: vec![],
-        expires_at: None,
+        expires_at: state.expires_at.map(rfc3339),
         // A time that nobody lives to see is none.
         idle_destroy_at: controller.idle_end(state, &all).filter(|at| at.0 < i64::MAX / 2).map(rfc3339),
         engine: wire::Engine {

@@ -123,6 +123,8 @@ pub struct Deployment {
     pub serve_for_ms: Option<u64>,
     /// How an upgrade is made.
     pub strategy: String,
+    /// Go on searching where the market has nothing that fits.
+    pub wait: bool,
 }
 
 const LIMITS: [(&str, bool); 8] = [
@@ -394,6 +396,7 @@ pub fn deployment(d: &mut Decoder, node: &Node) -> Deployment {
         forward: f.get("forward").map(|n| forward(d, n)),
         serve_for_ms: f.get("serve-for").and_then(|n| d.parsed(n, "`serve-for`", duration_or_never)),
         strategy: text(d, f.get("strategy"), "`strategy`", "auto"),
+        wait: f.get("wait").is_some_and(|n| d.flag(n, "`wait`")),
     };
     d.finish(&f);
     deployment

@@ -1,6 +1,7 @@
 //! One module per command, or per family of commands.
 
 mod backend;
+mod budget;
 mod demo;
 mod down;
 mod engine;
@@ -63,6 +64,8 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
         Command::Forward(args) => small(ssh::forward(&context, &args)),
         Command::Down { names, all, no_wait } => small(down::down(&context, names, all, no_wait)),
         Command::Backend(args) => small(backend::backend(&context, args)),
+        Command::Budget => small(budget::budget(&context)),
+        Command::Extend(args) => small(budget::extend(&context, &args)),
         Command::Key(args) => small(key::key(&context, args)),
         Command::Engine(args) => engine::engine(&context, args),
         Command::Explain { code } => explain(&context, &code),

@@ -59,6 +59,9 @@ pub(crate) async fn up(context: &Context<'_>, args: Up) -> Done {
         if let Some(offer) = &args.offer {
             one.body["deployment"]["offer"] = offer.clone().into();
         }
+        if args.wait {
+            one.body["deployment"]["wait"] = true.into();
+        }
         if let Some(price) = &args.max_price {
             if one.body["profile"]["gpu"].is_null() {
                 one.body["profile"]["gpu"] = json!({});

@@ -1,0 +1,129 @@
+//! Money over HTTP: the limits with what counts against them, and more time for a deployment.
+
+use crate::auth::Caller;
+use crate::problem::{Answer, Body, Failed, failed, unknown};
+use crate::router::App;
+use crate::status::rfc3339;
+use axum::extract::{Json, Path, State};
+use charter_controller::{Account, ExtendError, Extension};
+use charter_domain::budget::Scope;
+use charter_domain::time::{Span, Time};
+use charter_store::{Error, Role};
+use serde_json::{Value, json};
+
+/// How far an account has come, for people who look at one word.
+fn mark(account: &Account) -> &'static str {
+    let committed = account.committed;
+    match () {
+        () if committed >= account.budget.hard => "hard",
+        () if committed >= account.budget.alert => "alert",
+        () if committed >= account.budget.target => "target",
+        () => "ok",
+    }
+}
+
+fn line(account: &Account) -> Value {
+    let budget = &account.budget;
+    json!({
+        "scope": budget.scope.as_str(), "of": account.of, "state": mark(account),
+        "target_usd_micros": budget.target.0, "alert_usd_micros": budget.alert.0, "hard_usd_micros": budget.hard.0,
+        "spent_usd_micros": account.spent.0, "committed_usd_micros": account.committed.0,
+    })
+}
+
+/// When the month of a time ends, in UTC.
+fn month_end(now: Time) -> Time {
+    let begin = Scope::Month.since(now);
+    // Any day of the next month: 32 days after the first of this one.
+    Scope::Month.since(begin + Span::min(32 * 24 * 60))
+}
+
+/// All limits, what runs per hour, what the month will have cost if that goes on, and the most that may be overshot.
+pub(crate) async fn budget(State(app): State<App>, caller: Caller) -> Answer<Json<Value>> {
+    caller.need(Role::Viewer)?;
+    let controller = &app.controller;
+    let limits: Vec<Value> = controller.accounts().await?.iter().map(line).collect();
+    let open = controller.store().replicas(None).await?;
+    let price: i64 = open.iter().filter_map(|(row, _)| row.state.instance()).map(|i| i.placement.offer.price.0).sum();
+    let now = controller.now();
+    let month = controller.spent(None, Scope::Month.since(now)).await?;
+    let rest = charter_domain::money::UsdPerHour(price).cost(month_end(now).since(now));
+    let bound = controller.overshoot_bound().await?;
+    Ok(Json(json!({
+        "schema": "charter.budget/1", "limits": limits, "price_usd_micros_per_hour": price,
+        "spent_this_month_usd_micros": month.0, "forecast_month_usd_micros": month.plus(rest).0,
+        "overshoot_bound_usd_micros": bound.0,
+    })))
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct More {
+    #[serde(default)]
+    hours: Option<u32>,
+    #[serde(default)]
+    minutes: Option<u32>,
+    #[serde(default)]
+    infinite: bool,
+}
+
+/// The longest extension, so that no sum overflows: ten years.
+const HOURS_MAX: i64 = 87_600;
+
+impl More {
+    fn extension(&self) -> Answer<Extension> {
+        let hours = i64::from(self.hours.unwrap_or(0)).min(HOURS_MAX);
+        let minutes = hours * 60 + i64::from(self.minutes.unwrap_or(0)).min(HOURS_MAX * 60);
+        match (minutes, self.infinite) {
+            (0, true) => Ok(Extension::Forever),
+            (1.., false) => Ok(Extension::By(Span::min(minutes))),
+            _ => Err(failed(422, "A0422", "how much longer is not said", "say `hours` or `minutes`, or `infinite: true`")),
+        }
+    }
+}
+
+/// Refusals to extend, as people can act on them.
+pub(crate) fn refused(name: &str, error: ExtendError) -> Failed {
+    match error {
+        ExtendError::NotActive => {
+            failed(409, "A0418", format!("`{name}` does not run"), "start it with `charter up`; then it can be given more time")
+        }
+        ExtendError::Store(Error::OverBudget(over)) => {
+            let text = format!(
+                "the hard limit of the budget `{}` is {}: {} are spent or set aside, and {} more would be needed",
+                over.budget.scope.as_str(),
+                over.budget.hard,
+                over.committed,
+                over.asked
+            );
+            let message = format!("`{name}` is given no more time: there is no money for it");
+            failed(409, "M0002", message, "give it less time, raise the limit, or end something else").detail(text)
+        }
+        ExtendError::Store(other) => other.into(),
+    }
+}
+
+/// Gives a deployment more time.
+pub(crate) async fn extend(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Body(more): Body<More>,
+) -> Answer<Json<Value>> {
+    caller.need(Role::Operator)?;
+    let state = app.controller.extend(&name, more.extension()?).await.map_err(|e| refused(&name, e))?;
+    let Some(state) = state else { return Err(unknown("deployment", &name)) };
+    Ok(Json(json!({"expires_at": state.expires_at.map(rfc3339), "kept_until": state.keep_until.map(rfc3339)})))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_ends_where_the_next_one_begins() {
+        assert_eq!(rfc3339(month_end(Time(1_795_259_775_000))), "2026-12-01T00:00:00Z");
+        assert_eq!(rfc3339(month_end(Time(951_782_400_000))), "2000-03-01T00:00:00Z");
+        assert_eq!(rfc3339(month_end(Time(1_798_761_599_000))), "2027-01-01T00:00:00Z");
+    }
+}
