@@ -228,6 +228,22 @@ fn a_price_that_is_raised_after_the_order_is_not_paid() {
 }
 
 #[test]
+fn a_price_that_is_raised_while_it_runs_is_seen_and_another_machine_is_taken() {
+    let bed = Bed::start("dearer", &["--speed", "20", "--faults", "raised-later*1"]);
+    let mut place = Place::bare("dearer");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    place.serve_with(&[], &[("VASTAI_HEALTH_CHECK_INTERVAL_SECONDS", "1")]);
+    place.ok(&["up"]);
+    wait_until("another machine answers", || {
+        let ledger = bed.ledger();
+        (ledger["created"].as_u64(), ledger["alive"].as_u64()) == (Some(2), Some(1))
+            && chat(place.gateway(), &place.key(), "small", 1, false).is_ok_and(|a| a.status == 200)
+    });
+    place.ok(&["down", "small"]);
+    bed.must_be_empty();
+}
+
+#[test]
 fn a_server_that_is_told_to_leaves_nothing_when_it_stops() {
     let bed = Bed::start("shutdown", &["--speed", "20"]);
     let mut place = Place::bare("shutdown");

@@ -142,7 +142,7 @@ impl Controller {
             return self.see_image(replica, deployment, instance, process).await;
         }
         let number = replica.launches;
-        let sight = |verdict, quiet| Sight::Engine(EngineSight { verdict, quiet, moved: None });
+        let sight = |verdict, quiet| Sight::Engine(EngineSight { verdict, quiet, moved: None, price: None });
         let host = match self.host_of(instance) {
             Ok(host) => host,
             Err(why) => return sight(Verdict::Away(why), self.quiet(replica)),
@@ -160,7 +160,7 @@ impl Controller {
         let asked = self.ask(replica, deployment, &engine).await;
         if asked == Verdict::Ready {
             self.note_later(replica.clone(), instance.clone(), process.clone());
-            return sight(Verdict::Ready, Span::ms(0));
+            return Sight::Engine(self.with_price(replica, instance).await);
         }
         let known = self.0.live.get(&replica.id).filter(|v| v.number == number).map_or(0, |v| v.log_bytes);
         let tag = instance.tag.to_string();

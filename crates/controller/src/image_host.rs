@@ -63,7 +63,7 @@ impl Controller {
         instance: &Instance,
         process: &Process,
     ) -> Sight {
-        let sight = |verdict, quiet| Sight::Engine(EngineSight { verdict, quiet, moved: None });
+        let sight = |verdict, quiet| Sight::Engine(EngineSight { verdict, quiet, moved: None, price: None });
         let name = &instance.placement.offer.provider;
         let Some(provider) = self.provider(name) else {
             return sight(Verdict::Away(format!("provider `{name}` is not in the configuration")), self.quiet(replica));
@@ -74,13 +74,13 @@ impl Controller {
         let way = Way::Tcp { host: address.host.clone(), port: address.port };
         let asked = self.ask(replica, deployment, &Engine { way: &way, key: &self.engine_key(&instance.tag) }).await;
         if asked == Verdict::Ready {
-            return sight(Verdict::Ready, Span::ms(0));
+            return Sight::Engine(self.with_price(replica, instance).await);
         }
         match provider.observe(instance).await {
-            Ok(Observed::Running { addresses, .. }) => {
+            Ok(Observed::Running { addresses, price }) => {
                 self.read_container_log(&provider, replica, instance, process).await;
                 let moved = addresses.into_iter().next().filter(|a| *a != address);
-                Sight::Engine(EngineSight { verdict: asked, quiet: self.quiet(replica), moved })
+                Sight::Engine(EngineSight { verdict: asked, quiet: self.quiet(replica), moved, price })
             }
             Ok(Observed::Ended(said)) => {
                 let cause = self.why_ended(&provider, replica, deployment, instance, &said).await;

@@ -29,6 +29,8 @@ pub struct EngineView {
     pub log_tail: String,
     /// When its log was asked for, where that has a price.
     pub log_asked_at: Option<Time>,
+    /// When its machine's price was read.
+    pub price_asked_at: Option<Time>,
     /// When anything moved last.
     pub moved_at: Time,
     /// How far it has come.

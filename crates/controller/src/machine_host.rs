@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// So long the inspection that an offer came from counts as the machine's own.
 const FRESH: Span = Span::s(5);
+/// The price of what runs is read again after so many looks.
+const LOOKS_PER_PRICE: i64 = 5;
 /// Where our login is refused, the key is put there again after so long.
 const KEY_PATIENCE: Span = Span::s(20);
 
@@ -134,9 +136,38 @@ impl Controller {
         }
     }
 
+    /// An engine that answers; now and then with what its machine costs, which a host may change while it runs.
+    pub(crate) async fn with_price(&self, replica: &Replica, instance: &Instance) -> EngineSight {
+        let ready = EngineSight { verdict: Verdict::Ready, quiet: Span::ms(0), moved: None, price: None };
+        let rented = self.provider(&instance.placement.offer.provider).filter(|p| p.descriptor().rented);
+        let Some(provider) = rented else { return ready };
+        let pause = Span(self.0.parts.settings.look.1.0.saturating_mul(LOOKS_PER_PRICE));
+        let now = self.now();
+        let due = self.0.live.update(&replica.id, replica.launches, now, |view| {
+            // It was read when the machine answered.
+            let asked = *view.price_asked_at.get_or_insert(now);
+            let due = now.since(asked) >= pause;
+            if due {
+                view.price_asked_at = Some(now);
+            }
+            due
+        });
+        if !due {
+            return ready;
+        }
+        match provider.observe(instance).await {
+            Ok(Observed::Running { price, .. }) => EngineSight { price, ..ready },
+            Ok(Observed::Failed(cause)) if cause.class == "price_raised" => {
+                EngineSight { verdict: Verdict::Failed(cause), ..ready }
+            }
+            // It answers, whatever its provider says at this moment.
+            Ok(Observed::Failed(_) | Observed::Pending(_) | Observed::Ended(_) | Observed::Absent) | Err(_) => ready,
+        }
+    }
+
     /// What is behind an engine that cannot be asked: its machine may be elsewhere, or lost.
     pub(crate) async fn away(&self, instance: &Instance, why: String, quiet: Span) -> EngineSight {
-        let sight = |verdict, moved| EngineSight { verdict, quiet, moved };
+        let sight = |verdict, moved| EngineSight { verdict, quiet, moved, price: None };
         let provider = self.provider(&instance.placement.offer.provider).filter(|p| p.descriptor().rented);
         let Some(provider) = provider else { return sight(Verdict::Away(why), None) };
         match provider.observe(instance).await {
@@ -144,9 +175,10 @@ impl Controller {
             Ok(Observed::Ended(said)) => sight(Verdict::Away(said), None),
             Ok(Observed::Absent) => sight(Verdict::Failed(gone()), None),
             Ok(Observed::Pending(said)) => sight(Verdict::Away(format!("{why}; its provider says: {said}")), None),
-            Ok(Observed::Running { addresses, .. }) => {
+            Ok(Observed::Running { addresses, price }) => {
                 let known = instance.address.as_ref().is_some_and(|a| addresses.contains(a));
-                sight(Verdict::Away(why), addresses.into_iter().next().filter(|_| !known))
+                let moved = addresses.into_iter().next().filter(|_| !known);
+                EngineSight { price, ..sight(Verdict::Away(why), moved) }
             }
             Err(error) => sight(Verdict::Away(format!("{why}; its provider: {error}")), None),
         }

@@ -94,6 +94,8 @@ pub struct EngineSight {
     pub quiet: Span,
     /// Its machine is reached elsewhere now.
     pub moved: Option<Address>,
+    /// What its machine costs now, where that was asked again.
+    pub price: Option<UsdPerHour>,
 }
 
 /// How an engine is.

@@ -340,6 +340,12 @@ impl Turn<'_> {
 
     fn ready(&mut self, mut instance: Instance, process: Process, failures: u32, sight: EngineSight) -> Phase {
         moved(&mut instance, sight.moved);
+        if let Some(price) = sight.price.filter(|p| *p > instance.placement.offer.price) {
+            let before = instance.placement.offer.price;
+            // From its beginning on it counts as if it had cost the most that it ever did: never too little.
+            instance.placement.offer.price = price;
+            self.facts.push(format!("it costs {price} now, and was {before}"));
+        }
         let failed = failures.saturating_add(1);
         let over = failed >= self.policy.ready_failures;
         match sight.verdict {

@@ -77,7 +77,7 @@ impl Sim {
                 _ => Sight::MachineAway(AwaySight { why: "refused".into(), ..AwaySight::default() }),
             },
             Look::Engine(instance, _) => {
-                Sight::Engine(EngineSight { verdict: self.verdict(&instance.id), quiet: Span::s(0), moved: None })
+                Sight::Engine(EngineSight { verdict: self.verdict(&instance.id), quiet: Span::s(0), moved: None, price: None })
             }
             Look::InFlight => Sight::InFlight(self.rng.below(2)),
             Look::Absence(instance) => {

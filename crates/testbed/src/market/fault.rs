@@ -48,13 +48,15 @@ pub enum Fault {
     Outbid,
     /// The contract costs more than the offer.
     PriceRaised,
+    /// The contract becomes dearer while it runs.
+    RaisedLater,
     /// The label is not kept.
     LabelLost,
 }
 
 impl Fault {
     /// All of them, with the names that people use.
-    pub const ALL: [(&'static str, Self); 22] = [
+    pub const ALL: [(&'static str, Self); 23] = [
         ("offer-gone", Self::OfferGone),
         ("no-stock", Self::NoStock),
         ("rate-limit", Self::RateLimit),
@@ -76,6 +78,7 @@ impl Fault {
         ("offline", Self::Offline),
         ("outbid", Self::Outbid),
         ("price-raised", Self::PriceRaised),
+        ("raised-later", Self::RaisedLater),
         ("label-lost", Self::LabelLost),
     ];
 

@@ -160,7 +160,7 @@ impl Market {
             }
         };
         self.0.machines.lock().unwrap_or_else(PoisonError::into_inner).insert(id, powered);
-        let (gone, outbid) = {
+        let (gone, outbid, dearer) = {
             let mut state = self.state();
             let now = state.now_ms();
             let gone = match state.alive(id) {
@@ -171,8 +171,18 @@ impl Market {
                 }
                 None => true,
             };
-            (gone, contract.faults.contains(&Fault::Outbid).then(|| state.real(contract.boot_ms * 2)))
+            let later = |fault, times| contract.faults.contains(&fault).then(|| state.real(contract.boot_ms * times));
+            (gone, later(Fault::Outbid, 2), later(Fault::RaisedLater, 4))
         };
+        if let Some(wait) = dearer {
+            let this = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                if let Some(contract) = this.state().alive(id) {
+                    contract.gpu_micros *= 5;
+                }
+            });
+        }
         if gone {
             self.power_off(id).await;
         }

@@ -241,7 +241,7 @@ impl State {
     fn contract_faults(&mut self) -> BTreeSet<Fault> {
         use Fault::{
             Cdi, FirstPrompt, LabelLost, LateList, NoPorts, Offline, OutOfMemory, Outbid, PriceRaised, PrivateAddress,
-            SshRefused, StuckLoading, WrongCuda,
+            RaisedLater, SshRefused, StuckLoading, WrongCuda,
         };
         let each = [
             Cdi,
@@ -255,6 +255,7 @@ impl State {
             Offline,
             Outbid,
             PriceRaised,
+            RaisedLater,
             LabelLost,
             LateList,
         ];
