@@ -113,6 +113,14 @@ pub(crate) enum Command {
     Budget,
     /// Give a deployment more time
     Extend(Extend),
+    /// Show what stands at the providers and to whom it belongs; without a server too
+    Sweep {
+        /// End what is ours and nobody holds
+        #[arg(long)]
+        execute: bool,
+    },
+    /// End everything of ours now, and write a receipt; without a server too
+    Panic,
     /// Questions about engines
     #[command(subcommand)]
     Engine(Engine),

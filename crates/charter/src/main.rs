@@ -11,6 +11,7 @@ mod http;
 mod install;
 mod local;
 mod output;
+mod outside;
 mod pages;
 mod ports;
 mod releases;

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod instance;
 pub mod intent;
 pub mod invariants;
+pub mod inventory;
 pub mod look;
 pub mod money;
 pub mod offer;

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use charter_domain::cause::{Action, Cause};
 use charter_domain::ids::Tag;
 use charter_domain::instance::{Address, Bid, Instance};
+use charter_domain::inventory::Held;
 use charter_domain::money::UsdPerHour;
 use charter_domain::offer::Offer;
 use charter_domain::order::LaunchWay;
@@ -151,6 +152,18 @@ pub trait Provider: Send + Sync {
     async fn destroy(&self, instance: &Instance) -> Result<(), ProviderError>;
     /// Everything that carries a tag with this owner's prefix.
     async fn list(&self, owner: &str) -> Listing;
+    /// Everything that it holds for us and for others in the same account, and whether that is all.
+    async fn inventory(&self) -> Result<(Vec<Held>, bool), ProviderError> {
+        let listed = self.list("charter.").await;
+        let held = listed.tags.into_iter().map(|(tag, id)| Held {
+            id,
+            label: tag.to_string(),
+            tag: Some(tag),
+            price: UsdPerHour(0),
+            status: String::new(),
+        });
+        Ok((held.collect(), listed.complete))
+    }
     /// Ends what carries `tag` on `host` and belongs to no instance that we know.
     async fn destroy_stray(&self, tag: &Tag, host: &str) -> Result<(), ProviderError>;
     /// The file that holds the key to an instance, if it has one of its own.

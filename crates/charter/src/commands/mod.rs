@@ -8,9 +8,11 @@ mod engine;
 mod key;
 mod logs;
 mod offers;
+mod panic;
 mod plan;
 mod ssh;
 mod status;
+mod sweep;
 pub(crate) mod testbed;
 mod up;
 
@@ -66,6 +68,8 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
         Command::Backend(args) => small(backend::backend(&context, args)),
         Command::Budget => small(budget::budget(&context)),
         Command::Extend(args) => small(budget::extend(&context, &args)),
+        Command::Sweep { execute } => small(sweep::sweep(&context, execute)),
+        Command::Panic => small(panic::panic(&context)),
         Command::Key(args) => small(key::key(&context, args)),
         Command::Engine(args) => engine::engine(&context, args),
         Command::Explain { code } => explain(&context, &code),

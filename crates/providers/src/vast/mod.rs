@@ -16,6 +16,7 @@ use answer::Ordered;
 use async_trait::async_trait;
 use charter_domain::ids::Tag;
 use charter_domain::instance::{Bid, Instance};
+use charter_domain::inventory::Held;
 use charter_domain::offer::Offer;
 use charter_domain::order::{LaunchWay, Order};
 use charter_domain::placement::{Requirement, rank};
@@ -371,6 +372,22 @@ impl Provider for Vast {
                 Listing { tags: vec![], complete: false }
             }
         }
+    }
+
+    async fn inventory(&self) -> Result<(Vec<Held>, bool), ProviderError> {
+        let (rows, whole) = self.rows(&json!({})).await?;
+        let held = rows.iter().map(Row).filter_map(|row| {
+            let text =
+                |name: &str| row.text(name).unwrap_or_default().chars().filter(|c| !c.is_control()).take(80).collect::<String>();
+            Some(Held {
+                id: row.whole("id")?.to_string(),
+                tag: tag_of(&row),
+                label: text("label"),
+                price: row::price(&row, row.whole("disk_space").unwrap_or(0)).unwrap_or_default(),
+                status: text("actual_status"),
+            })
+        });
+        Ok((held.collect(), whole))
     }
 
     async fn destroy_stray(&self, tag: &Tag, host: &str) -> Result<(), ProviderError> {
