@@ -10,6 +10,7 @@ use charter_domain::ids::Tag;
 use charter_domain::instance::Address;
 use charter_domain::money::Usd;
 use charter_domain::profile::SecretRef;
+use charter_domain::time::Span;
 use charter_engines::vllm::launch::KEY_VARIABLE;
 use charter_providers::Provider;
 use charter_providers::machines::{Machine, Machines};
@@ -57,19 +58,38 @@ pub(crate) fn provider(
     installation_secret: &str,
     links: &Links,
     data_dir: &Path,
+    switch: Option<Span>,
 ) -> Result<Arc<dyn Provider>, Problem> {
     if from.kind == "vast" {
         let secret = from.api_key.clone().map(charter_web::secret);
-        return vast(&from.name, from.base_url.as_deref(), secret, installation_secret, from.entrypoint);
+        return vast(&from.name, from.base_url.as_deref(), secret, installation_secret, from.entrypoint, switch);
     }
     let machines = from.machines.iter().map(|m| machine(m, installation)).collect::<Result<Vec<_>, _>>()?;
     let pins = data_dir.join(format!("host-keys-{}.json", from.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_")));
     Ok(Arc::new(Machines::new(&from.name, machines, links.clone(), pins)))
 }
 
+/// A rented machine ends itself after so long a silence, where the file says nothing else.
+const SILENCE: Span = Span::min(30);
+/// It must bear so many missed looks at the least.
+const LOOKS_MISSED: i64 = 3;
+
+/// How long a rented machine waits for us before it ends itself; `look` is the time between two looks at what runs.
+pub(crate) fn dead_man_switch(section: &ServerSection, look: Span) -> Result<Option<Span>, Problem> {
+    let Some(said) = section.dead_man_switch_ms else { return Ok(Some(SILENCE)) };
+    let Some(ms) = said else { return Ok(None) };
+    let silence = Span::ms(i64::try_from(ms).unwrap_or(i64::MAX));
+    let least = Span(look.0.saturating_mul(LOOKS_MISSED));
+    if silence < least {
+        let message = format!("`dead-man-switch: {silence}` would end machines that are looked after every {look}");
+        return Err(Problem::new(0, "C0015", message, format!("set it to {least} or more, or to `never`")));
+    }
+    Ok(Some(silence))
+}
+
 /// The marketplace that a server has when its file names no provider at all and its environment holds the key.
-pub(crate) fn from_environment(installation_secret: &str) -> Option<Result<Arc<dyn Provider>, Problem>> {
-    api_key_of_environment().map(|_| vast("vast", None, None, installation_secret, false))
+pub(crate) fn from_environment(installation_secret: &str, switch: Option<Span>) -> Option<Result<Arc<dyn Provider>, Problem>> {
+    api_key_of_environment().map(|_| vast("vast", None, None, installation_secret, false, switch))
 }
 
 fn api_key_of_environment() -> Option<String> {
@@ -82,6 +102,7 @@ fn vast(
     secret: Option<SecretRef>,
     installation_secret: &str,
     entrypoint: bool,
+    switch: Option<Span>,
 ) -> Result<Arc<dyn Provider>, Problem> {
     let failed = |why: String| {
         let hint = "set `VASTAI_API_KEY` where the server is started, or name the key's place in `api-key`";
@@ -95,7 +116,7 @@ fn vast(
     let base = base.unwrap_or_else(|| charter_providers::vast::BASE_URL.to_owned());
     let secret = installation_secret.to_owned();
     let keys = Arc::new(move |tag: &Tag| KeyPair::derive(secret.as_bytes(), &tag.to_string()));
-    let made = Vast::new(name, &base, key.trim(), keys, Arc::new(now)).map_err(failed)?;
+    let made = Vast::new(name, &base, key.trim(), keys, Arc::new(now)).map_err(failed)?.with_switch(switch);
     if !entrypoint {
         return Ok(Arc::new(made));
     }

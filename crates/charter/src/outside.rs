@@ -63,10 +63,10 @@ impl Outside {
         let section = file.map(|f| f.server).unwrap_or_default();
         let own = KeyPair::derive(secret.as_bytes(), "installation");
         let links = Links::default();
-        let made = section.providers.iter().map(|p| assemble::provider(p, &own, secret, &links, &data_dir));
+        let made = section.providers.iter().map(|p| assemble::provider(p, &own, secret, &links, &data_dir, None));
         let mut providers = made.collect::<Result<Vec<_>, _>>()?;
         if providers.is_empty() {
-            providers.extend(assemble::from_environment(secret).transpose()?);
+            providers.extend(assemble::from_environment(secret, None).transpose()?);
         }
         if providers.is_empty() {
             let hint = "name the server's file with `--config`, or set `VASTAI_API_KEY`";

@@ -1,6 +1,6 @@
 //! The server: everything is put together here, once, and ended in order.
 
-use crate::assemble::{budgets, from_environment, provider};
+use crate::assemble::{budgets, dead_man_switch, from_environment, provider};
 use crate::cli::{Global, Serve};
 use crate::install::{data_problem, database_problem, keys, lock, make_private_folder, secret_file};
 use crate::local::{ServerFile, server_file};
@@ -200,10 +200,11 @@ async fn parts(
     tracing::info!(key = own.public_line(), "machines without a `key-file` must let this key in");
     let fresh: String = new_key().chars().skip(4).take(8).collect::<String>().to_ascii_lowercase();
     let installation = store.installation(&fresh).await.map_err(|e| database_problem(&e))?;
+    let switch = dead_man_switch(section, settings.look.1)?;
     let mut providers =
-        section.providers.iter().map(|p| provider(p, &own, &secret, &links, data_dir)).collect::<Result<Vec<_>, _>>()?;
+        section.providers.iter().map(|p| provider(p, &own, &secret, &links, data_dir, switch)).collect::<Result<Vec<_>, _>>()?;
     if providers.is_empty() {
-        providers.extend(from_environment(&secret).transpose()?);
+        providers.extend(from_environment(&secret, switch).transpose()?);
     }
     Ok(Parts {
         store: Arc::clone(store) as Arc<dyn Store>,

@@ -244,6 +244,29 @@ fn a_price_that_is_raised_while_it_runs_is_seen_and_another_machine_is_taken() {
 }
 
 #[test]
+fn a_machine_whose_control_plane_never_comes_back_ends_itself_and_one_that_is_looked_after_stays() {
+    let bed = Bed::start("silence", &["--speed", "20"]);
+    let mut place = Place::bare("silence");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    let file = place.folder.join("charter.yaml");
+    let text = std::fs::read_to_string(&file).expect("configuration");
+    std::fs::write(&file, text.replace("server:\n", "server:\n  dead-man-switch: 5s\n")).expect("configuration");
+    let wrong = place.charter(&["--config", "charter.yaml", "serve", "--listen", "127.0.0.1:0"]);
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(!wrong.status.success() && said.contains("C0015"), "a minute between two looks, and five seconds to live: {said}");
+    place.serve_with(&[], &[("VASTAI_HEALTH_CHECK_INTERVAL_SECONDS", "1")]);
+    place.ok(&["up"]);
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_secs(12) {
+        assert_eq!(bed.ledger()["alive"].as_u64(), Some(1), "it is looked after");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    place.kill_server();
+    wait_until("nobody comes back, and it ends itself", || bed.ledger()["alive"].as_u64() == Some(0));
+    bed.must_be_empty();
+}
+
+#[test]
 fn a_server_that_is_told_to_leaves_nothing_when_it_stops() {
     let bed = Bed::start("shutdown", &["--speed", "20"]);
     let mut place = Place::bare("shutdown");

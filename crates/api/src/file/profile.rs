@@ -169,7 +169,7 @@ fn permille(text: &str) -> Result<u32, String> {
     micros.ok_or_else(|| format!("`{text}` is no share between 0 and 1"))
 }
 
-fn duration_or_never(text: &str) -> Result<Option<u64>, String> {
+pub(crate) fn duration_or_never(text: &str) -> Result<Option<u64>, String> {
     if text == "never" { Ok(None) } else { duration_ms(text).map(Some) }
 }
 

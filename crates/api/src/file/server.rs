@@ -2,7 +2,7 @@
 
 use crate::file::decode::{Decoder, usd_micros};
 use crate::file::node::Node;
-use crate::file::profile::{Secret, secret};
+use crate::file::profile::{Secret, duration_or_never, secret};
 
 /// The server's section.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +15,8 @@ pub struct Server {
     pub keep_on_error: bool,
     /// Give everything back at the end.
     pub destroy_on_shutdown: bool,
+    /// Rented machines end themselves after so many milliseconds without us: nothing said, `never`, or a time.
+    pub dead_man_switch_ms: Option<Option<u64>>,
 }
 
 /// One provider.
@@ -83,6 +85,7 @@ pub fn server(d: &mut Decoder, node: &Node) -> Server {
     if let Some(n) = f.get("on-shutdown") {
         server.destroy_on_shutdown = choice(d, n, "`on-shutdown`");
     }
+    server.dead_man_switch_ms = f.get("dead-man-switch").map(|n| d.parsed(n, "`dead-man-switch`", duration_or_never));
     d.finish(&f);
     server
 }

@@ -9,6 +9,7 @@ mod order;
 mod row;
 mod search;
 mod status;
+mod switch;
 mod transport;
 
 use crate::port::{CreateError, Descriptor, Kind, Listing, Observed, OfferPage, Provider, ProviderError};
@@ -53,6 +54,8 @@ pub struct Vast {
     keys: Keys,
     /// Set where an image's own entrypoint runs the engine.
     engine_keys: Option<EngineKeys>,
+    /// A machine that nobody looks after for so long ends itself.
+    silence: Option<Span>,
     now: Now,
     /// The service runs on this computer, and so may its machines.
     loopback: bool,
@@ -86,13 +89,19 @@ impl Vast {
         }
         let transport = Transport::new(base, api_key, if loopback { HASTE } else { 1 })?;
         let account = std::sync::OnceLock::new();
-        Ok(Self { name: name.to_owned(), transport, keys, engine_keys: None, now, loopback, account })
+        Ok(Self { name: name.to_owned(), transport, keys, engine_keys: None, silence: None, now, loopback, account })
     }
 
     /// Lets the image's own entrypoint run the engine, and reaches it through a port of the host: no SSH.
     #[must_use]
     pub fn with_entrypoint(self, engine_keys: EngineKeys) -> Self {
         Self { engine_keys: Some(engine_keys), ..self }
+    }
+
+    /// Makes machines end themselves when nobody has looked after them for so long.
+    #[must_use]
+    pub fn with_switch(self, silence: Option<Span>) -> Self {
+        Self { silence, ..self }
     }
 
     async fn search(&self, body: &Value, disk_bytes: u64) -> Result<Vec<Offer>, ProviderError> {
@@ -274,8 +283,9 @@ impl Provider for Vast {
         };
         let ask = self.resolve(&bid.placement.offer, order).await.map_err(CreateError::Refused)?;
         let path = format!("/api/v0/asks/{}/", number(&ask).map_err(CreateError::Refused)?);
+        let switch = self.silence.map_or(String::new(), |silence| switch::script(self.transport.base(), silence));
         let engine_key = self.engine_keys.as_ref().map(|key| key(&bid.tag));
-        let body = order::body(bid, order, &(self.keys)(&bid.tag).public_line(), engine_key);
+        let body = order::body(bid, order, &(self.keys)(&bid.tag).public_line(), &switch, engine_key);
         let account = self.account().await.ok();
         for tried in 1.. {
             let answer = match self.transport.once(Endpoint::Create, &Method::PUT, &path, Some(&body)).await {

@@ -10,7 +10,7 @@ pub(super) const TAG_VARIABLE: &str = "CHARTER_TAG";
 
 /// Every key that the service's own client sends. The marketplace, its host and everybody who sees the account read it: the
 /// only secret in it is the key of the one engine that it starts, and that only where nobody could bring it later.
-pub(super) fn body(bid: &Bid, order: &Order, public_line: &str, engine_key: Option<(String, String)>) -> Value {
+pub(super) fn body(bid: &Bid, order: &Order, public_line: &str, switch: &str, engine_key: Option<(String, String)>) -> Value {
     let mut env = serde_json::Map::new();
     let mut body = json!({
         "client_id": "me", "image": order.image, "price": null, "disk": search::disk_gb(order.disk_bytes), "label": bid.tag.to_string(),
@@ -22,7 +22,7 @@ pub(super) fn body(bid: &Bid, order: &Order, public_line: &str, engine_key: Opti
         Way::Ssh => {
             // Sessions would end up in a terminal multiplexer, and the key must be there before anybody attaches it.
             let onstart = format!(
-                "# {}\ntouch ~/.no_auto_tmux; mkdir -p ~/.ssh; chmod 700 ~/.ssh; echo '{public_line}' >> ~/.ssh/authorized_keys; chmod 600 ~/.ssh/authorized_keys",
+                "# {}\ntouch ~/.no_auto_tmux; mkdir -p ~/.ssh; chmod 700 ~/.ssh; echo '{public_line}' >> ~/.ssh/authorized_keys; chmod 600 ~/.ssh/authorized_keys\n{switch}",
                 bid.tag
             );
             body["onstart"] = onstart.into();
@@ -70,9 +70,9 @@ mod tests {
     #[test]
     fn over_ssh_the_entrypoint_is_replaced_and_no_secret_is_ordered() {
         let (bid, order) = bid(Way::Ssh);
-        let body = body(&bid, &order, "ssh-ed25519 AAAA", Some(("VLLM_API_KEY".into(), "secret".into())));
+        let body = body(&bid, &order, "ssh-ed25519 AAAA", "watch", Some(("VLLM_API_KEY".into(), "secret".into())));
         assert_eq!(body["runtype"], "ssh_direc ssh_proxy");
-        assert!(body["onstart"].as_str().is_some_and(|s| s.starts_with(&format!("# {}\n", bid.tag))));
+        assert!(body["onstart"].as_str().is_some_and(|s| s.starts_with(&format!("# {}\n", bid.tag)) && s.ends_with("\nwatch")));
         assert!(!body.to_string().contains("secret"), "{body}");
     }
 
@@ -80,7 +80,7 @@ mod tests {
     fn with_arguments_the_entrypoint_stays_its_port_is_mapped_and_no_script_is_named() {
         let argv = vec!["org/model".to_owned(), "--port".to_owned(), "8000".to_owned()];
         let (bid, order) = bid(Way::Args { argv, env: vec![("A".into(), "b".into())], port: 8000 });
-        let body = body(&bid, &order, "ssh-ed25519 AAAA", Some(("VLLM_API_KEY".into(), "secret".into())));
+        let body = body(&bid, &order, "ssh-ed25519 AAAA", "watch", Some(("VLLM_API_KEY".into(), "secret".into())));
         assert_eq!((&body["runtype"], &body["onstart"]), (&json!("args"), &Value::Null));
         assert_eq!(body["args"], json!(["org/model", "--port", "8000"]));
         let env = json!({"A": "b", "VLLM_API_KEY": "secret", "CHARTER_TAG": bid.tag.to_string(), "-p 8000:8000": "1"});

@@ -86,6 +86,11 @@ impl Market {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The key that a container has for itself: it may look at its own instance, and end it.
+    pub(super) fn instance_key(&self, id: u64) -> String {
+        format!("tbi_{id}_{:016x}", chance::Chance::new(self.state().settings.seed ^ id.rotate_left(17)).next())
+    }
+
     /// What happened to the account.
     #[must_use]
     pub fn ledger(&self) -> Value {
@@ -247,6 +252,8 @@ impl Market {
                 .current_dir(home)
                 .env_clear()
                 .env("HOME", home)
+                .env("CONTAINER_ID", contract.id.to_string())
+                .env("CONTAINER_API_KEY", self.instance_key(contract.id))
                 .env("PATH", "/usr/bin:/bin");
             let ran = tokio::time::timeout(Duration::from_secs(5), script.output()).await;
             tracing::debug!(ok = ran.is_ok(), "the start script ran");

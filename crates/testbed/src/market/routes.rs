@@ -98,6 +98,12 @@ fn router(market: Market) -> Router {
 async fn gate(State(market): State<Market>, request: Request<Body>, next: axum::middleware::Next) -> Response {
     let shown =
         request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    let single =
+        request.uri().path().strip_prefix("/api/v0/instances/").and_then(|p| p.trim_end_matches('/').parse::<u64>().ok());
+    let own = single.is_some_and(|id| shown == Some(market.instance_key(id).as_str()));
+    if own && [Method::GET, Method::DELETE].contains(request.method()) {
+        return next.run(request).await;
+    }
     if shown != Some(market.key()) {
         return plain(refusal(404, "auth_error", "Invalid user key"));
     }
