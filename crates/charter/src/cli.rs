@@ -111,6 +111,8 @@ pub(crate) enum Command {
     Key(Key),
     /// Show the limits on money, and what counts against them
     Budget,
+    /// Show which hosts failed, and which are left out for it
+    Hosts,
     /// Give a deployment more time
     Extend(Extend),
     /// Show what stands at the providers and to whom it belongs; without a server too

@@ -215,6 +215,29 @@ fn the_key_of_another_account_proves_nothing() {
 }
 
 #[test]
+fn a_host_that_failed_is_remembered_and_not_taken_first_again() {
+    let bed = Bed::start("memory", &["--speed", "20"]);
+    let mut place = Place::bare("memory");
+    bed.configure(&place, "", "  a: {profile: small, served-name: a}\n  b: {profile: small, served-name: b}\n");
+    place.serve(&[]);
+    assert_eq!(place.ok(&["hosts"]), "no host has failed so far\n");
+    bed.set_faults("cdi*1");
+    place.ok(&["up", "a"]);
+    place.ok(&["down", "a"]);
+    place.kill_server();
+    place.serve(&[]);
+    place.ok(&["up", "b"]);
+    let ledger = bed.ledger();
+    let hosts: Vec<u64> =
+        ledger["machines"].as_array().expect("machines").iter().filter_map(|m| m["machine_id"].as_u64()).collect();
+    assert!(hosts.len() == 3 && hosts[0] != hosts[1] && hosts[0] != hosts[2], "the first one failed: {hosts:?}");
+    let told = place.ok(&["hosts"]);
+    assert!(told.contains(&hosts[0].to_string()) && told.contains("host_fault x1") && told.contains("taken last"), "{told}");
+    place.ok(&["down", "b"]);
+    bed.must_be_empty();
+}
+
+#[test]
 fn a_price_that_is_raised_after_the_order_is_not_paid() {
     let bed = Bed::start("raised", &["--speed", "20", "--faults", "price-raised*1"]);
     let mut place = Place::bare("raised");

@@ -5,6 +5,7 @@ use crate::controller::Controller;
 use crate::tasks::Kind;
 use charter_domain::deployment::Deployment;
 use charter_domain::filter::cap;
+use charter_domain::host_memory::{HostKey, Reputation, reputations};
 use charter_domain::ids::{DeploymentId, ReplicaId};
 use charter_domain::instance::Instance;
 use charter_domain::look::{Look, NoOffer, Sight};
@@ -19,7 +20,7 @@ use charter_engines::fit;
 use charter_engines::vllm::launch::{Arg, IMAGE, IMAGE_PORT, Place, launch};
 use charter_engines::vllm::version::{BUILT_IN, Version, image_cuda_tenths};
 use charter_store::Error;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::Notify;
 
@@ -279,6 +280,7 @@ impl Controller {
         let need = Requirement {
             excluded_hosts: replica.excluded_hosts.clone(),
             excluded_providers: replica.excluded_providers.clone(),
+            reputations: self.reputations().await,
             ..self.requirement(deployment)
         };
         // Nothing that costs money is even searched for when there is none left; what is ours costs none.
@@ -323,6 +325,12 @@ impl Controller {
             reasons.extend(problems.into_iter().map(|(text, _)| text));
             NoOffer { reasons, lasting, over_budget: exhausted.is_some(), refused: refused && market }
         }))
+    }
+
+    /// What is remembered of hosts that failed. Where that cannot be read, nothing is held against anybody.
+    pub async fn reputations(&self) -> BTreeMap<HostKey, Reputation> {
+        let records = self.store().hosts().await.unwrap_or_default();
+        reputations(&records, self.now())
     }
 
     /// Offers, by provider and id, that other replicas are ordering now.

@@ -2,7 +2,9 @@
 
 use crate::controller::Controller;
 use crate::tasks::Kind;
+use charter_domain::cause::Action;
 use charter_domain::deployment::Deployment;
+use charter_domain::host_memory::HostFailure;
 use charter_domain::ids::{IntentId, ReplicaId};
 use charter_domain::intent::{Draft, Effect, Intent, Outcome, Refusal};
 use charter_domain::replica::Replica;
@@ -27,6 +29,19 @@ fn ended(before: &Replica, after: &Replica, tenant: &str, now: Time) -> Option<S
     let instance = before.instance().filter(|i| i.placement.offer.price.0 > 0)?;
     let held = after.instance().is_some_and(|i| i.tag == instance.tag);
     (!held).then(|| Spend::of(&before.deployment, tenant, &before.id, instance, now))
+}
+
+/// The rented host that this step has left out because it failed: others are to know.
+fn blamed(before: &Replica, after: &Replica, now: Time) -> Option<HostFailure> {
+    let cause = after.cause.as_ref().filter(|c| c.action == Action::OtherHost && c.class != "create_refused")?;
+    let host = after.excluded_hosts.get(before.excluded_hosts.len())?;
+    let placement = &before.instance().filter(|i| i.placement.order.is_some())?.placement;
+    (placement.offer.host == *host).then(|| HostFailure {
+        provider: placement.offer.provider.clone(),
+        host: host.clone(),
+        class: cause.class.clone(),
+        at: now,
+    })
 }
 
 impl Controller {
@@ -94,6 +109,7 @@ impl Controller {
                 spend,
                 unreserve: if unreserve { vec![id.clone()] } else { vec![] },
                 open: open.clone(),
+                host_failures: blamed(&row.state, &done.next, self.now()).into_iter().collect(),
                 facts,
                 ..Commit::default()
             };

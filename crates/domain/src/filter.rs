@@ -2,6 +2,7 @@
 //! was asked, and what fails is told with the smallest change that would let it in.
 
 use crate::card::is_named;
+use crate::host_memory::LEFT_OUT;
 use crate::money::UsdPerHour;
 use crate::offer::{Accelerator, Offer};
 use crate::placement::{Requirement, gb};
@@ -106,6 +107,10 @@ pub(crate) fn check(need: &Requirement, offer: &Offer, tier: Option<usize>) -> (
     }
     if need.excluded_hosts.contains(&offer.host) || need.excluded_providers.contains(&offer.provider) {
         all.push(unmet(Filter::Excluded, "failed before and is left out".to_owned(), None));
+    }
+    if let Some(bad) = need.reputation(offer).filter(|r| r.weight >= LEFT_OUT && need.offer.is_none()) {
+        let why = format!("failed lately, {} most of all, and is left out for a while", bad.class);
+        all.push(Unmet { passing: true, ..unmet(Filter::Excluded, why, None) });
     }
     if offer.disk_bytes.is_some_and(|free| free < need.disk_bytes) {
         let free = gb(offer.disk_bytes.unwrap_or(0));

@@ -10,6 +10,7 @@ pub mod cause;
 pub mod deployment;
 pub mod fact;
 pub mod filter;
+pub mod host_memory;
 pub mod ids;
 pub mod instance;
 pub mod intent;

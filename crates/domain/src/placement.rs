@@ -1,6 +1,7 @@
 //! Which offer a replica gets, and for each offer that it does not get, why.
 
 use crate::filter::{Filter, Unmet, card, check, tier_of};
+use crate::host_memory::{HostKey, Reputation};
 use crate::money::UsdPerHour;
 use crate::offer::{Offer, label};
 use crate::order::Order;
@@ -47,6 +48,17 @@ pub struct Requirement {
     pub excluded_hosts: Vec<String>,
     /// Providers that failed this replica before.
     pub excluded_providers: Vec<String>,
+    /// What is remembered of hosts that failed whomever.
+    pub reputations: BTreeMap<HostKey, Reputation>,
+}
+
+impl Requirement {
+    /// What is remembered of an offer's host; nothing of a machine of ours.
+    #[must_use]
+    pub fn reputation(&self, offer: &Offer) -> Option<&Reputation> {
+        offer.market.as_ref()?;
+        self.reputations.get(&(offer.provider.clone(), offer.host.clone()))
+    }
 }
 
 /// A decision: this offer, and of its GPUs these.
@@ -341,6 +353,25 @@ mod tests {
         assert_eq!(ranking.fitting[0].offer.host, "solid");
         let parts = ranking.fitting[1].score;
         assert_eq!((parts.price, parts.reliability, parts.network), (400, 141, 2));
+    }
+
+    #[test]
+    fn a_host_that_failed_here_comes_last_and_after_a_second_time_not_at_all() {
+        let offers = [rented("bad", 140_000, "RTX 3090", 24), rented("good", 148_000, "RTX 3090", 24)];
+        let known = |weight| Requirement {
+            reputations: BTreeMap::from([(("lab".into(), "bad".into()), Reputation { weight, class: "host_fault".into() })]),
+            ..tiers()
+        };
+        for (weight, order) in [(0, vec!["bad", "good"]), (900, vec!["good", "bad"]), (1500, vec!["good"])] {
+            let need = known(weight);
+            let hosts: Vec<String> = rank(&need, &offers).fitting.iter().map(|r| r.offer.host.clone()).collect();
+            assert_eq!(hosts, order, "{weight}");
+        }
+        let need = known(1500);
+        let rejected = rank(&need, &offers).rejected;
+        assert_eq!(rejected[0].why(), "failed lately, host_fault most of all, and is left out for a while");
+        let asked_for = Requirement { offer: Some("bad".into()), ..need };
+        assert!(choose(&asked_for, &offers).is_ok(), "whoever names an offer gets it");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::placement::Requirement;
 pub struct Score {
     /// The cheapest fitting offer gets all of it, one at twice its price half.
     pub price: u32,
-    /// In proportion; halved below 95 %.
+    /// In proportion; halved below 95 %; less the more it has failed here lately.
     pub reliability: u32,
     /// All of it from 1 Gbit/s of download; a third of its share below 100 Mbit/s.
     pub network: u32,
@@ -46,6 +46,9 @@ pub fn score(need: &Requirement, offer: &Offer, cheapest: i64) -> Score {
     };
     let reliability = share(300, u64::from(market.reliability_permille), 1000);
     let reliability = if market.reliability_permille < 950 { reliability / 2 } else { reliability };
+    // What it did here weighs more than what its market says of it: one failure just now leaves nothing.
+    let failed = need.reputation(offer).map_or(0, |r| r.weight.min(1000));
+    let reliability = reliability - reliability * failed / 1000;
     let network = share(150, u64::from(market.inet_down_mbps), 1000);
     let network = if market.inet_down_mbps < 100 { network * 3 / 10 } else { network };
     let more = market.cuda_tenths.unwrap_or(0).saturating_sub(need.cuda_tenths.unwrap_or(0));

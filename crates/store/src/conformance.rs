@@ -6,6 +6,7 @@ use crate::sqlite::SqliteStore;
 use charter_domain::budget::{BUILT_IN, Budget, Scope};
 use charter_domain::deployment::{Deployment, Wish};
 use charter_domain::fact::Fact;
+use charter_domain::host_memory::HostFailure;
 use charter_domain::ids::{BackendId, DeploymentId, IntentId, KeyId, ReplicaId, Tag};
 use charter_domain::instance::Instance;
 use charter_domain::intent::{Effect, Intent};
@@ -281,6 +282,21 @@ async fn of_many_at_the_limit_never_one_too_many(store: &Arc<dyn Store>) {
     store.commit(Commit { unreserve, ..Commit::default() }).await.expect("release");
 }
 
+async fn hosts_that_failed_are_remembered_by_class(store: &dyn Store) {
+    let failed = |host: &str, class: &str, at| HostFailure {
+        provider: "vast".into(),
+        host: host.into(),
+        class: class.into(),
+        at: Time(at),
+    };
+    let host_failures = vec![failed("7", "host_fault", 5), failed("7", "host_fault", 5), failed("8", "ssh_timeout", 6)];
+    store.commit(Commit { host_failures, ..Commit::default() }).await.expect("commit");
+    store.commit(Commit { host_failures: vec![failed("7", "ssh_timeout", 9)], ..Commit::default() }).await.expect("commit");
+    let all = store.hosts().await.expect("read");
+    let seen: Vec<_> = all.iter().map(|r| (r.host.as_str(), r.class.as_str(), r.count, r.weight, r.last_at.0)).collect();
+    assert_eq!(seen, [("7", "host_fault", 2, 2000, 5), ("7", "ssh_timeout", 1, 1000, 9), ("8", "ssh_timeout", 1, 1000, 6)]);
+}
+
 async fn closed_replicas_are_listed_with_their_deployment_only(store: &dyn Store) {
     let mut closed = replica("r");
     closed.phase = Phase::Closed;
@@ -338,6 +354,7 @@ async fn run(shared: Arc<dyn Store>) {
     money_is_set_aside_with_the_commit_or_nothing_is_written(store).await;
     each_limit_counts_what_is_its_own(store).await;
     of_many_at_the_limit_never_one_too_many(&shared).await;
+    hosts_that_failed_are_remembered_by_class(store).await;
     closed_replicas_are_listed_with_their_deployment_only(store).await;
     keys_and_backends_come_and_go(store).await;
     an_installation_keeps_its_first_name(store).await;
@@ -411,7 +428,7 @@ async fn a_database_of_a_newer_charter_is_refused_with_its_number() {
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'x', 1, x'00', 0)";
     sqlx::query(newer).execute(&pool).await.expect("pretend");
     pool.close().await;
-    assert!(matches!(SqliteStore::open(&file).await, Err(Error::TooNew { found: 99, known: 4 })));
+    assert!(matches!(SqliteStore::open(&file).await, Err(Error::TooNew { found: 99, known: 5 })));
     std::fs::remove_dir_all(&dir).expect("clean up");
 }
 

@@ -4,6 +4,7 @@ use crate::port::{BackendRow, Begun, Claimed, Commit, Error, KeyRow, Store, Stor
 use async_trait::async_trait;
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
+use charter_domain::host_memory::HostRecord;
 use charter_domain::ids::{DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::money::Usd;
 use charter_domain::replica::Replica;
@@ -21,6 +22,7 @@ pub struct State {
     intents: BTreeMap<IntentId, StoredIntent>,
     reservations: BTreeMap<ReplicaId, Reservation>,
     facts: Vec<Fact>,
+    hosts: BTreeMap<(String, String, String), HostRecord>,
     keys: Vec<KeyRow>,
     backends: Vec<BackendRow>,
     gateways: BTreeSet<String>,
@@ -79,6 +81,11 @@ impl State {
         }
         self.spend.extend(commit.spend);
         self.facts.extend(commit.facts);
+        for failure in commit.host_failures {
+            let key = (failure.provider.clone(), failure.host.clone(), failure.class.clone());
+            let record = HostRecord::with(self.hosts.remove(&key), &failure);
+            self.hosts.insert(key, record);
+        }
         self.commits += 1;
         Ok(())
     }
@@ -220,6 +227,10 @@ impl Store for Mem {
 
     async fn spent(&self, of: &Whose, since: Time) -> Result<Usd, Error> {
         Ok(self.state().spent(of, since))
+    }
+
+    async fn hosts(&self) -> Result<Vec<HostRecord>, Error> {
+        Ok(self.state().hosts.values().cloned().collect())
     }
 
     async fn keys(&self) -> Result<Vec<KeyRow>, Error> {

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use charter_domain::budget::OverBudget;
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
+use charter_domain::host_memory::{HostFailure, HostRecord};
 use charter_domain::ids::{BackendId, DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::intent::Intent;
 use charter_domain::money::Usd;
@@ -75,6 +76,8 @@ pub struct Commit {
     pub spend: Vec<Spend>,
     /// Lines of the time line.
     pub facts: Vec<Fact>,
+    /// Hosts that have failed.
+    pub host_failures: Vec<HostFailure>,
 }
 
 /// An intent together with its state of work.
@@ -239,6 +242,8 @@ pub trait Store: Send + Sync {
     async fn reservations(&self) -> Result<Vec<Reservation>, Error>;
     /// What ended rentals did cost from `since` on, those that began before in proportion.
     async fn spent(&self, of: &Whose, since: Time) -> Result<Usd, Error>;
+    /// What is remembered of hosts that failed.
+    async fn hosts(&self) -> Result<Vec<HostRecord>, Error>;
     /// All keys, oldest first.
     async fn keys(&self) -> Result<Vec<KeyRow>, Error>;
     /// Stores a key, or replaces the one of the same id.

@@ -42,6 +42,13 @@ pub(crate) const FACT_ADD: &str = "INSERT INTO facts (at, deployment_id, replica
 pub(crate) const FACTS: &str = "SELECT at, deployment_id, replica_id, text FROM
     (SELECT seq, at, deployment_id, replica_id, text FROM facts WHERE deployment_id = $1 ORDER BY seq DESC LIMIT $2) AS newest ORDER BY seq";
 
+pub(crate) const HOSTS: &str =
+    "SELECT provider, host, class, count, weight, last_at FROM host_failures ORDER BY provider, host, class";
+pub(crate) const HOST: &str =
+    "SELECT provider, host, class, count, weight, last_at FROM host_failures WHERE provider = $1 AND host = $2 AND class = $3";
+pub(crate) const HOST_PUT: &str = "INSERT INTO host_failures (provider, host, class, count, weight, last_at) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (provider, host, class) DO UPDATE SET count = excluded.count, weight = excluded.weight, last_at = excluded.last_at";
+
 pub(crate) const KEYS: &str =
     "SELECT id, name, sha256, prefix, role, routes, created_at, expires_at FROM keys ORDER BY created_at, id";
 pub(crate) const KEY_PUT: &str = "INSERT INTO keys (id, name, sha256, prefix, role, routes, created_at, expires_at)

@@ -7,6 +7,7 @@ use crate::{persist, sql};
 use async_trait::async_trait;
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
+use charter_domain::host_memory::{HostFailure, HostRecord};
 use charter_domain::ids::{BackendId, DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::intent::Intent;
 use charter_domain::money::{Usd, UsdPerHour};
@@ -29,6 +30,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "gateways", include_str!("../migrations/sqlite/0002_gateways.sql")),
     (3, "spend", include_str!("../migrations/sqlite/0003_spend.sql")),
     (4, "money", include_str!("../migrations/sqlite/0004_money.sql")),
+    (5, "hosts", include_str!("../migrations/sqlite/0005_hosts.sql")),
 ];
 
 /// A database file.
@@ -230,6 +232,27 @@ async fn spent(tx: &mut SqliteConnection, of: &Whose, since: Time) -> Result<Usd
     Ok(parts.fold(whole, Usd::plus))
 }
 
+fn host(row: &SqliteRow) -> HostRecord {
+    HostRecord {
+        provider: row.get(0),
+        host: row.get(1),
+        class: row.get(2),
+        count: u32::try_from(row.get::<i64, _>(3)).unwrap_or(u32::MAX),
+        weight: u32::try_from(row.get::<i64, _>(4)).unwrap_or(u32::MAX),
+        last_at: Time(row.get(5)),
+    }
+}
+
+async fn remember(tx: &mut Tx<'_>, failure: &HostFailure) -> Result<(), Error> {
+    let query = sqlx::query(sql::HOST).bind(&failure.provider).bind(&failure.host).bind(&failure.class);
+    let before = query.fetch_optional(&mut **tx).await.map_err(db)?;
+    let record = HostRecord::with(before.as_ref().map(host), failure);
+    let query = sqlx::query(sql::HOST_PUT).bind(record.provider).bind(record.host).bind(record.class);
+    let query = query.bind(i64::from(record.count)).bind(i64::from(record.weight)).bind(record.last_at.0);
+    query.execute(&mut **tx).await.map_err(db)?;
+    Ok(())
+}
+
 async fn write_all(tx: &mut Tx<'_>, commit: Commit) -> Result<(), Error> {
     for write in commit.deployments {
         write_deployment(tx, write).await?;
@@ -257,6 +280,9 @@ async fn write_all(tx: &mut Tx<'_>, commit: Commit) -> Result<(), Error> {
         let query = query.bind(spend.instance);
         let query = query.bind(spend.from.0).bind(spend.until.0).bind(spend.amount.0);
         query.execute(&mut **tx).await.map_err(db)?;
+    }
+    for failure in commit.host_failures {
+        remember(tx, &failure).await?;
     }
     for fact in commit.facts {
         let query = sqlx::query(sql::FACT_ADD).bind(fact.at.0).bind(fact.deployment.0);
@@ -360,6 +386,10 @@ impl Store for SqliteStore {
     async fn spent(&self, of: &Whose, since: Time) -> Result<Usd, Error> {
         let mut connection = self.readers.acquire().await.map_err(db)?;
         spent(&mut connection, of, since).await
+    }
+
+    async fn hosts(&self) -> Result<Vec<HostRecord>, Error> {
+        Ok(sqlx::query(sql::HOSTS).fetch_all(&self.readers).await.map_err(db)?.iter().map(host).collect())
     }
 
     async fn keys(&self) -> Result<Vec<KeyRow>, Error> {

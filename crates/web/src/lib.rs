@@ -7,6 +7,7 @@ mod cloud_model;
 mod convert;
 mod deployments;
 mod gateways;
+mod hosts;
 mod keys;
 mod money;
 mod offers;

@@ -3,7 +3,7 @@
 use crate::auth::Caller;
 use crate::gateways::{self, Gateways};
 use crate::problem::{Answer, Failed, failed};
-use crate::{admin_vllm, backends, cloud_model, deployments, keys, money, offers, plan};
+use crate::{admin_vllm, backends, cloud_model, deployments, hosts, keys, money, offers, plan};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
@@ -78,6 +78,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/deployments", get(deployments::list).post(deployments::create))
         .route("/api/v1/deployments/{name}", get(deployments::get).delete(deployments::remove))
         .route("/api/v1/budget", get(money::budget))
+        .route("/api/v1/hosts", get(hosts::list))
         .route("/api/v1/deployments/{name}/extend", post(money::extend))
         .route("/api/deployments/{name}/extend", post(money::extend))
         .route("/api/admin/vllm/launch", post(admin_vllm::launch))

@@ -5,6 +5,7 @@ mod budget;
 mod demo;
 mod down;
 mod engine;
+mod hosts;
 mod key;
 mod logs;
 mod offers;
@@ -66,6 +67,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
         Command::Forward(args) => small(ssh::forward(&context, &args)),
         Command::Down { names, all, no_wait } => small(down::down(&context, names, all, no_wait)),
         Command::Backend(args) => small(backend::backend(&context, args)),
+        Command::Hosts => small(hosts::hosts(&context)),
         Command::Budget => small(budget::budget(&context)),
         Command::Extend(args) => small(budget::extend(&context, &args)),
         Command::Sweep { execute } => small(sweep::sweep(&context, execute)),

@@ -1,0 +1,30 @@
+//! Hosts that failed, and what that means for them now.
+
+use crate::auth::Caller;
+use crate::problem::Answer;
+use crate::router::App;
+use crate::status::rfc3339;
+use axum::extract::{Json, State};
+use charter_domain::host_memory::{LEFT_OUT, reputations};
+use charter_store::Role;
+use serde_json::{Value, json};
+
+/// All that are remembered, the heaviest first.
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<Value>> {
+    caller.need(Role::Viewer)?;
+    let (records, now) = (app.controller.store().hosts().await?, app.controller.now());
+    let known = reputations(&records, now);
+    let mut keys: Vec<_> = records.iter().map(|r| (r.provider.clone(), r.host.clone())).collect();
+    keys.sort();
+    keys.dedup();
+    let weight = |key: &(String, String)| known.get(key).map_or(0, |r| r.weight);
+    keys.sort_by_key(|key| (u32::MAX - weight(key), key.clone()));
+    let host = |key: (String, String)| {
+        let mine = records.iter().filter(|r| (&r.provider, &r.host) == (&key.0, &key.1));
+        let failures: Vec<Value> =
+            mine.map(|r| json!({"class": r.class, "count": r.count, "last_at": rfc3339(r.last_at)})).collect();
+        let weight = weight(&key);
+        json!({"provider": key.0, "host": key.1, "weight": f64::from(weight) / 1000.0, "left_out": weight >= LEFT_OUT, "failures": failures})
+    };
+    Ok(Json(json!({"schema": "charter.hosts/1", "hosts": keys.into_iter().map(host).collect::<Vec<_>>()})))
+}
