@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Some("bench-market") => bench_market::bench_market(),
         Some("__child") => bench::child(rest),
         Some("kill-rounds") => kill_rounds(rest),
-        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--sweep N] | kill-rounds N | bench | bench-market | dist | real-engine [--keep]".into()),
+        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--sweep N] [--mutations|--policies] | kill-rounds N | bench | bench-market | dist | real-engine [--keep]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -458,6 +458,8 @@ impl Turn<'_> {
         let young =
             Span((elapsed.0 / 4).clamp(self.policy.look_gap.0.min(self.policy.look_starting.0), self.policy.look_starting.0));
         Some(match &self.r.phase {
+            // A search that could not even be made is made again, and not at once for ever.
+            Phase::Pending { not_before } if *not_before <= self.now => self.now + self.policy.look_starting,
             Phase::Pending { not_before } => *not_before,
             // A machine that is rented may be there at any moment, and is paid for from then on.
             Phase::Booting { instance, .. } if instance.placement.order.is_some() => {

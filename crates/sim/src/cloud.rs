@@ -4,6 +4,7 @@ use crate::rng::Rng;
 use charter_domain::ids::Tag;
 use charter_domain::instance::{Bid, Instance};
 use charter_domain::intent::Process;
+use charter_domain::money::UsdPerHour;
 use charter_domain::time::{Span, Time};
 
 /// One machine as it really is.
@@ -13,6 +14,8 @@ pub struct Machine {
     pub tag: Tag,
     /// Its id.
     pub id: String,
+    /// When it was made.
+    pub made_at: Time,
     /// From when on lists show it.
     pub visible_at: Time,
     /// From when on it can be reached.
@@ -29,6 +32,12 @@ pub struct Machine {
     pub ready_at: Time,
     /// The engine will fail instead of answering.
     pub engine_fails: bool,
+    /// Its label was lost; what else carries the tag is still there.
+    pub label_lost: bool,
+    /// It was made long after its caller had given it up: only a sweep can find it.
+    pub late: bool,
+    /// When it was stopped: it costs less from then on, and not nothing.
+    pub stops_at: Option<Time>,
 }
 
 /// What lies outside. It survives every crash of ours.
@@ -38,6 +47,8 @@ pub struct Cloud {
     pub machines: Vec<Machine>,
     /// Create calls that took effect.
     pub created: u64,
+    /// Create calls that will take effect, long after their callers have given them up.
+    late: Vec<(Time, Bid)>,
 }
 
 impl Cloud {
@@ -58,14 +69,19 @@ impl Cloud {
         let machine = Machine {
             tag: bid.tag.clone(),
             id: id.clone(),
+            made_at: now,
             visible_at: now + Span::s(late),
-            up_at: now + Span::s(rng.between(0, 200)),
+            // One of many never comes up at all.
+            up_at: if faults && rng.chance(5) { Time(i64::MAX) } else { now + Span::s(rng.between(0, 200)) },
             dies_at: (faults && rng.chance(15)).then(|| now + Span::s(rng.between(1, 4000))),
             gone_at: None,
             started: 0,
             engines: 0,
             ready_at: Time(i64::MAX),
             engine_fails: faults && rng.chance(20),
+            label_lost: faults && rng.chance(10),
+            late: false,
+            stops_at: (faults && rng.chance(10)).then(|| now + Span::s(rng.between(1, 4000))),
         };
         self.machines.push(machine);
         Self::instance(&id, bid, now)
@@ -85,11 +101,67 @@ impl Cloud {
         }
     }
 
-    /// What a list by tag shows.
+    /// What a list by tag shows; by the label alone, or by whatever carries the tag.
     #[must_use]
-    pub fn list(&self, bid: &Bid, now: Time) -> Option<Instance> {
-        let shown = self.alive(now).find(|m| m.tag == bid.tag && m.visible_at <= now);
+    pub fn list(&self, bid: &Bid, now: Time, label_only: bool) -> Option<Instance> {
+        let shown = self.alive(now).find(|m| m.tag == bid.tag && m.visible_at <= now && !(label_only && m.label_lost));
         shown.map(|m| Self::instance(&m.id, bid, now))
+    }
+
+    /// Everything that a whole list shows, with its tag.
+    #[must_use]
+    pub fn inventory(&self, now: Time) -> Vec<(String, Tag)> {
+        self.alive(now).filter(|m| m.visible_at <= now).map(|m| (m.id.clone(), m.tag.clone())).collect()
+    }
+
+    /// A create call will take effect then.
+    pub fn create_late(&mut self, bid: Bid, at: Time) {
+        self.late.push((at, bid));
+    }
+
+    /// When the next of them does.
+    #[must_use]
+    pub fn next_late(&self) -> Option<Time> {
+        self.late.iter().map(|(at, _)| *at).min()
+    }
+
+    /// Puts somebody else's machine into the account.
+    pub fn stranger(&mut self) {
+        self.machines.push(Machine {
+            tag: crate::orphans::stranger(),
+            id: "stranger".into(),
+            made_at: Time(0),
+            visible_at: Time(0),
+            up_at: Time(0),
+            dies_at: None,
+            gone_at: None,
+            started: 0,
+            engines: 0,
+            ready_at: Time(i64::MAX),
+            engine_fails: false,
+            label_lost: false,
+            late: false,
+            stops_at: None,
+        });
+    }
+
+    /// Was it ended?
+    #[must_use]
+    pub fn stranger_is_gone(&self, now: Time) -> bool {
+        !self.alive(now).any(|m| m.id == "stranger")
+    }
+
+    /// What stands at the end and was ended by nobody has cost this much by then, at ten cents an hour.
+    #[must_use]
+    pub fn leaked_micros(&self, end: Time) -> i64 {
+        let left = self.alive(end).filter(|m| m.id != "stranger");
+        left.map(|m| UsdPerHour(100_000).cost(end.since(m.made_at)).0).sum()
+    }
+
+    /// Is something there, or on its way, besides the stranger?
+    #[must_use]
+    pub fn has_orphans(&self, now: Time) -> bool {
+        !self.late.is_empty() || self.alive(now).any(|m| m.id != "stranger")
     }
 
     /// The machine with this id, if it is alive.
@@ -119,8 +191,14 @@ impl Cloud {
         }
     }
 
-    /// Lets die what has to die.
-    pub fn age(&mut self, now: Time) {
+    /// Lets die what has to die, and be born what was ordered long ago.
+    pub fn age(&mut self, now: Time, rng: &mut Rng) {
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.late).into_iter().partition(|(at, _)| *at <= now);
+        self.late = later;
+        for (_, bid) in due {
+            self.create(&bid, now, rng, false);
+            self.machines.last_mut().into_iter().for_each(|m| m.late = true);
+        }
         for machine in &mut self.machines {
             if machine.gone_at.is_none() && machine.dies_at.is_some_and(|at| at <= now) {
                 machine.gone_at = Some(now);

@@ -5,7 +5,10 @@
 
 pub mod cloud;
 mod fixtures;
+pub mod mutation;
+mod orphans;
 mod outside;
 pub mod rng;
 pub mod sweep;
+mod verdict;
 pub mod world;

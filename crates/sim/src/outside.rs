@@ -1,7 +1,8 @@
 //! What lies outside of a simulated world: how effects take effect, how answers are lost, and what looks see.
 
 use crate::fixtures::placement;
-use crate::world::{Alive, Sim, Variant, now};
+use crate::mutation::Variant;
+use crate::world::{Alive, Sim, now};
 use charter_domain::cause::{Action, Cause};
 use charter_domain::ids::ReplicaId;
 use charter_domain::intent::{Effect, Outcome, Refusal};
@@ -28,7 +29,7 @@ impl Sim {
                 self.reached("a create was refused");
                 Outcome::Refused(Refusal { message: "no capacity".into(), action: Action::Wait })
             }
-            Effect::Create { bid } if self.setup.variant == Variant::CallFirst => match self.cloud.list(bid, self.now) {
+            Effect::Create { bid } if self.setup.variant == Variant::CallFirst => match self.cloud.list(bid, self.now, false) {
                 Some(found) => Outcome::Created(Box::new(found)),
                 None => Outcome::Unknown,
             },
@@ -38,6 +39,11 @@ impl Sim {
                     Some(process) => Outcome::Launched(process),
                     None => Outcome::Retry("away".into()),
                 }
+            }
+            Effect::Destroy { instance }
+                if self.setup.variant == Variant::GoneIsAnError && self.cloud.get(&instance.id, self.now).is_none() =>
+            {
+                Outcome::Retry("404: no such instance".into())
             }
             Effect::Destroy { instance } if done => {
                 let late = if self.faults { self.rng.between(0, 60) } else { 0 };
@@ -60,7 +66,8 @@ impl Sim {
             self.looks.remove(id);
             return Ok(());
         };
-        let sight = if self.faults && self.rng.chance(10) { Sight::Unclear("500".into()) } else { self.see(look) };
+        let sight =
+            if self.is_out() || (self.faults && self.rng.chance(10)) { Sight::Unclear("500".into()) } else { self.see(look) };
         self.apply(id, &Event::Saw(sight), None)
     }
 
@@ -69,7 +76,18 @@ impl Sim {
         match look {
             Look::Offers if self.faults && self.rng.chance(20) => Sight::Offers(Err(NoOffer::default())),
             Look::Offers => Sight::Offers(Ok(Box::new(placement()))),
-            Look::Tag(bid) => Sight::Tagged(self.cloud.list(&bid, at).map(Box::new)),
+            Look::Tag(_) if self.faults && self.rng.chance(10) => {
+                self.reached("a list was cut short");
+                if self.setup.variant == Variant::TrustShortList {
+                    Sight::Tagged(None)
+                } else {
+                    Sight::Unclear("not whole".into())
+                }
+            }
+            Look::Tag(bid) => {
+                let label_only = self.setup.variant == Variant::LabelOnly;
+                Sight::Tagged(self.cloud.list(&bid, at, label_only).map(Box::new))
+            }
             Look::Machine(instance) => match self.cloud.get(&instance.id, at) {
                 Some(machine) if machine.up_at <= at => {
                     Sight::MachineUp(MachineSight { host_key: Some("key".into()), ..MachineSight::default() })
@@ -89,7 +107,14 @@ impl Sim {
                     self.reached("a list hid what is there");
                     return Sight::Absent;
                 }
-                if self.cloud.get(&instance.id, at).is_some() { Sight::Present } else { Sight::Absent }
+                match self.cloud.get(&instance.id, at) {
+                    Some(machine) if machine.stops_at.is_some_and(|stop| stop <= at) => {
+                        self.reached("a stopped machine was looked for");
+                        if self.setup.variant == Variant::StoppedIsGone { Sight::Absent } else { Sight::Present }
+                    }
+                    Some(_) => Sight::Present,
+                    None => Sight::Absent,
+                }
             }
         }
     }
@@ -101,6 +126,9 @@ impl Sim {
                 self.reached("an engine failed");
                 let action = [Action::RetryHere, Action::OtherHost, Action::ChangeProfile][self.rng.index(3)];
                 Verdict::Failed(Cause::new("cuda_oom", action, "out of memory", "less"))
+            }
+            Some(machine) if machine.stops_at.is_some_and(|at| at <= self.now) => {
+                Verdict::Failed(Cause::new("stopped_by_provider", Action::OtherHost, "it was stopped", "another one is taken"))
             }
             Some(machine) if machine.ready_at <= self.now => Verdict::Ready,
             Some(_) => Verdict::Starting,

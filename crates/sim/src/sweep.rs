@@ -1,7 +1,8 @@
 //! The sweep: a clean run counts its crash points and its deliveries; then one run dies at each point, and one run
 //! delivers each outcome twice.
 
-use crate::world::{Setup, Summary, Variant, run};
+use crate::mutation::Variant;
+use crate::world::{Setup, Summary, run};
 
 /// What a sweep or a set of seeds showed.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +34,7 @@ impl Total {
 }
 
 const fn calm(seed: u64, variant: Variant) -> Setup {
-    Setup { seed, faults: false, crash_at: None, twice: None, variant, logged: false }
+    Setup { seed, faults: false, crash_at: None, twice: None, variant, logged: false, measured: false }
 }
 
 /// Random worlds with faults, one per seed.
