@@ -59,7 +59,7 @@ impl Secrets for RealSecrets {
         let value = match secret {
             SecretRef::Env(name) => crate::environment::var(name)
                 .ok_or_else(|| format!("the server's environment has no `{name}`: set it before `charter serve`"))?,
-            SecretRef::File(path) => std::fs::read_to_string(path).map_err(|e| format!("`{path}` cannot be read: {e}"))?,
+            SecretRef::File(path) => short_text(path).map_err(|e| format!("`{path}` cannot be read: {e}"))?,
             SecretRef::Command(argv) => {
                 let (program, args) = argv.split_first().ok_or("the command is empty")?;
                 let output = std::process::Command::new(program)
@@ -73,8 +73,24 @@ impl Secrets for RealSecrets {
             }
         };
         let value = value.trim_end_matches(['\n', '\r']).to_owned();
-        if value.is_empty() { Err("the secret is empty".to_owned()) } else { Ok(value) }
+        match value.len() {
+            0 => Err("the secret is empty".to_owned()),
+            1..=SECRET_MAX => Ok(value),
+            more => Err(format!("the secret has {more} bytes: none is longer than {SECRET_MAX}")),
+        }
     }
+}
+
+/// Longest secret, in bytes.
+const SECRET_MAX: usize = 16 * 1024;
+
+/// A file that may be a device without an end.
+fn short_text(path: &str) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    let most = u64::try_from(SECRET_MAX).unwrap_or(u64::MAX).saturating_add(16);
+    std::fs::File::open(path)?.take(most).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The counters of all gateways: the one in this process, and those that report.

@@ -24,3 +24,35 @@ fn the_demo_goes_through_every_step_and_leaves_nothing() {
     assert_eq!(names, ["search", "rent", "boot", "deploy", "ask", "destroy", "verify-empty"]);
     assert!(report["requests"].as_u64().is_some_and(|n| n > 0));
 }
+
+#[test]
+fn a_demo_that_is_told_to_end_leaves_no_process_and_no_folder() {
+    let folder = std::env::temp_dir().join(format!("charter-demo-told-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_charter"))
+        .args(["--json", "demo", "--once"])
+        .env("TMPDIR", &folder)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("demo");
+    // Its machine has booted once its engine's folder is there.
+    let booted = || {
+        let demos = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        demos.flat_map(|d| std::fs::read_dir(d.path().join("market")).into_iter().flatten().flatten()).next().is_some()
+    };
+    let begun = std::time::Instant::now();
+    while !booted() && begun.elapsed().as_secs() < 20 && child.try_wait().expect("a child").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    Command::new("kill").arg(child.id().to_string()).status().expect("kill");
+    let status = child.wait().expect("an end");
+    assert_eq!(status.code(), Some(1), "it cleans up, and says that it was told to end");
+    assert_eq!(std::fs::read_dir(&folder).expect("the folder").count(), 0, "nothing is left in it");
+    let home = folder.display().to_string();
+    let left = std::fs::read_dir("/proc").expect("processes").flatten().filter(|p| {
+        std::fs::read(p.path().join("environ")).is_ok_and(|e| String::from_utf8_lossy(&e).contains(&format!("HOME={home}")))
+    });
+    assert_eq!(left.count(), 0, "no engine is left");
+    std::fs::remove_dir_all(&folder).expect("clean up");
+}

@@ -152,6 +152,37 @@ fn a_registered_backend_gets_the_same_bytes_and_not_the_callers_key() {
 }
 
 #[test]
+fn a_backend_sends_nobody_elsewhere_and_speaks_of_no_key() {
+    let mut place = Place::new("elsewhere");
+    place.configure("", "  small: {profile: small}\n");
+    place.serve(&[]);
+    let (gateway, key) = (place.gateway(), place.key());
+    for strange in [
+        "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+    ] {
+        let (address, got) = recorder(MODELS, 1);
+        place.ok(&["backend", "register", "odd", &format!("http://{address}")]);
+        got.recv().expect("the question for its models");
+        // What listens there from now on is another program.
+        let listener = TcpListener::bind(address).expect("the same port");
+        let answering = std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().expect("a request");
+            let mut bytes = [0; 4096];
+            let read = socket.read(&mut bytes).expect("a request");
+            socket.write_all(strange.as_bytes()).expect("an answer");
+            read
+        });
+        let body = r#"{"model":"up-stream","messages":[]}"#;
+        let answer = request(gateway, "POST", "/v1/chat/completions", &key, body.as_bytes()).expect("an answer");
+        assert!(answering.join().expect("a thread") > 0);
+        assert!(answer.status == 502 && answer.body.contains("upstream_unreachable"), "{strange:?}: {answer:?}");
+        place.ok(&["backend", "remove", "odd"]);
+    }
+}
+
+#[test]
 fn every_refusal_has_the_shape_that_clients_know() {
     let mut place = Place::new("refusals");
     place.configure("", "  small: {profile: small}\n");

@@ -112,6 +112,53 @@ fn whatever_the_market_does_the_model_answers_and_the_account_is_empty_afterward
 }
 
 #[test]
+fn waiting_waits_for_what_was_asked_and_a_made_up_name_takes_nobodys_place() {
+    let bed = Bed::start("sync", &["--speed", "20"]);
+    let mut place = Place::bare("sync");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["up"]);
+    let server = std::fs::read_to_string(place.data().join("server.json")).expect("a server");
+    let server: serde_json::Value = serde_json::from_str(&server).expect("JSON");
+    let control = server["url"].as_str().and_then(|u| u.strip_prefix("http://")?.parse().ok()).expect("an address");
+    let key = place.key();
+    let sync = |body: &str| request(control, "POST", "/deploy/cloud-model/sync", &key, body.as_bytes()).expect("an answer");
+    // The same name with another served name: what runs under it is not ended for that.
+    let refused = sync(r#"{"profile":"small","served_name":"other"}"#);
+    assert!(refused.status == 409 && refused.body.contains("A0420"), "{refused:?}");
+    assert_eq!(chat(place.gateway(), &key, "small", 1, false).expect("an answer").status, 200, "it runs on");
+    // A changed generation is waited for, and the old one's answer is not taken for it.
+    let answer = sync(r#"{"profile":"small","backend_name":"small","served_name":"small2"}"#);
+    assert!(answer.status == 200 && answer.body.contains("small2"), "{answer:?}");
+    assert_eq!(chat(place.gateway(), &key, "small2", 1, false).expect("an answer").status, 200, "said ready, and is");
+    let first = place.charter(&["deploy", "orga/llama-7B", "--detach"]);
+    assert!(first.status.success(), "{first:?}");
+    let second = place.charter(&["deploy", "orgb/llama-7B", "--detach"]);
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success() && told.contains("A0420") && told.contains("--name"), "{told}");
+    place.ok(&["deploy", "orgb/llama-7B", "--name", "another", "--detach"]);
+    place.ok(&["down", "--all"]);
+    bed.must_be_empty();
+}
+
+#[test]
+fn two_that_share_a_served_name_are_found_before_one_of_them_is_rented() {
+    let bed = Bed::start("shared-name", &["--speed", "20"]);
+    let mut place = Place::bare("shared-name");
+    bed.configure(&place, "", "  a: {profile: small}\n  b: {profile: small}\n");
+    place.serve(&[]);
+    for command in ["up", "plan"] {
+        let output = place.charter(&[command]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && told.contains("G0003") && told.contains("`a` and `b`"), "{told}");
+    }
+    assert_eq!(bed.ledger()["created"].as_u64(), Some(0));
+    place.ok(&["up", "a"]);
+    place.ok(&["down", "a"]);
+    bed.must_be_empty();
+}
+
+#[test]
 fn a_machine_that_is_taken_away_is_replaced() {
     let bed = Bed::start("outbid", &["--speed", "20", "--faults", "outbid*1"]);
     let mut place = Place::bare("outbid");

@@ -8,11 +8,12 @@ use charter_domain::filter::cap;
 use charter_domain::host_memory::{HostKey, Reputation, reputations};
 use charter_domain::ids::{DeploymentId, ReplicaId};
 use charter_domain::instance::Instance;
-use charter_domain::look::{Look, NoOffer, Sight};
+use charter_domain::look::{Look, NoOffer, Sight, Verdict};
 use charter_domain::money::UsdPerHour;
+use charter_domain::offer::Offer;
 use charter_domain::order::{LaunchWay, Order, Way};
 use charter_domain::placement::{Placement, Rejection, Requirement, choose, explain};
-use charter_domain::profile::{EnvValue, Profile, Source, Vram, built_in_tiers, is_secret_name};
+use charter_domain::profile::{EnvValue, Profile, Vram, built_in_tiers};
 use charter_domain::replica::{Phase, Replica};
 use charter_domain::step::Event;
 use charter_domain::time::{Span, Time};
@@ -158,6 +159,11 @@ impl Controller {
         let sight = seen.unwrap_or_else(|_| Sight::Unclear(format!("no answer within {LOOK_PATIENCE}")));
         match &sight {
             Sight::Unclear(why) => self.wait_for(id, why),
+            Sight::Engine(seen) if matches!(seen.verdict, Verdict::Away(_)) => {
+                if let Verdict::Away(why) = &seen.verdict {
+                    self.wait_for(id, why);
+                }
+            }
             Sight::Offers(Err(none)) => self.wait_for(id, &format!("no machine yet: {}", none.reasons.join("; "))),
             _ => self.wait_for(id, ""),
         }
@@ -244,7 +250,7 @@ impl Controller {
     }
 
     /// A provider of the profile that lets the image's own entrypoint run the engine.
-    fn entrypoint_provider(&self, profile: &Profile) -> Option<String> {
+    pub(crate) fn entrypoint_provider(&self, profile: &Profile) -> Option<String> {
         let named = |name: &str| profile.providers.is_empty() || profile.providers.iter().any(|n| n == name);
         let providers = self.providers();
         let found = providers.iter().find(|p| named(p.name()) && p.descriptor().container == Some(LaunchWay::Args))?;
@@ -252,7 +258,7 @@ impl Controller {
     }
 
     /// The offers of what costs nothing.
-    async fn own_offers(&self, need: &Requirement) -> (Vec<charter_domain::offer::Offer>, Vec<(String, bool)>) {
+    async fn own_offers(&self, need: &Requirement) -> (Vec<Offer>, Vec<(String, bool)>) {
         let own = self.providers().iter().filter(|p| !p.descriptor().rented).map(|p| p.name().to_owned());
         let providers: Vec<String> = own.filter(|n| need.providers.is_empty() || need.providers.contains(n)).collect();
         if providers.is_empty() {
@@ -261,8 +267,14 @@ impl Controller {
         self.offers(&Requirement { providers, ..need.clone() }).await
     }
 
+    /// All offers, as far as they come in the time that a search may take.
+    pub async fn offers_within(&self, need: &Requirement, patience: Span) -> (Vec<Offer>, Vec<(String, bool)>) {
+        let late = || (vec![], vec![(format!("the search took longer than `limits.search`, {patience}"), false)]);
+        tokio::time::timeout(patience.std(), self.offers(need)).await.unwrap_or_else(|_| late())
+    }
+
     /// All offers of the providers that a profile names, and what could not be asked.
-    pub async fn offers(&self, need: &Requirement) -> (Vec<charter_domain::offer::Offer>, Vec<(String, bool)>) {
+    pub async fn offers(&self, need: &Requirement) -> (Vec<Offer>, Vec<(String, bool)>) {
         let (mut offers, mut problems) = (vec![], vec![]);
         let names = &need.providers;
         for provider in self.providers().iter().filter(|p| names.is_empty() || names.iter().any(|n| n == p.name())) {
@@ -287,11 +299,7 @@ impl Controller {
         let exhausted = self.exhausted(deployment).await.unwrap_or_else(|error| Some(error.to_string()));
         let (mut offers, mut problems) = match &exhausted {
             Some(_) => self.own_offers(&need).await,
-            None => {
-                let patience = deployment.profile.limits.search;
-                let late = || (vec![], vec![(format!("the search took longer than `limits.search`, {patience}"), false)]);
-                tokio::time::timeout(patience.std(), self.offers(&need)).await.unwrap_or_else(|_| late())
-            }
+            None => self.offers_within(&need, deployment.profile.limits.search).await,
         };
         offers.retain(|o| exhausted.is_none() || o.price.0 == 0);
         // What another replica is ordering at this moment would be gone: several that start together would all run after it.
@@ -402,81 +410,7 @@ fn way(launched: LaunchWay, profile: &Profile) -> Way {
 }
 
 /// The most that an order for an offer may cost: a tenth more than it says, and never more than the cap.
-fn agreed(offer: &charter_domain::offer::Offer, cap: Option<UsdPerHour>) -> UsdPerHour {
+fn agreed(offer: &Offer, cap: Option<UsdPerHour>) -> UsdPerHour {
     let tenth = UsdPerHour(offer.price.0.saturating_add(offer.price.0 / 10));
     cap.map_or(tenth, |cap| tenth.min(cap.max(offer.price)))
-}
-
-/// Flags that say what charter itself decides: where an engine listens, which key it asks for, under which name it answers.
-fn owned(arg: &str) -> Option<String> {
-    const OWNED: [&str; 7] = ["--api-key", "--host", "--port", "--uds", "--served-model-name", "--ssl-keyfile", "--ssl-certfile"];
-    let name = arg.split('=').next().unwrap_or_default();
-    OWNED
-        .contains(&name)
-        .then(|| format!("`{name}` in `extra-args` is charter's own to set: it decides how the engine is reached"))
-}
-
-/// What cannot be done where the order carries everything that the engine gets.
-fn unfit_for_entrypoint(profile: &Profile, provider: &str) -> Vec<String> {
-    let secret = |(name, value): (&String, &EnvValue)| {
-        (matches!(value, EnvValue::Secret(_)) || is_secret_name(name)).then(|| {
-            format!(
-                "`{name}` is a secret, and `launch: args` of provider `{provider}` would write it into the order, where the \
-                 marketplace and its host read it: use `launch: ssh` there, or another provider"
-            )
-        })
-    };
-    let mut faults: Vec<String> = profile.engine.env.iter().filter_map(secret).collect();
-    if profile.engine.source == Source::Installed {
-        faults.push(format!(
-            "`source: installed` names a command, and `launch: args` of provider `{provider}` runs the image's own: use `launch: ssh`"
-        ));
-    }
-    faults
-}
-
-/// A model is a hub's `owner/name`, or a path on the machine.
-fn model_fault(model: &str) -> Option<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c) || (model.starts_with('/') && " +@=,~".contains(c));
-    let odd = model.is_empty()
-        || model.len() > 512
-        || !model.chars().all(plain)
-        || model.contains("..")
-        || model.starts_with(['-', '.']);
-    odd.then(|| format!("`{model}` is no model: name it as its hub does, `owner/name`, or by its path on the machine"))
-}
-
-impl Controller {
-    /// What is wrong with a profile that no machine could cure; found before anything is asked for.
-    ///
-    /// # Errors
-    /// One sentence per fault.
-    pub fn check(&self, profile: &Profile) -> Result<(), Vec<String>> {
-        use charter_engines::vllm::{launch::check_option, version::Version};
-        let mut faults: Vec<String> = profile.engine.options.iter().filter_map(|(n, v)| check_option(n, v).err()).collect();
-        if let Err(why) = Version::resolve(&profile.engine.version, charter_engines::vllm::version::BUILT_IN) {
-            faults.push(why);
-        }
-        // A secret that cannot be read now would fail the start later, after the running engine was given back.
-        for (name, value) in &profile.engine.env {
-            if let EnvValue::Secret(secret) = value
-                && let Err(why) = self.0.parts.secrets.read(secret)
-            {
-                faults.push(format!("`{name}`: {why}"));
-            }
-        }
-        if let Some(provider) = self.entrypoint_provider(profile) {
-            faults.extend(unfit_for_entrypoint(profile, &provider));
-        }
-        faults.extend(profile.engine.extra_args.iter().filter_map(|arg| owned(arg)));
-        faults.extend(model_fault(&profile.model));
-        for name in profile.providers.iter().filter(|n| self.provider(n).is_none()) {
-            let known: Vec<&str> = self.providers().iter().map(|p| p.name()).collect();
-            faults.push(format!("provider `{name}` is not in the server's configuration (it has: {})", known.join(", ")));
-        }
-        if self.providers().is_empty() {
-            faults.push("the server's configuration has no provider: write one under `server.providers`, and start the server from that file".to_owned());
-        }
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
-    }
 }

@@ -7,7 +7,7 @@ use charter_domain::deployment::Deployment;
 use charter_domain::host_memory::HostFailure;
 use charter_domain::ids::{IntentId, ReplicaId};
 use charter_domain::intent::{Draft, Effect, Intent, Outcome, Refusal};
-use charter_domain::replica::Replica;
+use charter_domain::replica::{Phase, Replica};
 use charter_domain::reservation::{Asked, Spend};
 use charter_domain::step::{Event, step};
 use charter_domain::time::{Span, Time};
@@ -175,6 +175,9 @@ impl Controller {
             }
         }
         if old.phase.name() != new.phase.name() {
+            // What was waited for before is over.
+            let giving_back = matches!(new.phase, Phase::Releasing(_));
+            self.0.live.wait_for(&new.id, if giving_back { "its provider is asked to end it" } else { "" });
             self.0.tasks.wake("routes");
             if new.phase.is_closed() || new.stop.is_some() {
                 self.0.tasks.wake("planner");

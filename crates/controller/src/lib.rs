@@ -3,6 +3,7 @@
 //!
 //! The controller never calls a provider's create without a stored intent, and never matches on a provider's name.
 
+mod check;
 pub mod controller;
 mod declare;
 mod driver;

@@ -207,7 +207,7 @@ fn unfit(seen: &Inspection, instance: &Instance, deployment: &Deployment) -> Opt
                 gpu.name,
                 gb(gpu.memory_bytes)
             );
-            return Some(Cause::new("wrong_gpu", Action::OtherHost, text, "another host is taken"));
+            return Some(Cause::new("wrong_gpu", Action::OtherHost, text, "the host has other hardware than its offer said"));
         }
     }
     None

@@ -119,7 +119,10 @@ impl Controller {
     }
 
     /// The limit that leaves nothing for anything that costs money, in words; looked at before a search is begun.
-    pub(crate) async fn exhausted(&self, deployment: &Deployment) -> Result<Option<String>, Error> {
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn exhausted(&self, deployment: &Deployment) -> Result<Option<String>, Error> {
         let reservations = self.store().reservations().await?;
         for budget in self.budgets() {
             let since = budget.scope.since(self.now());

@@ -278,7 +278,7 @@ impl Turn<'_> {
         let cap = instance.placement.order.as_ref().and_then(|o| o.max_price);
         if cap.is_some_and(|cap| price > cap) {
             let evidence = format!("it costs {price}, and was offered for {offered}");
-            let hint = "its host raised the price above the cap; another host is taken";
+            let hint = "its host raised the price above the cap";
             return self.fail(instance, Cause::new("price_raised", Action::OtherHost, evidence, hint));
         }
         self.launch(instance, self.now)
@@ -295,7 +295,10 @@ impl Turn<'_> {
     fn launched(&mut self, instance: Instance, deadline: Time, outcome: Outcome) -> Phase {
         match outcome {
             Outcome::Launched(process) => {
-                self.facts.push(format!("engine started as process {}", process.pid));
+                self.facts.push(match instance.mapped_port() {
+                    Some(_) => "its image's own entrypoint starts the engine".to_owned(),
+                    None => format!("engine started as process {}", process.pid),
+                });
                 Phase::Loading { instance, process: Some(process), deadline }
             }
             Outcome::LaunchFailed(cause) => self.fail(instance, cause),

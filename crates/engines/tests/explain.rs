@@ -191,3 +191,10 @@ fn wordings_of_many_versions() {
     }
     assert!(files.len() >= 184 && missed.is_empty(), "{} of {}:\n{}", missed.len(), files.len(), missed.join("\n"));
 }
+
+#[test]
+fn a_token_that_a_log_repeats_is_not_repeated() {
+    let log = format!("{START}ValueError: HF_TOKEN=hf_abcdefghijklmnopqrstuvwx is not allowed here\n");
+    let found = explain(&log);
+    assert!(!found.evidence.contains("hf_abc"), "{found:?}");
+}

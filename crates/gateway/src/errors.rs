@@ -86,7 +86,9 @@ impl Refusal {
             Self::MethodNotAllowed => "this path takes another method".to_owned(),
             Self::TooLarge(limit) => format!("the body is larger than {} MiB", limit / 1024 / 1024),
             Self::QueueFull => "too many requests are waiting for this model".to_owned(),
-            Self::Unreachable(id) => format!("backend `{id}` could not be reached, or broke off before it answered"),
+            Self::Unreachable(id) => format!(
+                "backend `{id}` could not be reached, broke off before it answered, or gave no answer that can be passed on"
+            ),
             Self::Loading(name) => format!("`{name}` is being started"),
             Self::NoBackend(name) => format!("`{name}` has no backend at the moment"),
             Self::Timeout => "the backend did not begin to answer in time".to_owned(),

@@ -262,6 +262,13 @@ impl Gateway {
             Err(_) => return Err(Refusal::Timeout),
         };
         let (mut head, incoming) = response.into_parts();
+        // An engine has no business to send clients elsewhere, to change the protocol, or to speak of a key that is ours.
+        let strange =
+            head.status.is_redirection() || head.status.is_informational() || head.status == http::StatusCode::UNAUTHORIZED;
+        if strange {
+            tracing::warn!(backend = backend.id, status = head.status.as_u16(), "a backend's answer is not passed on");
+            return Err(Refusal::Unreachable(backend.id.clone()));
+        }
         head.headers = response_headers(&head.headers, &backend.id);
         head.version = http::Version::HTTP_11;
         let kind = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -376,7 +383,10 @@ fn response_headers(from: &HeaderMap, backend: &str) -> HeaderMap {
     let listed = listed(from);
     let mut to = HeaderMap::with_capacity(from.len());
     for (name, value) in from {
-        if !is_hop(name, &listed) && ![header::SET_COOKIE, header::SERVER, header::WWW_AUTHENTICATE].contains(name) {
+        if !is_hop(name, &listed)
+            && ![header::SET_COOKIE, header::SERVER, header::WWW_AUTHENTICATE, header::AUTHORIZATION, header::LOCATION]
+                .contains(name)
+        {
             to.append(name, value.clone());
         }
     }

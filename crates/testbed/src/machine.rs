@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+/// So often processes of a machine that is switched off are looked for.
+const ROUNDS_MAX: u32 = 20;
+
 /// A running machine with a home folder of its own.
 #[derive(Debug)]
 pub struct LocalMachine {
@@ -93,8 +96,13 @@ impl LocalMachine {
             Door::Own(server) => drop(server),
             Door::Sshd(sshd) => sshd.power_off().await,
         }
-        let pids = tokio::task::spawn_blocking(move || processes(&home)).await.unwrap_or_default();
-        if !pids.is_empty() {
+        // What was just being started shows up a moment later.
+        for _ in 0..ROUNDS_MAX {
+            let variable = home.clone();
+            let pids = tokio::task::spawn_blocking(move || processes(&variable)).await.unwrap_or_default();
+            if pids.is_empty() {
+                break;
+            }
             let killed = tokio::process::Command::new("kill")
                 .arg("-9")
                 .args(pids.iter().map(u32::to_string))

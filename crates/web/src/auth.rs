@@ -37,7 +37,7 @@ impl Caller {
         if self.role >= role {
             return Ok(());
         }
-        let message = format!("this key is a {}, and {} is needed", self.role.as_str(), role.as_str());
+        let message = format!("this key has the role `{}`, and `{}` is needed", self.role.as_str(), role.as_str());
         Err(failed(403, "A0003", message, "ask for a key with that role: `charter key create --role`"))
     }
 }

@@ -42,6 +42,10 @@ pub(crate) async fn register(
             "letters, digits, `.`, `_` and `-`",
         ));
     }
+    if wanted.base_url.contains('@') || wanted.model.as_ref().is_some_and(|m| m.chars().any(char::is_control)) {
+        let message = "the address names a user, or the model holds characters that nobody sees";
+        return Err(failed(422, "A0422", message, "write the address alone, such as `http://127.0.0.1:8000`"));
+    }
     let base_url = wanted.base_url.trim_end_matches('/').trim_end_matches("/v1").to_owned();
     let names = app.register.names(&base_url).await.map_err(Failed)?;
     let (served_names, upstream_model) = match wanted.model {

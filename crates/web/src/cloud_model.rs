@@ -104,7 +104,11 @@ fn wanted(app: &App, order: Order) -> Answer<Wanted> {
 
 async fn begin(app: &App, caller: &Caller, order: Order) -> Answer<Deployment> {
     caller.need(Role::Operator)?;
+    let named = order.backend_name.is_some();
     let declared = declare(app, caller, wanted(app, order)?)?;
+    if !named {
+        crate::deployments::keep_others(app, &declared).await?;
+    }
     if let Some(taken) = clash(app, &declared).await? {
         let hint = format!("give it another `served_name`, such as `{taken}-2`");
         return Err(failed(409, "G0003", format!("`{taken}` is served by another deployment already"), hint));
@@ -132,8 +136,15 @@ pub(crate) async fn wait(State(app): State<App>, caller: Caller, Body(order): Bo
         loop {
             changes.borrow_and_update();
             let seen = status::one(&app.controller, &state).await?;
+            // What an older generation does, on its way out, is no answer to this order.
+            let mine = |r: &charter_api::status::Replica| r.generation == state.generation;
+            let ready = seen.replicas.iter().any(|r| mine(r) && r.phase == "ready");
+            let old = seen.generation == state.generation && seen.replicas.iter().any(|r| !mine(r) && r.phase != "closed");
             match seen.status.as_str() {
-                "running" => {
+                _ if seen.generation != state.generation => {
+                    return Err(failed(409, "A0413", format!("`{}` was changed meanwhile", state.name), "ask for its status"));
+                }
+                "running" if ready => {
                     let base_url = app.gateway_url.clone();
                     let price: i64 = seen.replicas.iter().map(|r| r.price_usd_micros_per_hour).sum();
                     return Ok(json!({"session_id": session(&state), "status": "running", "base_url": base_url,
@@ -144,7 +155,7 @@ pub(crate) async fn wait(State(app): State<App>, caller: Caller, Body(order): Bo
                     let message = format!("`{}` did not start: {class}", state.name);
                     return Err(Failed(Problem::new(502, "E0002", message, hint).with_detail(evidence)));
                 }
-                "stopped" | "stopping" => return Err(unknown("deployment", &state.name)),
+                "stopped" | "stopping" if !old => return Err(unknown("deployment", &state.name)),
                 _ => {}
             }
             if changes.changed().await.is_err() {

@@ -24,12 +24,21 @@ pub(crate) struct Wanted {
     pub(crate) deployment: serde_json::Value,
     #[serde(default)]
     source_file: Option<String>,
+    /// The name was made from the model's: what runs under it with another model is somebody else's.
+    #[serde(default)]
+    keep_others: bool,
 }
 
 impl Wanted {
     /// A deployment that only asks a question about its profile.
     pub(crate) fn of_profile(name: &str, profile: serde_json::Value) -> Self {
-        Self { name: name.to_owned(), profile, deployment: serde_json::json!({"profile": name}), source_file: None }
+        Self {
+            name: name.to_owned(),
+            profile,
+            deployment: serde_json::json!({"profile": name}),
+            source_file: None,
+            keep_others: false,
+        }
     }
 }
 
@@ -64,7 +73,11 @@ pub(crate) async fn create(
     caller: Caller,
     Body(wanted): Body<Wanted>,
 ) -> Answer<(StatusCode, Json<wire::Deployment>)> {
+    let made_up = wanted.keep_others;
     let declared = declare(&app, &caller, wanted)?;
+    if made_up {
+        keep_others(&app, &declared).await?;
+    }
     if let Some(taken) = clash(&app, &declared).await? {
         let hint = format!("give it another `served-name`, such as `{taken}-2`");
         return Err(failed(409, "G0003", format!("`{taken}` is served by another deployment already"), hint));
@@ -77,6 +90,22 @@ pub(crate) async fn create(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Refuses what would end a deployment that runs another model, or the same under another name, because the name that was
+/// made up for it happens to be the same.
+pub(crate) async fn keep_others(app: &App, declared: &Declared) -> Answer<()> {
+    let Some(row) = app.controller.store().deployment(&declared.name).await? else { return Ok(()) };
+    let other = &row.state;
+    let same = other.profile.model == declared.profile.model && other.profile.served_name == declared.profile.served_name;
+    if other.wish == Wish::Stop || same {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` runs `{}` as `{}` already, and would be ended for this",
+        other.name, other.profile.model, other.profile.served_name
+    );
+    Err(failed(409, "A0420", message, "give the new one a name of its own: `--name`, or `backend_name` in the alias"))
 }
 
 /// A served name that another deployment, or a registered backend, has.

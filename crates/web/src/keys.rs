@@ -72,6 +72,10 @@ pub(crate) async fn revoke(State(app): State<App>, caller: Caller, Path(id): Pat
     let Some(key) = keys.iter().find(|k| k.id.0 == id || k.name == id) else {
         return Err(unknown("key", &id));
     };
+    if key.id.0 == "key_local" {
+        let message = "this is the key of the command line on the server's own computer";
+        return Err(failed(409, "A0409", message, "remove `local.key` in the data directory and start the server again"));
+    }
     if key.role == Role::Admin && keys.iter().filter(|k| k.role == Role::Admin).count() == 1 {
         return Err(failed(
             409,

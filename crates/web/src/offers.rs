@@ -46,9 +46,10 @@ fn row(ranked: &Ranked<'_>) -> Value {
 async fn answer(app: &App, caller: &Caller, profile: Value) -> Answer<Json<Value>> {
     let wanted = Wanted::of_profile("offers", profile);
     let declared = declare(app, caller, wanted)?;
+    let search = declared.profile.limits.search;
     let mut need = app.controller.requirement(&app.controller.as_deployment(declared, None));
     need.reputations = app.controller.reputations().await;
-    let (offers, problems) = app.controller.offers(&need).await;
+    let (offers, problems) = app.controller.offers_within(&need, search).await;
     let ranking = rank(&need, &offers);
     let mut counts: BTreeMap<Filter, usize> = BTreeMap::new();
     for unmet in ranking.rejected.iter().flat_map(|r| &r.unmet) {

@@ -137,7 +137,17 @@ fn changes(old: &Deployment, new: &Declared) -> Vec<Change> {
 async fn look_for_offers(app: &App, wanted: Declared, old: Option<Deployment>, replicas: &[Replica], made: &mut PlanEntry) {
     let probe = app.controller.as_deployment(wanted, old);
     let need = app.controller.requirement(&probe);
-    let (offers, problems) = app.controller.offers(&need).await;
+    if let Ok(Some(text)) = app.controller.exhausted(&probe).await {
+        made.reports.push(Report { code: "M0001".into(), text });
+    }
+    let (offers, problems) = app.controller.offers_within(&need, probe.profile.limits.search).await;
+    if offers.is_empty() && problems.is_empty() {
+        let text = match &need.offer {
+            Some(id) => format!("the offer `{id}` is not there; `charter offers` shows what is"),
+            None => "nothing is offered at this moment".to_owned(),
+        };
+        made.reports.push(Report { code: "P0001".into(), text });
+    }
     let mut free = offers;
     // The machine that an upgrade gives back first is free for what comes after it.
     for placement in replicas.iter().filter_map(Replica::instance).map(|i| &i.placement) {

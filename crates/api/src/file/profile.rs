@@ -388,7 +388,13 @@ pub fn deployment(d: &mut Decoder, node: &Node) -> Deployment {
         |d: &mut Decoder, n: Option<&Node>, what: &str, default: &str| n.map_or_else(|| default.to_owned(), |n| d.text(n, what));
     let deployment = Deployment {
         profile,
-        replicas: f.get("replicas").map_or(1, |n| small(d, n, "`replicas`", 0)),
+        replicas: f.get("replicas").map_or(1, |n| {
+            let count = small(d, n, "`replicas`", 1);
+            if count == 0 {
+                d.fault(n.place, "`replicas: 0` runs nothing", "leave the deployment out, or end it with `charter down`");
+            }
+            count
+        }),
         owner: text(d, f.get("owner"), "`owner`", ""),
         tenant: text(d, f.get("tenant"), "`tenant`", "default"),
         served_name: f.get("served-name").map(|n| d.text(n, "`served-name`")),

@@ -30,7 +30,9 @@ pub(crate) async fn backend(context: &Context<'_>, args: Backend) -> Done {
             } else {
                 let items = answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
                 let text = |item: &Value, key: &str| {
-                    item.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default()
+                    let names = |all: &Vec<Value>| all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+                    let other = |v: &Value| v.as_array().map_or_else(|| v.to_string(), names);
+                    item.get(key).map(|v| v.as_str().map_or_else(|| other(v), str::to_owned)).unwrap_or_default()
                 };
                 let rows: Vec<Vec<String>> = items
                     .iter()

@@ -17,6 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How long the whole demo may take.
 const PATIENCE: Duration = Duration::from_secs(110);
@@ -46,12 +47,14 @@ pub(crate) async fn demo(context: &Context<'_>, once: bool) -> Done {
     let folder = super::testbed::scratch("demo");
     let begun = now();
     let mut report = Report::default();
+    let mut terminated = signal(SignalKind::terminate()).map_err(|_| problem("signals cannot be received"))?;
     let outcome = match tokio::time::timeout(PATIENCE, stage(&folder)).await {
         Ok(Ok(stage)) => {
             let result = tokio::select! {
                 result = play(&stage, &mut report, printer, once) => result,
                 () = tokio::time::sleep(PATIENCE) => Err(problem("it took too long")),
                 _ = tokio::signal::ctrl_c() => Err(problem("it was interrupted")),
+                _ = terminated.recv() => Err(problem("it was told to end")),
             };
             clean_up(stage, &mut report).await;
             result

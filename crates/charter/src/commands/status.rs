@@ -7,6 +7,7 @@ use crate::output::{Printer, Tone, table};
 use charter_api::problem::Problem;
 use charter_api::status::{Deployment, Replica, Status};
 use hyper::Method;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -70,9 +71,9 @@ fn row(printer: &Printer, deployment: &Deployment) -> Vec<String> {
     ]
 }
 
-/// Cuts in the middle of a name what no column can hold.
+/// Cuts a name that no column of a terminal can hold. Whoever reads a pipe gets it whole.
 fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    if text.chars().count() <= width || !std::io::stdout().is_terminal() {
         return text.to_owned();
     }
     let head: String = text.chars().take(width.saturating_sub(1)).collect();

@@ -37,11 +37,30 @@ pub(crate) fn wanted(path: &Path, file: &charter_api::file::File, names: &[Strin
             Some(Wanted { name: name.clone(), body })
         })
         .collect();
+    if let Some((name, a, b)) = same_name(file, &all) {
+        let message = format!("`{a}` and `{b}` of `{}` are both served as `{name}`", path.display());
+        return Err(Problem::new(0, "G0003", message, format!("give one of them a `served-name`, such as `{name}-2`")));
+    }
     if all.is_empty() {
         let message = format!("`{}` has no `deployments`", path.display());
         return Err(Problem::new(0, "C0004", message, "name at least one, with its profile"));
     }
     Ok(all)
+}
+
+/// Two that would be served under one name: found before anything is asked for, so that not one of them is rented.
+fn same_name(file: &charter_api::file::File, all: &[Wanted]) -> Option<(String, String, String)> {
+    let mut seen: Vec<(String, &str)> = vec![];
+    for one in all {
+        let (_, deployment, _) = file.deployments.iter().find(|(n, ..)| *n == one.name)?;
+        let profile = file.profiles.iter().find(|(n, ..)| *n == deployment.profile).map(|(_, p, _)| p)?;
+        let served = deployment.served_name.clone().unwrap_or_else(|| profile.served_name.clone());
+        if let Some((name, other)) = seen.iter().find(|(name, _)| *name == served) {
+            return Some((name.clone(), (*other).to_owned(), one.name.clone()));
+        }
+        seen.push((served, &one.name));
+    }
+    None
 }
 
 fn check_price(price: Option<&str>) -> Result<(), Problem> {
@@ -76,6 +95,7 @@ pub(crate) async fn up(context: &Context<'_>, args: Up) -> Done {
 
 pub(crate) async fn deploy(context: &Context<'_>, args: Deploy) -> Done {
     check_price(args.max_price.as_deref())?;
+    let made_up = args.name.is_none();
     let name = args.name.unwrap_or_else(|| name_of(&args.model));
     let mut gpu = json!({});
     if let Some(price) = &args.max_price {
@@ -89,7 +109,10 @@ pub(crate) async fn deploy(context: &Context<'_>, args: Deploy) -> Done {
     if let Some(provider) = &args.provider {
         profile["provider"] = json!([provider]);
     }
-    let body = json!({"name": name, "profile": profile, "deployment": {"profile": name}});
+    let mut body = json!({"name": name, "profile": profile, "deployment": {"profile": name}});
+    if made_up {
+        body["keep_others"] = true.into();
+    }
     let file = config::find(&context.global, None);
     run(context, file.as_deref(), vec![Wanted { name, body }], args.detach).await
 }

@@ -305,6 +305,21 @@ fn is_about_engines(run: &[Line]) -> bool {
     run.iter().any(says)
 }
 
+/// A hub's token, wherever a line repeats one.
+fn masked(text: &str) -> String {
+    let is_token = |word: &str| {
+        let body = word.strip_prefix("hf_").or_else(|| word.strip_prefix("sk-")).unwrap_or_default();
+        body.len() >= 16 && body.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    };
+    let parts = text.split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'));
+    parts
+        .map(|part| {
+            let word = part.trim_end_matches(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'));
+            if is_token(word) { part.replace(word, "***") } else { part.to_owned() }
+        })
+        .collect()
+}
+
 /// Words with spaces between them, and no bytes that are no text.
 fn looks_like_text(text: &str) -> bool {
     let longest = text.split_whitespace().map(str::len).max().unwrap_or(0);
@@ -312,5 +327,5 @@ fn looks_like_text(text: &str) -> bool {
 }
 
 fn cut(text: &str) -> String {
-    text.trim().chars().filter(|c| !c.is_control() && *c != '\u{fffd}').take(EVIDENCE_MAX).collect()
+    masked(text.trim()).chars().filter(|c| !c.is_control() && *c != '\u{fffd}').take(EVIDENCE_MAX).collect()
 }

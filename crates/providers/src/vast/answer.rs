@@ -148,6 +148,7 @@ fn words(json: &Value) -> String {
     for key in ["error", "msg", "message", "detail", "err"] {
         if let Some(text) = json.get(key).and_then(Value::as_str) {
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let text: String = text.chars().filter(|c| !c.is_control()).collect();
             if !all.iter().any(|t| t.contains(&text)) {
                 all.push(text);
             }
@@ -182,6 +183,12 @@ mod tests {
             serde_json::json!({"offers": [{"id": 1, "dlperf": null, "x": null, "y": [null], "note": note}, {"id": 2}]})
         );
         assert!(answer(200, "NaN, a page of a proxy").read().is_err());
+    }
+
+    #[test]
+    fn words_hold_nothing_that_a_terminal_would_act_on() {
+        let failed = answer(401, r#"{"error":"auth_error","msg":"bad\u001b[31m key\u0007"}"#).read().expect_err("refused");
+        assert!(!failed.message.chars().any(char::is_control) && failed.message.contains("bad[31m key"), "{failed:?}");
     }
 
     #[test]

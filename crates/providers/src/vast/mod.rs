@@ -127,7 +127,12 @@ impl Vast {
                 return Err(error(Kind::Transient, "the answer to a list holds no instances"));
             };
             all.extend(rows.iter().cloned());
+            let before = after;
             after = page.get("next_token").and_then(Value::as_str).filter(|t| !t.is_empty()).map(str::to_owned);
+            if after.is_some() && after == before {
+                // The same page again and again is no list.
+                return Ok((all, false));
+            }
             if after.is_none() {
                 // A list that ends before its own count is cut short.
                 let total = page.get("total_instances").or_else(|| page.get("instances_found")).and_then(Value::as_u64);

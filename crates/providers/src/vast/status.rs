@@ -113,7 +113,12 @@ fn told(message: &str) -> Option<Observed> {
         return None;
     }
     if has(HOST_FAULTS) {
-        return Some(failed("host_fault", Action::OtherHost, message, "the host cannot start containers; another one is taken"));
+        return Some(failed(
+            "host_fault",
+            Action::OtherHost,
+            message,
+            "the host cannot start containers; only another one helps",
+        ));
     }
     if has(OUR_FAULTS) {
         return Some(failed(
@@ -131,7 +136,7 @@ fn too_dear(row: &Row<'_>, disk_gb: u64, max: Option<UsdPerHour>) -> Option<Obse
     let (price, max) = (price(row, disk_gb)?, max?);
     let evidence = format!("it costs {price}, and {max} was set aside for it");
     (price > max)
-        .then(|| failed("price_raised", Action::OtherHost, &evidence, "its host raised the price; another host is taken"))
+        .then(|| failed("price_raised", Action::OtherHost, &evidence, "its host raised the price above what was agreed to"))
 }
 
 /// What an instance's row is held against.
@@ -184,7 +189,7 @@ pub(super) fn observe(value: &Value, seen: &Seen) -> Observed {
                 "stopped_by_provider",
                 Action::OtherHost,
                 &format!("it was stopped ({actual}) {message}"),
-                "outbid, out of credit, or stopped by hand; another one is taken",
+                "outbid, out of credit, or stopped by hand",
             )
         }),
         "exited" | "frozen" | "stopped" => Observed::Pending(format!("its host calls it {actual}")),

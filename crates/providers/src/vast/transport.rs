@@ -77,6 +77,8 @@ type Queue = Arc<tokio::sync::Mutex<Option<Instant>>>;
 pub(super) struct Transport {
     base: String,
     bearer: HeaderValue,
+    /// The key itself, so that an answer that repeats it tells nobody.
+    key: String,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     /// Who waits for each endpoint, and when it was asked last.
     queues: Mutex<BTreeMap<Endpoint, Queue>>,
@@ -107,6 +109,7 @@ impl Transport {
         Ok(Self {
             base: base.trim_end_matches('/').to_owned(),
             bearer,
+            key: key.to_owned(),
             client,
             queues: Mutex::default(),
             closed: Mutex::default(),
@@ -203,7 +206,8 @@ impl Transport {
             if head.status.is_redirection() {
                 tracing::warn!(to = ?head.headers.get(LOCATION), "the service leads elsewhere; that is not followed");
             }
-            Ok(Answer { status: head.status.as_u16(), retry_after_s: retry_after(header, &bytes), body: bytes.to_vec() })
+            let body = without(&bytes, &self.key);
+            Ok(Answer { status: head.status.as_u16(), retry_after_s: retry_after(header, &body), body })
         };
         let late = || Lost::Sent(format!("no answer within {} s", PATIENCE.as_secs()));
         tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
@@ -237,6 +241,12 @@ impl Transport {
     }
 }
 
+/// Bytes without a secret.
+fn without(bytes: &[u8], secret: &str) -> Vec<u8> {
+    let found = !secret.is_empty() && bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
+    if found { String::from_utf8_lossy(bytes).replace(secret, "***").into_bytes() } else { bytes.to_vec() }
+}
+
 fn now() -> Instant {
     Instant::now()
 }
@@ -247,4 +257,16 @@ fn root(error: &dyn std::error::Error) -> String {
         last = inner;
     }
     last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without;
+
+    #[test]
+    fn an_answer_that_repeats_our_key_tells_nobody() {
+        assert_eq!(without(b"bad key Bearer tb_secret, sorry", "tb_secret"), b"bad key Bearer ***, sorry");
+        assert_eq!(without(b"nothing of it", "tb_secret"), b"nothing of it");
+        assert_eq!(without(b"\xff tb_secret", "tb_secret"), "\u{fffd} ***".as_bytes());
+    }
 }
