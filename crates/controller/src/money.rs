@@ -135,7 +135,7 @@ impl Controller {
             };
             if committed >= budget.hard {
                 return Ok(Some(format!(
-                    "the budget `{}` leaves nothing: {committed} of its hard limit of {} are spent or set aside",
+                    "the budget `{}` leaves nothing: {committed} are spent or set aside, and its hard limit is {}",
                     budget.scope.as_str(),
                     budget.hard
                 )));

@@ -111,7 +111,7 @@ mod tests {
     const DAY: i64 = 86_400_000;
 
     fn failure(class: &str, day: i64) -> HostFailure {
-        HostFailure { provider: "vast".into(), host: "7".into(), class: class.into(), at: Time(day * DAY) }
+        HostFailure { provider: "market".into(), host: "7".into(), class: class.into(), at: Time(day * DAY) }
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!((second.count, second.weight), (2, 1500));
         let other = HostRecord::with(None, &failure("ssh_timeout", 3));
         let known = reputations(&[second, other], Time(3 * DAY));
-        let of = &known[&("vast".to_owned(), "7".to_owned())];
+        let of = &known[&("market".to_owned(), "7".to_owned())];
         assert_eq!((of.weight, of.class.as_str()), (2500, "host_fault"));
         assert!(reputations(&[first], Time(400 * DAY)).is_empty());
     }

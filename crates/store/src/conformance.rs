@@ -284,7 +284,7 @@ async fn of_many_at_the_limit_never_one_too_many(store: &Arc<dyn Store>) {
 
 async fn hosts_that_failed_are_remembered_by_class(store: &dyn Store) {
     let failed = |host: &str, class: &str, at| HostFailure {
-        provider: "vast".into(),
+        provider: "market".into(),
         host: host.into(),
         class: class.into(),
         at: Time(at),
