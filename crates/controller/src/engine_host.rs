@@ -35,7 +35,7 @@ impl Controller {
     pub(crate) async fn launch(&self, replica: &ReplicaId, instance: &Instance, number: u32) -> Outcome {
         // Its container's own entrypoint has begun it.
         if let Some(port) = instance.mapped_port() {
-            self.0.live.update(replica, number, self.now(), |_| ());
+            self.0.live.begin(replica, number, self.now());
             return Outcome::Launched(Process { pid: 0, port });
         }
         let deployment = match self.deployment_of(replica).await {
@@ -75,7 +75,7 @@ impl Controller {
         }
         match host.launch(&instance.tag.to_string(), number, first_port(&instance.tag), &env, &text).await {
             Ok(started) => {
-                self.0.live.update(replica, number, self.now(), |_| ());
+                self.0.live.begin(replica, number, self.now());
                 Outcome::Launched(Process { pid: started.pid, port: started.port })
             }
             Err(HostError::Said(why)) if why == "gone" => failed(

@@ -118,6 +118,12 @@ impl Live {
         change(view)
     }
 
+    /// A start begins. Its number alone does not say that it is a new one: on the next machine it is counted from one again.
+    pub(crate) fn begin(&self, replica: &ReplicaId, number: u32, now: Time) {
+        let mut views = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        views.insert(replica.clone(), EngineView { number, moved_at: now, ..EngineView::default() });
+    }
+
     pub(crate) fn forget(&self, replica: &ReplicaId) {
         self.engines.lock().unwrap_or_else(PoisonError::into_inner).remove(replica);
         self.waits.lock().unwrap_or_else(PoisonError::into_inner).remove(replica);
@@ -140,5 +146,23 @@ impl EngineView {
             (None, _) => phase.says().to_owned(),
         };
         Some(Progress { phase: phase.as_str(), text, percent: self.percent })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_on_the_next_machine_has_not_been_quiet_since_the_last_one() {
+        let (live, replica) = (Live::default(), ReplicaId("rep_a".into()));
+        live.begin(&replica, 1, Time(0));
+        live.update(&replica, 1, Time(5000), |view| {
+            view.moved_at = Time(5000);
+            view.log_tail = "the first machine's".into();
+        });
+        live.begin(&replica, 1, Time(700_000));
+        let view = live.get(&replica).expect("a view");
+        assert_eq!((view.quiet(Time(700_000)), view.log_tail.as_str()), (Span::ms(0), ""));
     }
 }
