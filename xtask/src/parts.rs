@@ -8,11 +8,20 @@ use std::process::Command;
 const PARTS: &[(&str, &[&str], &str)] = &[
     ("sshd", &["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"], "openssh-server"),
     ("ssh-keygen", &["/usr/bin/ssh-keygen", "/usr/local/bin/ssh-keygen"], "openssh-client"),
+    ("setpriv", &["/usr/bin/setpriv", "/bin/setpriv"], "util-linux"),
 ];
 
 fn missing() -> Vec<(&'static str, &'static str)> {
     let there = |paths: &[&str]| paths.iter().any(|p| Path::new(p).exists());
-    PARTS.iter().filter(|(_, paths, _)| !there(paths)).map(|(name, _, package)| (*name, *package)).collect()
+    let mut all: Vec<_> =
+        PARTS.iter().filter(|(_, paths, _)| !there(paths)).map(|(name, _, package)| (*name, *package)).collect();
+    // Debian keeps each version's programs in a folder of its own.
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut initdb = versions.map(|v| v.path().join("bin/initdb"));
+    if !initdb.any(|p| p.exists()) && !there(&["/usr/bin/initdb", "/usr/local/bin/initdb", "/usr/local/pgsql/bin/initdb"]) {
+        all.push(("initdb", "postgresql"));
+    }
+    all
 }
 
 /// The marketplace's own client, as the package index has it.

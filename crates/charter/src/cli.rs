@@ -157,8 +157,8 @@ pub(crate) struct Serve {
     /// Leave the gateway to other processes
     #[arg(long)]
     pub(crate) no_gateway: bool,
-    /// SQLite file; else the one in the data directory
-    #[arg(long, env = "CHARTER_DATABASE", value_name = "URL")]
+    /// PostgreSQL that several control planes share; else SQLite in the data directory
+    #[arg(long, env = "CHARTER_DATABASE", value_name = "URL", hide_env_values = true)]
     pub(crate) database: Option<String>,
     /// Listen on other addresses than loopback without TLS
     #[arg(long)]

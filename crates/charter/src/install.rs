@@ -2,10 +2,10 @@
 
 use crate::environment;
 use crate::local::{ServerFile, server_file};
-use crate::ports::{new_key, now};
+use crate::ports::{new_key, now, random};
 use charter_api::problem::Problem;
 use charter_domain::ids::KeyId;
-use charter_store::sqlite::SqliteStore;
+use charter_store::database::Database;
 use charter_store::{KeyRow, Role, Store};
 use charter_web::{hash, prefix_of};
 use std::io::Write;
@@ -43,6 +43,55 @@ pub(crate) fn secret_file(path: &Path, make: impl FnOnce() -> String) -> std::io
     }
 }
 
+/// The installation's secret. Control planes that share a database derive the same keys, so they must have the same one: the
+/// database knows its hash.
+pub(crate) async fn installation_secret(store: &dyn Store, data_dir: &Path) -> Result<String, Problem> {
+    let path = data_dir.join("installation.key");
+    let there = path.exists();
+    let secret = secret_file(&path, || random::<32>().iter().map(|b| format!("{b:02x}")).collect());
+    let secret = secret.map_err(|e| data_problem(data_dir, &e))?;
+    let proof = hash(&format!("the secret of an installation: {secret}"));
+    let known = store.meta("secret-sha256", &proof).await.map_err(|e| database_problem(&e))?;
+    if known == proof {
+        return Ok(secret);
+    }
+    if !there {
+        // A file that fits nothing would be taken for the right one.
+        std::fs::remove_file(&path).map_err(|e| data_problem(data_dir, &e))?;
+    }
+    let message = format!("`{}` is not the key of the installation whose database this is", path.display());
+    let hint = "copy `installation.key` from the data directory of a control plane that uses the database already";
+    Err(Problem::new(0, "D0005", message, hint))
+}
+
+/// The database of a data directory: the one that is named, or the one that was named last; else a file in it.
+pub(crate) async fn open_database(data_dir: &Path, named: Option<&str>) -> Result<Database, Problem> {
+    let kept = data_dir.join("database.url");
+    let last = std::fs::read_to_string(&kept).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let Some(url) = named.or(last.as_deref()) else {
+        return Database::open(&data_dir.join("charter.db")).await.map_err(|e| database_problem(&e));
+    };
+    let store = connect(url).await?;
+    if last.as_deref() != Some(url) {
+        // `sweep` and `panic` must find it when nobody remembers it, and a server that is started without it must not begin anew.
+        let written = private_file(&kept).and_then(|mut file| file.write_all(url.as_bytes()));
+        written.map_err(|e| data_problem(data_dir, &e))?;
+    }
+    Ok(store)
+}
+
+async fn connect(url: &str) -> Result<Database, Problem> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        let hint = "`postgres://user:password@host:5432/name`, or leave `--database` out: SQLite in the data directory";
+        return Err(Problem::new(0, "D0003", "`--database` is not the address of a PostgreSQL database", hint));
+    }
+    Database::connect(url).await.map_err(|error| {
+        let charter_store::Error::Database(why) = error else { return database_problem(&error) };
+        let hint = "check that PostgreSQL runs there, and the user, password and name in `--database`";
+        Problem::new(0, "D0006", "the PostgreSQL database cannot be used", hint).with_detail(why)
+    })
+}
+
 pub(crate) fn lock(data_dir: &Path) -> Result<std::fs::File, Problem> {
     let file = std::fs::OpenOptions::new()
         .create(true)
@@ -60,11 +109,17 @@ pub(crate) fn lock(data_dir: &Path) -> Result<std::fs::File, Problem> {
     Ok(file)
 }
 
+/// What begins the names of this data directory's processes, where several share a database.
+pub(crate) fn place(data_dir: &Path) -> String {
+    let local = std::fs::read_to_string(data_dir.join("local.key")).unwrap_or_default();
+    hash(&format!("a place: {}", local.trim())).chars().take(12).collect()
+}
+
 /// A shorter key could be guessed.
 const ADMIN_KEY_MIN: usize = 20;
 
 /// Makes sure that the admin's and the local command line's keys are known. Returns a new admin key, to be shown once.
-pub(crate) async fn keys(store: &SqliteStore, data_dir: &Path) -> Result<Option<String>, Problem> {
+pub(crate) async fn keys(store: &Database, data_dir: &Path) -> Result<Option<String>, Problem> {
     let failed = |e: charter_store::Error| database_problem(&e);
     let row = |id: &str, name: &str, key: &str| KeyRow {
         id: KeyId::new(id),
@@ -79,7 +134,10 @@ pub(crate) async fn keys(store: &SqliteStore, data_dir: &Path) -> Result<Option<
     let known = store.keys().await.map_err(failed)?;
     let local = secret_file(&data_dir.join("local.key"), new_key).map_err(|e| data_problem(data_dir, &e))?;
     if !known.iter().any(|k| k.sha256 == hash(&local)) {
-        store.put_key(row("local", "local", &local)).await.map_err(failed)?;
+        // Where a database is shared, each data directory has a key of its own.
+        let own =
+            if store.shared() { format!("local-{}", hash(&local).get(..12).unwrap_or_default()) } else { "local".to_owned() };
+        store.put_key(row(&own, "local", &local)).await.map_err(failed)?;
     }
     if let Some(preset) = environment::var("CHARTER_ADMIN_KEY") {
         let odd = preset.chars().any(|c| !c.is_ascii_graphic());
@@ -93,7 +151,7 @@ pub(crate) async fn keys(store: &SqliteStore, data_dir: &Path) -> Result<Option<
         }
         return Ok(None);
     }
-    if known.iter().any(|k| k.name != "local") || known.iter().any(|k| k.id.0 == "key_local") {
+    if known.iter().any(|k| k.name != "local") || known.iter().any(|k| k.id.0.starts_with("key_local")) {
         return Ok(None);
     }
     let key = new_key();

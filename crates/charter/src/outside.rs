@@ -1,7 +1,7 @@
 //! What the commands that need no server work with: the providers of the file, and the records of the data directory.
 
 use crate::commands::Context;
-use crate::install::database_problem;
+use crate::install::{database_problem, open_database};
 use crate::{assemble, config};
 use charter_api::problem::Problem;
 use charter_domain::inventory::{Belongs, Held, belongs};
@@ -9,7 +9,7 @@ use charter_domain::replica::Replica;
 use charter_providers::Provider;
 use charter_remote::{KeyPair, Links};
 use charter_store::Store;
-use charter_store::sqlite::SqliteStore;
+use charter_store::database::Database;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Providers and records.
 pub(crate) struct Outside {
     pub(crate) providers: Vec<Arc<dyn Provider>>,
-    pub(crate) store: SqliteStore,
+    pub(crate) store: Database,
     pub(crate) installation: String,
     pub(crate) data_dir: PathBuf,
 }
@@ -53,7 +53,7 @@ impl Outside {
     pub(crate) async fn open(context: &Context<'_>) -> Result<Self, Problem> {
         let data_dir = config::data_dir(&context.global)?;
         let (database, secret) = (data_dir.join("charter.db"), data_dir.join("installation.key"));
-        if !database.exists() {
+        if !database.exists() && !data_dir.join("database.url").exists() {
             let message = format!("`{}` holds no records of an installation", data_dir.display());
             return Err(Problem::new(0, "D0004", message, "name the server's own folder with `--data-dir`"));
         }
@@ -72,7 +72,7 @@ impl Outside {
             let hint = "name the server's file with `--config`, or set `VASTAI_API_KEY`";
             return Err(Problem::new(0, "C0014", "no provider is known that could be asked", hint));
         }
-        let store = SqliteStore::open(&database).await.map_err(|e| database_problem(&e))?;
+        let store = open_database(&data_dir, None).await?;
         let installation = store.installation("none").await.map_err(|e| database_problem(&e))?;
         Ok(Self { providers, store, installation, data_dir })
     }

@@ -2,19 +2,21 @@
 
 use crate::assemble::{budgets, dead_man_switch, from_environment, provider};
 use crate::cli::{Global, Serve};
-use crate::install::{data_problem, database_problem, keys, lock, make_private_folder, secret_file};
+use crate::install::{
+    data_problem, database_problem, installation_secret, keys, lock, make_private_folder, open_database, place,
+};
 use crate::local::{ServerFile, server_file};
 use crate::ports::{Counters, RealClock, RealIds, RealSecrets, new_key, now, random};
 use crate::releases::Releases;
 use crate::{config, environment, http};
 use charter_api::file::server::Server as ServerSection;
 use charter_api::problem::Problem;
-use charter_controller::{Controller, Parts, Settings};
+use charter_controller::{Controller, LEASE, Parts, Settings};
 use charter_domain::time::Span;
 use charter_gateway::Gateway;
 use charter_remote::{KeyPair, Links};
 use charter_store::Store;
-use charter_store::sqlite::SqliteStore;
+use charter_store::database::Database;
 use charter_web::{App, Gateways, Register};
 use hyper::Method;
 use std::future::Future;
@@ -41,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) gateway_listen: Option<SocketAddr>,
     pub(crate) data_dir: PathBuf,
     pub(crate) config: Option<PathBuf>,
+    /// A database that several control planes share; nothing is a file in the data directory.
+    pub(crate) database: Option<String>,
     /// Between looks at what starts and at what runs.
     pub(crate) look: (Span, Span),
 }
@@ -52,7 +56,7 @@ pub(crate) struct Running {
     pub(crate) admin_key: Option<String>,
     pub(crate) stop: CancellationToken,
     controller: Controller,
-    store: Arc<SqliteStore>,
+    store: Arc<Database>,
     data_dir: PathBuf,
     gateway: Option<tokio::task::JoinHandle<()>>,
     /// Everything is ended before the server ends.
@@ -111,7 +115,7 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         None => None,
     };
     let gateway_url = gateway_listener.as_ref().and_then(|l| l.local_addr().ok()).map(|a| format!("http://{a}/v1"));
-    let (store, admin_key) = database(&data_dir).await?;
+    let (store, admin_key) = database(&data_dir, options.database.as_deref()).await?;
     let links = Links::default();
     let (gateway, failing) = gateway_listener.as_ref().map(|_| Gateway::new(links.clone(), Arc::new(now), prefix())).unzip();
     let before = store.gateways().await.map_err(|e| database_problem(&e))?;
@@ -174,14 +178,17 @@ fn settings(section: &ServerSection, options: &Options) -> Result<Settings, Prob
         logs: options.data_dir.join("logs"),
         keep_alive: environment::keep_alive()?,
         look: (options.look.0, look_ready),
+        lease: section.lease_ms.map_or(LEASE, |ms| Span::ms(i64::try_from(ms).unwrap_or(i64::MAX))),
     })
 }
 
 /// Opens the database, frees what a process that is gone has leased, and makes the first keys.
-async fn database(data_dir: &Path) -> Result<(Arc<SqliteStore>, Option<String>), Problem> {
-    let store = SqliteStore::open(&data_dir.join("charter.db")).await.map_err(|e| database_problem(&e))?;
-    store.abandon_leases().await.map_err(|e| database_problem(&e))?;
+async fn database(data_dir: &Path, named: Option<&str>) -> Result<(Arc<Database>, Option<String>), Problem> {
+    let store = open_database(data_dir, named).await?;
     let admin_key = keys(&store, data_dir).await?;
+    // Under the lock of the data directory no other process of it can hold one.
+    let gone = if store.shared() { place(data_dir) } else { String::new() };
+    store.abandon_leases(&gone).await.map_err(|e| database_problem(&e))?;
     Ok((Arc::new(store), admin_key))
 }
 
@@ -189,13 +196,12 @@ async fn database(data_dir: &Path) -> Result<(Arc<SqliteStore>, Option<String>),
 async fn parts(
     section: &ServerSection,
     settings: Settings,
-    store: &Arc<SqliteStore>,
+    store: &Arc<Database>,
     links: Links,
     counters: Counters,
     data_dir: &Path,
 ) -> Result<Parts, Problem> {
-    let secret = secret_file(&data_dir.join("installation.key"), || random::<32>().iter().map(|b| format!("{b:02x}")).collect());
-    let secret = secret.map_err(|e| data_problem(data_dir, &e))?;
+    let secret = installation_secret(store.as_ref(), data_dir).await?;
     let own = KeyPair::derive(secret.as_bytes(), "installation");
     tracing::info!(key = own.public_line(), "machines without a `key-file` must let this key in");
     let fresh: String = new_key().chars().skip(4).take(8).collect::<String>().to_ascii_lowercase();
@@ -214,6 +220,7 @@ async fn parts(
         secrets: Arc::new(RealSecrets),
         data_plane: Arc::new(counters),
         links,
+        place: place(data_dir),
         installation,
         secret: secret.into_bytes(),
         settings,
@@ -302,15 +309,12 @@ pub(crate) async fn serve(global: &Global, args: Serve) -> Result<(), Problem> {
     let gateway = args.gateway_listen.unwrap_or_else(|| SocketAddr::new(args.listen.ip(), next));
     refuse_open(gateway, args.insecure_listen)?;
     let data_dir = config::data_dir(global)?;
-    if let Some(database) = args.database.filter(|d| !d.is_empty()) {
-        let hint = "leave `--database` out: SQLite in the data directory";
-        return Err(Problem::new(0, "D0003", format!("this version cannot use the database `{}`", redacted(&database)), hint));
-    }
     let options = Options {
         listen: args.listen,
         gateway_listen: (!args.no_gateway).then_some(gateway),
         data_dir,
         config: config::find(global, None),
+        database: args.database.filter(|d| !d.is_empty()),
         look: (Span::s(2), Span::s(60)),
     };
     let mut terminated =
@@ -331,11 +335,6 @@ pub(crate) async fn serve(global: &Global, args: Serve) -> Result<(), Problem> {
 pub(crate) fn signal_problem(error: &std::io::Error) -> Problem {
     Problem::new(0, "A0010", "signals cannot be received", "this should not happen; restart the machine")
         .with_detail(error.to_string())
-}
-
-/// A database address without what stands before its host.
-fn redacted(url: &str) -> String {
-    url.rsplit_once('@').map_or_else(|| url.to_owned(), |(_, rest)| format!("...@{rest}"))
 }
 
 fn announce(running: &Running) {

@@ -10,8 +10,11 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[path = "../../store/tests/support/postgres.rs"]
+mod postgres;
 mod support;
 
+use postgres::Postgres;
 use std::time::Instant;
 use support::market::Bed;
 use support::{Place, chance};
@@ -21,15 +24,27 @@ const FAULTS: &str = "offer-gone=10,rate-limit=4,server-error=4,html=3,cut-order
 
 #[test]
 fn whatever_the_moment_the_account_holds_what_was_asked_for() {
+    kill_rounds("sqlite", None);
+}
+
+#[test]
+fn whatever_the_moment_it_does_so_on_postgresql_too() {
+    let database = Postgres::start("market-kill");
+    kill_rounds("postgresql", Some(&database.url()));
+}
+
+/// `KILL_ROUNDS` rounds, for instance `KILL_ROUNDS=1000`; ten where nothing is said.
+fn kill_rounds(store: &str, database: Option<&str>) {
     let rounds: u64 = std::env::var("KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
     let bed = Bed::start("kill", &["--speed", "20", "--seed", "7", "--faults", FAULTS, "--balance", "500"]);
-    let mut place = Place::bare("market-kill");
+    let mut place = Place::bare(&format!("market-kill-{store}"));
     let profile = "    limits: {stall: 3s, boot: 20s, ssh: 2s, load: 10s, attempts: 8, failed-restarts: 1, search-retries: 8}\n";
     let begun = Instant::now();
     for round in 0..rounds {
         let name = format!("small{round}");
         bed.configure(&place, profile, &format!("  {name}: {{profile: small}}\n"));
-        place.serve(&[]);
+        // The data directory remembers its database: the later starts need not name it.
+        place.serve_with(&[], &database.map(|url| ("CHARTER_DATABASE", url)).into_iter().collect::<Vec<_>>());
         place.killed_during(&["up"], chance(77 + round * 2, 1500));
         place.ok(&["up"]);
         let ledger = bed.ledger();
@@ -41,7 +56,7 @@ fn whatever_the_moment_the_account_holds_what_was_asked_for() {
     }
     let ledger = bed.ledger();
     println!(
-        "{rounds} rounds in {:.1} s: {} machines rented, 0 left, 0 rented twice, {} micro-dollars spent",
+        "{store}: {rounds} rounds in {:.1} s: {} machines rented, 0 left, 0 rented twice, {} micro-dollars spent",
         begun.elapsed().as_secs_f64(),
         ledger["created"],
         ledger["spent_usd_micros"]

@@ -1,6 +1,7 @@
 //! The controller's shared parts, and what users ask of it.
 
 use crate::live::{EngineView, Live};
+use crate::peers::Peers;
 use crate::ports::{Clock, DataPlane, Ids, Secrets};
 use crate::tasks::Tasks;
 use charter_domain::budget::Budget;
@@ -35,6 +36,8 @@ pub struct Settings {
     pub keep_alive: Span,
     /// Between looks at something that is starting, and at something that runs.
     pub look: (Span, Span),
+    /// How long somebody may work on an intent before somebody else takes it over.
+    pub lease: Span,
 }
 
 /// What the controller is made of.
@@ -53,6 +56,8 @@ pub struct Parts {
     pub data_plane: Arc<dyn DataPlane>,
     /// SSH, shared with the gateway of the same process.
     pub links: Links,
+    /// Begins the name of every process of this data directory, in a database that others may share.
+    pub place: String,
     /// Marks what is ours; eight characters.
     pub installation: String,
     /// Where engine keys are derived from.
@@ -67,7 +72,10 @@ pub struct Controller(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) parts: Parts,
+    /// Different for every controller that works on the database.
+    pub(crate) process: String,
     pub(crate) live: Live,
+    pub(crate) peers: Peers,
     /// Nothing is known of requests before this.
     pub(crate) started_at: charter_domain::time::Time,
     pub(crate) tasks: Tasks,
@@ -86,10 +94,13 @@ impl Controller {
         let (routes, _) = watch::channel(Arc::new(RouteTable::default()));
         let (changes, _) = watch::channel(0);
         let started_at = parts.clock.now();
+        let process = format!("{}.{}", parts.place, parts.ids.fresh());
         Self(Arc::new(Inner {
             parts,
             started_at,
+            process,
             live: Live::default(),
+            peers: Peers::default(),
             tasks: Tasks::default(),
             routes,
             changes,
@@ -101,6 +112,7 @@ impl Controller {
 
     /// Begins to work: goes on with everything that was under way when the last process ended.
     pub fn start(&self) {
+        self.spawn_peers();
         self.spawn_executor();
         self.spawn_planner();
         self.spawn_routes();
@@ -115,6 +127,7 @@ impl Controller {
         if tokio::time::timeout(patience.std(), self.0.tasks.wait()).await.is_err() {
             tracing::warn!("some work was not recorded; it will be found at the next start");
         }
+        self.leave().await;
     }
 
     /// The routing table, now and whenever it changes.
@@ -144,13 +157,13 @@ impl Controller {
     /// What a replica waits for, where its last look brought no answer.
     #[must_use]
     pub fn waits_for(&self, replica: &ReplicaId) -> Option<String> {
-        self.0.live.waits_for(replica)
+        self.0.live.waits_for(replica).or_else(|| self.waited_for_by_others(replica))
     }
 
     /// What was last seen of a replica's engine.
     #[must_use]
     pub fn engine(&self, replica: &ReplicaId) -> Option<EngineView> {
-        self.0.live.get(replica)
+        self.0.live.get(replica).or_else(|| self.seen_by_others(replica))
     }
 
     /// The present time.

@@ -54,6 +54,8 @@ const SUSPICION_PAUSE: Span = Span::s(1);
 const INET_DOWN_MBPS: u32 = 100;
 /// How long one look may take.
 const LOOK_PATIENCE: Span = Span::s(180);
+/// How often a driver asks whether its replica has become its share.
+const SHARE_PAUSE: Span = Span::s(5);
 /// After the store failed, a driver waits so long.
 const STORE_PAUSE: Span = Span::s(2);
 
@@ -69,7 +71,7 @@ impl Controller {
     async fn plan_all(&self) -> Result<String, Error> {
         let (mut commands, mut reports) = (0, vec![]);
         let deployments = self.store().deployments().await?;
-        for row in &deployments {
+        for row in deployments.iter().filter(|row| self.my_deployment(&row.state.id)) {
             let made = self.plan_one(&row.state).await?;
             commands += made.commands.len();
             reports.extend(made.reports.into_iter().map(|r| format!("`{}`: {}", row.state.name, r.text)));
@@ -133,6 +135,15 @@ impl Controller {
             driver.changed.notified().await;
             return true;
         };
+        if !self.my_deployment(&row.state.deployment) {
+            // Another control plane looks after it; what fails here is looked at here all the same.
+            self.0.live.forget(id);
+            tokio::select! {
+                () = driver.changed.notified() => return true,
+                () = tokio::time::sleep(SHARE_PAUSE.std()) => return true,
+                () = driver.suspected.notified() => {}
+            }
+        }
         // A pause is no look: whoever waits is told why it is made, and not that an answer is slow.
         if let Phase::Pending { not_before } = row.state.phase
             && not_before > self.now()
@@ -370,7 +381,7 @@ impl Controller {
             self.0.tasks.wake("routes");
             return Sight::Unclear("it is still routed to".into());
         }
-        match self.0.parts.data_plane.in_flight(&replica.id.0, version) {
+        match self.in_flight(replica, version) {
             Ok(count) => Sight::InFlight(count),
             Err(why) => Sight::Unclear(why),
         }

@@ -12,13 +12,11 @@ use charter_domain::reservation::{Asked, Spend};
 use charter_domain::step::{Event, step};
 use charter_domain::time::{Span, Time};
 use charter_providers::{CreateError, Provider};
-use charter_store::{Begun, Claimed, Close, Commit, Error, NewIntent, ReplicaWrite, Write};
+use charter_store::{Begun, Claimed, Close, Commit, Error, Lease, NewIntent, ReplicaWrite, Write};
 use std::sync::Arc;
 
-/// How long a claim holds.
-const LEASE: Span = Span::s(150);
-/// How long an effect may take; shorter than the lease, so that no effect is begun twice at the same time.
-const PATIENCE: Span = Span::s(120);
+/// How long a claim holds, where nothing else is set.
+pub const LEASE: Span = Span::s(150);
 /// Intents that are claimed at once.
 const CLAIM_MAX: u32 = 16;
 /// A conflict is met by reading again; so often at most.
@@ -56,8 +54,11 @@ impl Controller {
     /// Takes over what is due and nobody works on: delayed intents, and those of a process that died.
     async fn claim_due(&self) -> Result<String, String> {
         let now = self.now();
-        let owner = self.0.parts.installation.clone();
-        let claimed = self.store().claim(&owner, now, now + LEASE, CLAIM_MAX).await.map_err(|e| e.to_string())?;
+        let claimed = self
+            .store()
+            .claim(&self.0.process, now, now + self.0.parts.settings.lease, CLAIM_MAX)
+            .await
+            .map_err(|e| e.to_string())?;
         let count = claimed.len();
         for one in claimed {
             self.spawn_perform(one);
@@ -66,10 +67,10 @@ impl Controller {
     }
 
     fn spawn_perform(&self, claimed: Claimed) {
-        let this = self.clone();
+        let (this, begun_at) = (self.clone(), self.now());
         self.0.tasks.spawn(Kind::Work, async move {
             let replica = claimed.intent.replica.clone();
-            let Some(outcome) = this.perform(&claimed).await else { return };
+            let Some(outcome) = this.perform(&claimed, begun_at).await else { return };
             let event = Event::Done(claimed.intent.effect.clone(), outcome);
             if let Err(error) = this.apply(&replica, event, Some(&claimed)).await {
                 tracing::warn!(%error, %replica, "an outcome was not recorded; its intent comes up again");
@@ -115,6 +116,7 @@ impl Controller {
             };
             match self.store().commit(commit).await {
                 Ok(()) => {
+                    self.0.peers.wrote(id, row.version + 1);
                     self.after(&row.state, &done.next, open);
                     return Ok(done.wake_at);
                 }
@@ -149,7 +151,11 @@ impl Controller {
     fn new_intent(&self, replica: &ReplicaId, draft: Draft) -> NewIntent {
         let now = self.now();
         let id = IntentId::new(&self.fresh());
-        let claimed = (draft.not_before <= now).then(|| (self.0.parts.installation.clone(), now + LEASE));
+        let claimed = (draft.not_before <= now).then(|| Lease {
+            owner: self.0.process.clone(),
+            since: now,
+            until: now + self.0.parts.settings.lease,
+        });
         NewIntent { intent: Intent { id, replica: replica.clone(), effect: draft.effect, due_at: draft.not_before }, claimed }
     }
 
@@ -198,7 +204,7 @@ impl Controller {
         });
     }
 
-    async fn perform(&self, claimed: &Claimed) -> Option<Outcome> {
+    async fn perform(&self, claimed: &Claimed, claimed_at: Time) -> Option<Outcome> {
         let effect = &claimed.intent.effect;
         if effect.once() {
             if claimed.begun_before {
@@ -213,6 +219,11 @@ impl Controller {
                 }
             }
         }
+        // A process that slept meanwhile has lost its lease, and somebody else has begun.
+        let patience = self.patience();
+        if self.now().since(claimed_at) >= patience {
+            return None;
+        }
         let work = async {
             match effect {
                 Effect::Create { bid } => self.create(bid).await,
@@ -221,9 +232,14 @@ impl Controller {
             }
         };
         let late = || {
-            if effect.once() { Outcome::Unknown } else { Outcome::Retry(format!("no answer within {PATIENCE}")) }
+            if effect.once() { Outcome::Unknown } else { Outcome::Retry(format!("no answer within {patience}")) }
         };
-        Some(tokio::time::timeout(PATIENCE.std(), work).await.unwrap_or_else(|_| late()))
+        Some(tokio::time::timeout(patience.std(), work).await.unwrap_or_else(|_| late()))
+    }
+
+    /// How long an effect may take; shorter than the lease, so that no effect is begun twice at the same time.
+    fn patience(&self) -> Span {
+        Span(self.0.parts.settings.lease.0 / 5 * 4)
     }
 
     async fn create(&self, bid: &charter_domain::instance::Bid) -> Outcome {

@@ -36,10 +36,10 @@ impl Controller {
         let mut last = self.0.started_at;
         for replica in open {
             // A gateway that has not spoken yet may be answering.
-            if self.0.parts.data_plane.in_flight(&replica.id.0, 0) != Ok(0) {
+            if self.is_answering(replica) {
                 return None;
             }
-            last = last.max(replica.since).max(self.0.parts.data_plane.last_used(&replica.id.0).unwrap_or(Time(0)));
+            last = last.max(replica.since).max(self.last_used(&replica.id).unwrap_or(Time(0)));
         }
         Some(Time(last.0.saturating_add(patience.0)).max(deployment.keep_until.unwrap_or(Time(0))))
     }
@@ -48,6 +48,9 @@ impl Controller {
         let mut ended = vec![];
         for row in self.store().deployments().await? {
             let state = row.state;
+            if !self.my_deployment(&state.id) {
+                continue;
+            }
             let replicas = self.replicas_of(&state.id).await?;
             let over = |at: Option<Time>| at.is_some_and(|at| at <= self.now());
             let text = if state.wish == Wish::Run && over(state.expires_at) {

@@ -4,6 +4,7 @@ use charter_domain::ids::{ReplicaId, Tag};
 use charter_domain::time::{Span, Time};
 use charter_engines::log::Phase;
 use charter_engines::probe::Task;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -19,13 +20,14 @@ pub struct Progress {
 }
 
 /// An engine as it was last seen.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct EngineView {
     /// The start number this is about.
     pub number: u32,
     /// Size of its log, and the end of it.
     pub log_bytes: u64,
     /// The end of its log.
+    #[serde(skip)]
     pub log_tail: String,
     /// When its log was asked for, where that has a price.
     pub log_asked_at: Option<Time>,

@@ -173,6 +173,9 @@ impl Controller {
         let (mut renewed, mut ended) = (0, 0);
         for (row, _) in self.store().replicas(None).await? {
             let replica = row.state;
+            if !self.my_deployment(&replica.deployment) {
+                continue;
+            }
             let Some((price, since)) = paid(replica.instance()) else { continue };
             let Some(deployment) = self.store().deployment(replica.deployment.as_str()).await? else { continue };
             let held = held.iter().find(|r| r.replica == replica.id);

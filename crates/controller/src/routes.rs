@@ -86,7 +86,7 @@ impl Controller {
     pub fn is_routed(&self, replica: &Replica) -> bool {
         let table = Arc::clone(&self.0.routes.borrow());
         let routed = table.backends.iter().any(|b| b.id == replica.id.0 && b.ready);
-        routed && self.0.parts.data_plane.in_flight(&replica.id.0, table.version).is_ok()
+        routed && self.0.parts.data_plane.in_flight(&replica.id.0, table.version).is_ok() && self.is_routed_by_others(replica)
     }
 
     async fn keys(&self) -> Result<Vec<Key>, Error> {
@@ -142,6 +142,9 @@ impl Controller {
         let Reach::Ssh { port, .. } = &backend.reach else { return };
         let Some(link) = self.link_of(replica) else { return };
         let Some(wanted) = &deployment.forward else { return };
+        if !self.my_deployment(&deployment.id) {
+            return;
+        }
         let is_open = |c: &Self| {
             let open = c.0.forwards.lock().unwrap_or_else(PoisonError::into_inner);
             open.get(&replica.id).is_some_and(|(to, _)| to == port)

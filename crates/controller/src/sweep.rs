@@ -22,6 +22,10 @@ impl Controller {
     /// Lists the providers first and our records second: records can only be newer. A stray is ended when two sweeps in a
     /// row have found it, so that nothing under way is ever mistaken for one.
     async fn sweep(&self, suspects: &mut BTreeSet<(Tag, String, String)>) -> Result<String, Error> {
+        if !self.mine("sweep") {
+            suspects.clear();
+            return Ok("another control plane sweeps".to_owned());
+        }
         let owner = Tag::owner_prefix(&self.0.parts.installation);
         let mut listed = vec![];
         for provider in self.providers() {

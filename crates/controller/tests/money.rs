@@ -114,6 +114,7 @@ impl Stage {
             logs: std::env::temp_dir(),
             keep_alive: Span::min(45),
             look: (Span::s(2), Span::s(60)),
+            lease: charter_controller::LEASE,
         };
         let controller = Controller::new(Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
@@ -123,6 +124,7 @@ impl Stage {
             secrets: Arc::new(Nothing),
             data_plane: Arc::new(Nothing),
             links: Links::default(),
+            place: "here".into(),
             installation: "inst".into(),
             secret: vec![7; 32],
             settings,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// What kind of answers a model gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Task {
     /// Messages in, a message out.
     Chat,

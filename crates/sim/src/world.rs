@@ -16,7 +16,7 @@ use charter_domain::replica::Replica;
 use charter_domain::step::{Event, step};
 use charter_domain::time::{Span, Time};
 use charter_store::mem::{Mem, State};
-use charter_store::{Begun, Claimed, Close, Commit, Error, NewIntent, ReplicaWrite, Store, Versioned, Write};
+use charter_store::{Begun, Claimed, Close, Commit, Error, Lease, NewIntent, ReplicaWrite, Store, Versioned, Write};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -199,7 +199,7 @@ impl Sim {
         self.store = Mem::from_state(image);
         // The next process of one data directory need not wait for the leases of the last one; of several it must.
         if self.rng.chance(50) {
-            let abandoned = now(self.store.abandon_leases());
+            let abandoned = now(self.store.abandon_leases(""));
             self.expect(abandoned);
         }
         self.planned_at = u64::MAX;
@@ -396,7 +396,11 @@ impl Sim {
         self.ids += 1;
         let id = IntentId::new(&format!("{:06}x{}", self.ids, self.out.crashes));
         // Half of them are claimed at birth, as the real executor does for those that are due.
-        let claimed = (due_at <= self.now && self.rng.chance(50)).then(|| ("x".to_owned(), self.now + LEASE));
+        let claimed = (due_at <= self.now && self.rng.chance(50)).then(|| Lease {
+            owner: "x".to_owned(),
+            since: self.now,
+            until: self.now + LEASE,
+        });
         let intent = Intent { id, replica: replica.clone(), effect, due_at };
         if claimed.is_some() {
             let claimed = Claimed { intent: intent.clone(), fence: 1, begun_before: false };

@@ -1,8 +1,8 @@
 //! What every store must do. Each behaviour is one function over the port; each store runs all of them.
 
-use crate::mem::Mem;
-use crate::port::{BackendRow, Begun, Close, Commit, Error, KeyRow, NewIntent, ReplicaWrite, Role, Store, Write};
-use crate::sqlite::SqliteStore;
+use crate::port::{
+    BackendRow, Begun, Close, Commit, Error, KeyRow, Lease, NewIntent, ReplicaWrite, Role, Store, Tombstone, Write,
+};
 use charter_domain::budget::{BUILT_IN, Budget, Scope};
 use charter_domain::deployment::{Deployment, Wish};
 use charter_domain::fact::Fact;
@@ -101,12 +101,12 @@ fn instance(name: &str) -> Instance {
     }
 }
 
-fn intent(name: &str, replica: &str, due: i64) -> Intent {
+pub(crate) fn intent(name: &str, replica: &str, due: i64) -> Intent {
     let effect = Effect::Destroy { instance: instance(replica) };
     Intent { id: IntentId::new(name), replica: ReplicaId::new(replica), effect, due_at: Time(due) }
 }
 
-fn opening() -> Commit {
+pub(crate) fn opening() -> Commit {
     Commit {
         deployments: vec![Write { expected: 0, state: deployment("a") }],
         replicas: vec![ReplicaWrite { write: Write { expected: 0, state: replica("r") }, wake_at: Some(Time(7)) }],
@@ -165,11 +165,13 @@ async fn only_the_present_fence_closes(store: &dyn Store) {
 }
 
 async fn an_intent_can_be_born_claimed(store: &dyn Store) {
-    let claimed = Some(("a".to_owned(), Time(60)));
+    let claimed = Some(Lease { owner: "a".into(), since: Time(10), until: Time(60) });
     let open = vec![NewIntent { intent: intent("k", "r", 10), claimed }];
     store.commit(Commit { open, ..Commit::default() }).await.expect("commit");
     assert!(store.claim("b", Time(20), Time(99), 5).await.expect("claim").is_empty());
-    store.abandon_leases().await.expect("a new process");
+    store.abandon_leases("b").await.expect("a new process elsewhere");
+    assert!(store.claim("b", Time(20), Time(99), 5).await.expect("claim").is_empty());
+    store.abandon_leases("a").await.expect("a new process");
     assert_eq!(
         store.claim("b", Time(20), Time(99), 5).await.expect("claim")[0].fence,
         2,
@@ -343,7 +345,40 @@ async fn an_installation_keeps_its_first_name(store: &dyn Store) {
     assert_eq!(store.installation("bbbbbbbb").await.expect("second"), "aaaaaaaa");
 }
 
-async fn run(shared: Arc<dyn Store>) {
+async fn tombstones_are_kept_by_id_and_tag(store: &dyn Store) {
+    let stone =
+        |instance: &str, at| Tombstone { provider: "lab".into(), instance: instance.into(), tag: "t".into(), gone_at: Time(at) };
+    let commit = Commit { tombstones: vec![stone("1", 5), stone("2", 9)], ..Commit::default() };
+    store.commit(commit).await.expect("commit");
+    store.commit(Commit { tombstones: vec![stone("1", 7)], ..Commit::default() }).await.expect("seen gone again");
+    assert_eq!(store.tombstones(Time(7)).await.expect("read"), [stone("1", 7), stone("2", 9)]);
+    assert_eq!(store.tombstones(Time(8)).await.expect("read"), [stone("2", 9)]);
+}
+
+async fn control_planes_know_of_each_other(store: &dyn Store) {
+    store.report("one", Time(10), "a").await.expect("report");
+    let all = store.report("two", Time(20), "b").await.expect("report");
+    let told: Vec<_> = all.iter().map(|c| (c.id.as_str(), c.seen_at, c.report.as_str())).collect();
+    assert_eq!(told, [("one", Time(10), "a"), ("two", Time(20), "b")]);
+    store.forget_control_plane("one").await.expect("forget");
+    assert_eq!(store.report("two", Time(30), "c").await.expect("report").len(), 1);
+}
+
+async fn what_stands_for_the_installation_is_kept(store: &dyn Store) {
+    assert_eq!(store.meta("x", "first").await.expect("write"), "first");
+    assert_eq!(store.meta("x", "second").await.expect("read"), "first");
+}
+
+async fn where_others_may_write_a_change_is_seen(store: &dyn Store) {
+    if !store.shared() {
+        return;
+    }
+    let before = store.pulse().await.expect("read");
+    store.commit(Commit::default()).await.expect("commit");
+    assert_ne!(store.pulse().await.expect("read"), before);
+}
+
+pub(crate) async fn run(shared: Arc<dyn Store>) {
     let store = &*shared;
     a_commit_is_read_back_whole(store).await;
     a_stale_version_changes_nothing_at_all(store).await;
@@ -358,78 +393,10 @@ async fn run(shared: Arc<dyn Store>) {
     closed_replicas_are_listed_with_their_deployment_only(store).await;
     keys_and_backends_come_and_go(store).await;
     an_installation_keeps_its_first_name(store).await;
-}
-
-fn scratch(name: &str) -> std::path::PathBuf {
-    let dir = std::env::temp_dir().join(format!("charter-store-{name}-{}", std::process::id()));
-    std::fs::remove_dir_all(&dir).ok();
-    std::fs::create_dir_all(&dir).expect("scratch folder");
-    dir
-}
-
-#[tokio::test]
-async fn the_store_in_memory_conforms() {
-    run(Arc::new(Mem::default())).await;
-}
-
-#[tokio::test]
-async fn sqlite_conforms_and_survives_being_opened_again() {
-    let dir = scratch("conform");
-    let file = dir.join("charter.db");
-    let store = Arc::new(SqliteStore::open(&file).await.expect("open"));
-    run(Arc::clone(&store) as Arc<dyn Store>).await;
-    store.close().await;
-    let again = SqliteStore::open(&file).await.expect("open again");
-    assert_eq!(again.installation("cccccccc").await.expect("read"), "aaaaaaaa");
-    assert!(again.deployment("a").await.expect("read").is_some());
-    again.close().await;
-    std::fs::remove_dir_all(&dir).expect("clean up");
-}
-
-#[tokio::test]
-async fn eight_claimers_share_four_hundred_intents_without_a_double() {
-    let dir = scratch("claim");
-    let store = Arc::new(SqliteStore::open(&dir.join("charter.db")).await.expect("open"));
-    store.commit(opening()).await.expect("open");
-    let open = (0..400).map(|n| NewIntent { intent: intent(&format!("n{n}"), "r", 10), claimed: None }).collect();
-    store.commit(Commit { open, ..Commit::default() }).await.expect("fill");
-    let claimers = (0..8).map(|n| {
-        let store = Arc::clone(&store);
-        tokio::spawn(async move {
-            let mut mine = vec![];
-            loop {
-                let some = store.claim(&n.to_string(), Time(10), Time(99), 7).await.expect("claim");
-                if some.is_empty() {
-                    return mine;
-                }
-                mine.extend(some.into_iter().map(|c| c.intent.id));
-            }
-        })
-    });
-    let mut all = vec![];
-    for claimer in claimers.collect::<Vec<_>>() {
-        all.extend(claimer.await.expect("claimer"));
-    }
-    let total = all.len();
-    all.sort();
-    all.dedup();
-    assert_eq!((total, all.len()), (401, 401));
-    std::fs::remove_dir_all(&dir).expect("clean up");
-}
-
-#[tokio::test]
-async fn a_database_of_a_newer_charter_is_refused_with_its_number() {
-    let dir = scratch("newer");
-    let file = dir.join("charter.db");
-    SqliteStore::open(&file).await.expect("open").close().await;
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
-    let pool = sqlx::SqlitePool::connect_with(options).await.expect("raw");
-    let newer =
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'x', 1, x'00', 0)";
-    sqlx::query(newer).execute(&pool).await.expect("pretend");
-    pool.close().await;
-    assert!(matches!(SqliteStore::open(&file).await, Err(Error::TooNew { found: 99, known: 5 })));
-    std::fs::remove_dir_all(&dir).expect("clean up");
+    what_stands_for_the_installation_is_kept(store).await;
+    tombstones_are_kept_by_id_and_tag(store).await;
+    control_planes_know_of_each_other(store).await;
+    where_others_may_write_a_change_is_seen(store).await;
 }
 
 /// Writes the golden files of the present version; run it once for a new version and never for an old one.

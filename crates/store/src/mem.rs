@@ -1,6 +1,6 @@
 //! The store in memory, for simulations: maps under one lock. A clone of its [`State`] is the image that a crash leaves.
 
-use crate::port::{BackendRow, Begun, Claimed, Commit, Error, KeyRow, Store, StoredIntent, Versioned};
+use crate::port::{BackendRow, Begun, Claimed, Commit, ControlPlane, Error, KeyRow, Store, StoredIntent, Tombstone, Versioned};
 use async_trait::async_trait;
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
@@ -16,10 +16,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Everything that survives a crash.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    installation: Option<String>,
+    meta: BTreeMap<String, String>,
     deployments: BTreeMap<DeploymentId, Versioned<Deployment>>,
     replicas: BTreeMap<ReplicaId, (Versioned<Replica>, Option<Time>)>,
     intents: BTreeMap<IntentId, StoredIntent>,
+    /// Who claimed each last.
+    owners: BTreeMap<IntentId, String>,
     reservations: BTreeMap<ReplicaId, Reservation>,
     facts: Vec<Fact>,
     hosts: BTreeMap<(String, String, String), HostRecord>,
@@ -27,6 +29,8 @@ pub struct State {
     backends: Vec<BackendRow>,
     gateways: BTreeSet<String>,
     spend: Vec<Spend>,
+    tombstones: BTreeMap<(String, String, String), Time>,
+    control_planes: BTreeMap<String, (Time, String)>,
     commits: u64,
 }
 
@@ -66,11 +70,13 @@ impl State {
         }
         if let Some(close) = commit.close {
             self.intents.remove(&close.intent);
+            self.owners.remove(&close.intent);
         }
         for new in commit.open {
             let (attempts, fence) = if new.claimed.is_some() { (1, 1) } else { (0, 0) };
-            let lease_until = new.claimed.map(|(_, until)| until);
+            let lease_until = new.claimed.as_ref().map(|lease| lease.until);
             let id = new.intent.id.clone();
+            self.owners.extend(new.claimed.map(|lease| (id.clone(), lease.owner)));
             self.intents.insert(id, StoredIntent { intent: new.intent, attempts, started_at: None, lease_until, fence });
         }
         for replica in commit.unreserve {
@@ -85,6 +91,9 @@ impl State {
             let key = (failure.provider.clone(), failure.host.clone(), failure.class.clone());
             let record = HostRecord::with(self.hosts.remove(&key), &failure);
             self.hosts.insert(key, record);
+        }
+        for stone in commit.tombstones {
+            self.tombstones.insert((stone.provider, stone.instance, stone.tag), stone.gone_at);
         }
         self.commits += 1;
         Ok(())
@@ -139,7 +148,11 @@ impl State {
 #[async_trait]
 impl Store for Mem {
     async fn installation(&self, fresh: &str) -> Result<String, Error> {
-        Ok(self.state().installation.get_or_insert_with(|| fresh.to_owned()).clone())
+        self.meta("installation", fresh).await
+    }
+
+    async fn meta(&self, name: &str, fresh: &str) -> Result<String, Error> {
+        Ok(self.state().meta.entry(name.to_owned()).or_insert_with(|| fresh.to_owned()).clone())
     }
 
     async fn deployments(&self) -> Result<Vec<Versioned<Deployment>>, Error> {
@@ -166,7 +179,7 @@ impl Store for Mem {
         self.state().commit(commit)
     }
 
-    async fn claim(&self, _owner: &str, now: Time, until: Time, limit: u32) -> Result<Vec<Claimed>, Error> {
+    async fn claim(&self, owner: &str, now: Time, until: Time, limit: u32) -> Result<Vec<Claimed>, Error> {
         let mut state = self.state();
         let mut due: Vec<(Time, IntentId)> = state
             .intents
@@ -178,6 +191,7 @@ impl Store for Mem {
         due.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         let mut claimed = vec![];
         for (_, id) in due {
+            state.owners.insert(id.clone(), owner.to_owned());
             if let Some(row) = state.intents.get_mut(&id) {
                 row.fence += 1;
                 row.attempts += 1;
@@ -191,8 +205,12 @@ impl Store for Mem {
         Ok(claimed)
     }
 
-    async fn abandon_leases(&self) -> Result<(), Error> {
-        self.state().intents.values_mut().for_each(|i| i.lease_until = None);
+    async fn abandon_leases(&self, place: &str) -> Result<(), Error> {
+        let mut state = self.state();
+        let State { owners, intents, control_planes, .. } = &mut *state;
+        let gone = |id: &IntentId| owners.get(id).is_none_or(|owner| owner.starts_with(place));
+        intents.iter_mut().filter(|(id, _)| gone(id)).for_each(|(_, i)| i.lease_until = None);
+        control_planes.retain(|id, _| !id.starts_with(place));
         Ok(())
     }
 
@@ -284,6 +302,38 @@ impl Store for Mem {
 
     async fn remove_gateway(&self, id: &str) -> Result<(), Error> {
         self.state().gateways.remove(id);
+        Ok(())
+    }
+
+    async fn tombstones(&self, since: Time) -> Result<Vec<Tombstone>, Error> {
+        let state = self.state();
+        let stone = |((provider, instance, tag), at): (&(String, String, String), &Time)| Tombstone {
+            provider: provider.clone(),
+            instance: instance.clone(),
+            tag: tag.clone(),
+            gone_at: *at,
+        };
+        Ok(state.tombstones.iter().filter(|(_, at)| **at >= since).map(stone).collect())
+    }
+
+    /// Several controllers in one process may share it.
+    fn shared(&self) -> bool {
+        true
+    }
+
+    async fn pulse(&self) -> Result<String, Error> {
+        Ok(self.state().commits.to_string())
+    }
+
+    async fn report(&self, id: &str, now: Time, report: &str) -> Result<Vec<ControlPlane>, Error> {
+        let mut state = self.state();
+        state.control_planes.insert(id.to_owned(), (now, report.to_owned()));
+        let all = state.control_planes.iter();
+        Ok(all.map(|(id, (at, report))| ControlPlane { id: id.clone(), seen_at: *at, report: report.clone() }).collect())
+    }
+
+    async fn forget_control_plane(&self, id: &str) -> Result<(), Error> {
+        self.state().control_planes.remove(id);
         Ok(())
     }
 

@@ -44,8 +44,44 @@ pub struct ReplicaWrite {
 pub struct NewIntent {
     /// The intent.
     pub intent: Intent,
-    /// Claimed at birth by the process that stores it, until a time: that saves the claim's own commit.
-    pub claimed: Option<(String, Time)>,
+    /// Claimed at birth by the process that stores it: that saves the claim's own commit.
+    pub claimed: Option<Lease>,
+}
+
+/// The right to perform an intent, for a time. Its length counts: a database that several processes share has a clock of
+/// its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Who has it.
+    pub owner: String,
+    /// From when on.
+    pub since: Time,
+    /// Until when.
+    pub until: Time,
+}
+
+/// An instance that was seen to be gone. What comes back under its id is ours, whatever it is called now.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tombstone {
+    /// Whose it was.
+    pub provider: String,
+    /// The provider's id of it.
+    pub instance: String,
+    /// The tag that it was made under.
+    pub tag: String,
+    /// When it was seen to be gone.
+    pub gone_at: Time,
+}
+
+/// A process that works on the same database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlPlane {
+    /// Different for every process.
+    pub id: String,
+    /// When it reported last.
+    pub seen_at: Time,
+    /// What it said.
+    pub report: String,
 }
 
 /// An intent that ended. It is removed only under the fence that its performer holds.
@@ -78,6 +114,8 @@ pub struct Commit {
     pub facts: Vec<Fact>,
     /// Hosts that have failed.
     pub host_failures: Vec<HostFailure>,
+    /// Instances that were seen to be gone.
+    pub tombstones: Vec<Tombstone>,
 }
 
 /// An intent together with its state of work.
@@ -217,6 +255,8 @@ pub enum Error {
 pub trait Store: Send + Sync {
     /// The eight characters that mark everything this installation owns. Made at the first call from `fresh`.
     async fn installation(&self, fresh: &str) -> Result<String, Error>;
+    /// A value that stands for the whole installation: the one that is stored, or else `fresh`, which is stored now.
+    async fn meta(&self, name: &str, fresh: &str) -> Result<String, Error>;
     /// All deployments, oldest first.
     async fn deployments(&self) -> Result<Vec<Versioned<Deployment>>, Error>;
     /// One deployment by id or by name.
@@ -229,9 +269,9 @@ pub trait Store: Send + Sync {
     async fn commit(&self, commit: Commit) -> Result<(), Error>;
     /// Takes up to `limit` intents that are due and that nobody works on, for `owner`, until `until`.
     async fn claim(&self, owner: &str, now: Time, until: Time, limit: u32) -> Result<Vec<Claimed>, Error>;
-    /// Takes every lease away from processes that cannot be there any more: called once at the start, under the lock of
-    /// the data directory. What was begun by them stays marked as begun.
-    async fn abandon_leases(&self) -> Result<(), Error>;
+    /// Takes every lease away from processes that cannot be there any more, those whose names begin with `place`: called once
+    /// at the start, under the lock of the data directory. What was begun by them stays marked as begun.
+    async fn abandon_leases(&self, place: &str) -> Result<(), Error>;
     /// Writes down that an effect begins now. An effect that may happen once can begin once.
     async fn begin(&self, intent: &IntentId, fence: u64, now: Time) -> Result<Begun, Error>;
     /// Everything that is not known to be finished, oldest first.
@@ -263,6 +303,16 @@ pub trait Store: Send + Sync {
     async fn add_gateway(&self, id: &str, now: Time) -> Result<(), Error>;
     /// Forgets a gateway.
     async fn remove_gateway(&self, id: &str) -> Result<(), Error>;
+    /// Instances that were seen to be gone since a time.
+    async fn tombstones(&self, since: Time) -> Result<Vec<Tombstone>, Error>;
+    /// May several processes work on it at once?
+    fn shared(&self) -> bool;
+    /// Different whenever somebody has changed something; of no use where nobody else can.
+    async fn pulse(&self) -> Result<String, Error>;
+    /// Says that this process is there, and learns who else is.
+    async fn report(&self, id: &str, now: Time, report: &str) -> Result<Vec<ControlPlane>, Error>;
+    /// Forgets a process that has ended, or has been silent for long.
+    async fn forget_control_plane(&self, id: &str) -> Result<(), Error>;
     /// Commits made by this store since it was opened, for benchmarks.
     fn commits(&self) -> u64;
 }

@@ -24,11 +24,12 @@ pub(crate) const INTENT_ADD: &str =
 pub(crate) const INTENT_CLOSE: &str = "DELETE FROM intents WHERE id = $1 AND fence = $2";
 /// The condition stands twice on purpose: after waiting for a row lock PostgreSQL checks only the outer one again.
 pub(crate) const INTENTS_CLAIM: &str = "UPDATE intents SET lease_owner = $1, lease_until = $2, fence = fence + 1, attempts = attempts + 1
-    WHERE due_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)
-      AND id IN (SELECT id FROM intents WHERE due_at <= $3 AND (lease_until IS NULL OR lease_until <= $3) ORDER BY due_at, id LIMIT $4)
+    WHERE due_at <= $3 AND (lease_until IS NULL OR lease_until <= $5)
+      AND id IN (SELECT id FROM intents WHERE due_at <= $3 AND (lease_until IS NULL OR lease_until <= $5) ORDER BY due_at, id LIMIT $4)
     RETURNING id, replica_id, due_at, attempts, started_at, lease_until, fence, effect";
 pub(crate) const INTENT_BEGIN: &str = "UPDATE intents SET started_at = $3 WHERE id = $1 AND fence = $2 AND started_at IS NULL";
-pub(crate) const LEASES_ABANDON: &str = "UPDATE intents SET lease_owner = NULL, lease_until = NULL WHERE lease_until IS NOT NULL";
+pub(crate) const LEASES_ABANDON: &str = "UPDATE intents SET lease_owner = NULL, lease_until = NULL
+    WHERE lease_until IS NOT NULL AND substr(lease_owner, 1, length($1)) = $1";
 pub(crate) const INTENTS: &str =
     "SELECT id, replica_id, due_at, attempts, started_at, lease_until, fence, effect FROM intents ORDER BY due_at, id";
 
@@ -77,3 +78,19 @@ pub(crate) const SPENT: &str = "SELECT CAST(COALESCE(SUM(amount_usd_micros), 0) 
 /// What began before and ended after: it counts in part.
 pub(crate) const SPENT_ACROSS: &str = "SELECT from_at, until_at, amount_usd_micros FROM spend
     WHERE from_at < $1 AND until_at > $1 AND ($2 = '' OR tenant = $2) AND ($3 = '' OR deployment_id = $3)";
+
+/// Rises with every change of a database that several processes share. It is also the lock that puts commits in a row: an
+/// update holds its row until the transaction ends.
+pub(crate) const PULSE: &str = "UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE name = 'pulse'";
+/// PostgreSQL's clock, in milliseconds; the one text that SQLite does not run.
+pub(crate) const CLOCK: &str = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
+pub(crate) const CONTROL_PLANE_PUT: &str = "INSERT INTO control_planes (id, seen_at, report) VALUES ($1, $2, $3)
+    ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, report = excluded.report";
+pub(crate) const CONTROL_PLANES: &str = "SELECT id, seen_at, report FROM control_planes ORDER BY id";
+pub(crate) const CONTROL_PLANES_GONE: &str = "DELETE FROM control_planes WHERE substr(id, 1, length($1)) = $1";
+pub(crate) const CONTROL_PLANE_REMOVE: &str = "DELETE FROM control_planes WHERE id = $1";
+
+pub(crate) const TOMBSTONE_ADD: &str = "INSERT INTO tombstones (provider, instance, tag, gone_at) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (provider, instance, tag) DO UPDATE SET gone_at = excluded.gone_at";
+pub(crate) const TOMBSTONES: &str =
+    "SELECT provider, instance, tag, gone_at FROM tombstones WHERE gone_at >= $1 ORDER BY gone_at, instance";

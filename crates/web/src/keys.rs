@@ -72,7 +72,7 @@ pub(crate) async fn revoke(State(app): State<App>, caller: Caller, Path(id): Pat
     let Some(key) = keys.iter().find(|k| k.id.0 == id || k.name == id) else {
         return Err(unknown("key", &id));
     };
-    if key.id.0 == "key_local" {
+    if key.id.0.starts_with("key_local") {
         let message = "this is the key of the command line on the server's own computer";
         return Err(failed(409, "A0409", message, "remove `local.key` in the data directory and start the server again"));
     }

@@ -1,6 +1,6 @@
 //! `server:`: providers, budgets, and what a server does on errors and at its end.
 
-use crate::file::decode::{Decoder, usd_micros};
+use crate::file::decode::{Decoder, duration_ms, usd_micros};
 use crate::file::node::Node;
 use crate::file::profile::{Secret, duration_or_never, secret};
 
@@ -17,6 +17,8 @@ pub struct Server {
     pub destroy_on_shutdown: bool,
     /// Rented machines end themselves after so many milliseconds without us: nothing said, `never`, or a time.
     pub dead_man_switch_ms: Option<Option<u64>>,
+    /// How long a control plane may work on something before another one takes it over, in milliseconds.
+    pub lease_ms: Option<u64>,
 }
 
 /// One provider.
@@ -55,6 +57,8 @@ pub struct Machine {
     pub allow_no_gpu: bool,
 }
 
+/// The shortest lease.
+const LEASE_MIN_MS: u64 = 5000;
 /// Kinds that this version knows.
 const KINDS: &[&str] = &["vast", "vastai", "machines"];
 /// Kinds that the configuration may name and that a later version will run.
@@ -86,6 +90,12 @@ pub fn server(d: &mut Decoder, node: &Node) -> Server {
         server.destroy_on_shutdown = choice(d, n, "`on-shutdown`");
     }
     server.dead_man_switch_ms = f.get("dead-man-switch").map(|n| d.parsed(n, "`dead-man-switch`", duration_or_never));
+    server.lease_ms = f.get("lease").map(|n| d.parsed(n, "`lease`", duration_ms));
+    if let (Some(ms), Some(n)) = (server.lease_ms, f.get("lease"))
+        && ms < LEASE_MIN_MS
+    {
+        d.fault(n.place, "a `lease` shorter than 5s would be over before an order is answered", "say 5s or more");
+    }
     d.finish(&f);
     server
 }

@@ -112,9 +112,15 @@ async fn stage(folder: &Path) -> Result<Stage, Problem> {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let data_dir = folder.join("data");
     let look = (Span::s(2), Span::s(60));
-    let server =
-        start(Options { listen: free, gateway_listen: Some(free), data_dir: data_dir.clone(), config: Some(config), look })
-            .await?;
+    let server = start(Options {
+        listen: free,
+        gateway_listen: Some(free),
+        data_dir: data_dir.clone(),
+        config: Some(config),
+        database: None,
+        look,
+    })
+    .await?;
     let key = std::fs::read_to_string(data_dir.join("local.key")).map_err(failed)?;
     let client = Client(Known { url: server.url.clone(), key: key.trim().to_owned() });
     Ok(Stage { folder: folder.to_owned(), market, server, client })

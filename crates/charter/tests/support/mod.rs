@@ -251,6 +251,8 @@ impl Place {
 
     pub fn stop_server(&mut self) {
         if let Some(mut server) = self.server.take() {
+            // A frozen one would never hear it.
+            signal("CONT", server.id());
             signal("TERM", server.id());
             server.wait().ok();
             return;

@@ -3,7 +3,7 @@
 use crate::log::clean::Line;
 
 /// How far a start has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Phase {
     /// The container is being made.
     Container,

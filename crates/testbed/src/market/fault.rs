@@ -20,6 +20,8 @@ pub enum Fault {
     CutOrder,
     /// An order takes effect, and the answer is an error of the edge.
     LostOrder,
+    /// An order takes effect, and the answer comes after two seconds.
+    SlowOrder,
     /// New instances are missing in lists for a while.
     LateList,
     /// A list comes back empty.
@@ -56,7 +58,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, with the names that people use.
-    pub const ALL: [(&'static str, Self); 23] = [
+    pub const ALL: [(&'static str, Self); 24] = [
         ("offer-gone", Self::OfferGone),
         ("no-stock", Self::NoStock),
         ("rate-limit", Self::RateLimit),
@@ -64,6 +66,7 @@ impl Fault {
         ("html", Self::Html),
         ("cut-order", Self::CutOrder),
         ("lost-order", Self::LostOrder),
+        ("slow-order", Self::SlowOrder),
         ("late-list", Self::LateList),
         ("empty-list", Self::EmptyList),
         ("short-list", Self::ShortList),

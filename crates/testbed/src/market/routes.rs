@@ -131,6 +131,10 @@ async fn gate(State(market): State<Market>, request: Request<Body>, next: axum::
     }
     let mut response = next.run(request).await;
     if order && response.status() == StatusCode::OK {
+        let slow = market.state().strikes(Fault::SlowOrder);
+        if slow {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        }
         let mut state = market.state();
         if state.strikes(Fault::CutOrder) {
             response.extensions_mut().insert(Cut);
