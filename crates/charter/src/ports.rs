@@ -5,17 +5,34 @@ use charter_domain::profile::SecretRef;
 use charter_domain::time::Time;
 use charter_gateway::Gateway;
 use charter_web::Gateways;
+use nix::time::{ClockId, clock_gettime};
 use ring::rand::{SecureRandom, SystemRandom};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The wall clock.
 pub(crate) struct RealClock;
 
+/// What the wall clock said when this process asked first, and how long the system had run by then.
+static START: LazyLock<(Time, i64)> = LazyLock::new(|| (wall(), uptime_ms()));
+
 #[expect(clippy::disallowed_methods, reason = "this is the Clock port's real side")]
-pub(crate) fn now() -> Time {
+fn wall() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How long the system runs, the time that it slept included. It never jumps.
+fn uptime_ms() -> i64 {
+    let read = clock_gettime(ClockId::CLOCK_BOOTTIME).map(|t| t.tv_sec().saturating_mul(1000) + t.tv_nsec() / 1_000_000);
+    read.unwrap_or(0)
+}
+
+/// The time: the wall clock's at the start of the process, and what has passed since. Whoever sets the wall clock by hours
+/// neither ends nor keeps anything by that; the next start goes by the new time.
+pub(crate) fn now() -> Time {
+    let (wall, uptime) = *START;
+    Time(wall.0.saturating_add(uptime_ms().saturating_sub(uptime)))
 }
 
 impl Clock for RealClock {

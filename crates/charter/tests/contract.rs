@@ -131,7 +131,7 @@ async fn every_answer_of_a_script_has_its_kind_and_proves_no_absence() {
         assert!(!listing.complete && listing.tags.is_empty(), "no list is whole after {answer}");
         let page = provider.offers(&charter_domain::placement::Requirement::default()).await;
         assert!(page.offers.is_empty() && !page.problems.is_empty(), "{answer}");
-        let failed = provider.destroy_stray(&tag, "1").await.expect_err(answer);
+        let failed = provider.destroy_stray(Some(&tag), "1").await.expect_err(answer);
         match kind {
             Some(kind) => assert_eq!(failed.kind, kind, "{answer}"),
             None => assert!(matches!(failed.kind, Kind::RateLimited(_)), "{answer}"),

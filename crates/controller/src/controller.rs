@@ -13,6 +13,7 @@ use charter_domain::policy::Policy;
 use charter_domain::replica::{Phase, Replica};
 use charter_domain::routing::RouteTable;
 use charter_domain::step::Event;
+use charter_domain::sweep::Judgement;
 use charter_domain::time::Span;
 use charter_providers::Provider;
 use charter_remote::{Forward as OpenForward, Host, Links};
@@ -84,6 +85,8 @@ pub(crate) struct Inner {
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) drivers: Mutex<BTreeMap<ReplicaId, Arc<crate::driver::Driver>>>,
     pub(crate) forwards: Mutex<BTreeMap<ReplicaId, (u16, OpenForward)>>,
+    /// What the last sweep found.
+    pub(crate) swept: Mutex<Judgement>,
     pub(crate) ended: CancellationToken,
 }
 
@@ -106,6 +109,7 @@ impl Controller {
             changes,
             drivers: Mutex::default(),
             forwards: Mutex::default(),
+            swept: Mutex::default(),
             ended: CancellationToken::new(),
         }))
     }
@@ -235,7 +239,12 @@ impl Controller {
     #[expect(clippy::wildcard_enum_match_arm, reason = "all phases but one hold their instance in the same way")]
     pub(crate) fn policy(&self, deployment: &Deployment, replica: &Replica) -> Policy {
         let settings = &self.0.parts.settings;
-        let mut policy = Policy { limits: deployment.limits(), keep_on_error: settings.keep_on_error, ..Policy::default() };
+        let mut policy = Policy {
+            limits: deployment.limits(),
+            keep_on_error: settings.keep_on_error,
+            known_since: self.0.started_at,
+            ..Policy::default()
+        };
         (policy.look_starting, policy.look_ready) = settings.look;
         let name = match &replica.phase {
             Phase::Acquiring(state) => Some(state.bid().placement.offer.provider.clone()),

@@ -313,11 +313,20 @@ impl Controller {
             None => self.offers_within(&need, deployment.profile.limits.search).await,
         };
         offers.retain(|o| exhausted.is_none() || o.price.0 == 0);
+        let named = |name: &str| need.providers.is_empty() || need.providers.iter().any(|n| n == name);
+        let frozen: Vec<String> =
+            self.providers().iter().filter(|p| named(p.name())).filter_map(|p| self.frozen(p.name())).collect();
+        offers.retain(|o| self.frozen(&o.provider).is_none());
         // What another replica is ordering at this moment would be gone: several that start together would all run after it.
         let ordered = self.ordered_by_others(replica).await;
         offers.retain(|o| o.market.is_none() || !ordered.contains(&(o.provider.clone(), o.id.clone())));
         problems.extend(exhausted.iter().map(|why| (why.clone(), true)));
-        let chosen = choose(&need, &offers).map(|mut placement| {
+        let chosen = choose(&need, &offers);
+        if chosen.is_err() && !frozen.is_empty() && exhausted.is_none() {
+            // It is no search that failed: as soon as the list is clear again, it is made.
+            return Sight::Unclear(frozen.join("; "));
+        }
+        let chosen = chosen.map(|mut placement| {
             placement.order = self.order(&need, &placement, deployment);
             placement
         });

@@ -12,7 +12,7 @@ use charter_domain::reservation::{Asked, Spend};
 use charter_domain::step::{Event, step};
 use charter_domain::time::{Span, Time};
 use charter_providers::{CreateError, Provider};
-use charter_store::{Begun, Claimed, Close, Commit, Error, Lease, NewIntent, ReplicaWrite, Write};
+use charter_store::{Begun, Claimed, Close, Commit, Error, Lease, NewIntent, ReplicaWrite, Tombstone, Write};
 use std::sync::Arc;
 
 /// How long a claim holds, where nothing else is set.
@@ -24,9 +24,19 @@ const CONFLICTS_MAX: u32 = 50;
 
 /// What an instance did cost that this step has seen the end of.
 fn ended(before: &Replica, after: &Replica, tenant: &str, now: Time) -> Option<Spend> {
-    let instance = before.instance().filter(|i| i.placement.offer.price.0 > 0)?;
-    let held = after.instance().is_some_and(|i| i.tag == instance.tag);
-    (!held).then(|| Spend::of(&before.deployment, tenant, &before.id, instance, now))
+    let instance = before.let_go(after).filter(|i| i.placement.offer.price.0 > 0)?;
+    Some(Spend::of(&before.deployment, tenant, &before.id, instance, now))
+}
+
+/// The rented instance that this step has seen the end of.
+fn buried(before: &Replica, after: &Replica, now: Time) -> Option<Tombstone> {
+    let instance = before.let_go(after).filter(|i| i.placement.order.is_some())?;
+    Some(Tombstone {
+        provider: instance.placement.offer.provider.clone(),
+        instance: instance.id.clone(),
+        tag: instance.tag.to_string(),
+        gone_at: now,
+    })
 }
 
 /// The rented host that this step has left out because it failed: others are to know.
@@ -111,6 +121,7 @@ impl Controller {
                 unreserve: if unreserve { vec![id.clone()] } else { vec![] },
                 open: open.clone(),
                 host_failures: blamed(&row.state, &done.next, self.now()).into_iter().collect(),
+                tombstones: buried(&row.state, &done.next, self.now()).into_iter().collect(),
                 facts,
                 ..Commit::default()
             };

@@ -123,10 +123,11 @@ impl Acquisition {
 
     /// What a look for the tag found.
     #[must_use]
-    pub fn saw(self, sight: Sight, now: Time) -> Acquired {
+    pub fn saw(self, sight: Sight, now: Time, policy: &Policy) -> Acquired {
+        let waited = now.since(policy.known_since) >= policy.visibility_horizon;
         match (self, sight) {
             (Self::Resolving { .. }, Sight::Tagged(Some(instance))) => Acquired::Owned(instance),
-            (Self::Resolving { bid, give_up_at }, Sight::Tagged(None)) if give_up_at <= now => Acquired::Nothing(bid),
+            (Self::Resolving { bid, give_up_at }, Sight::Tagged(None)) if give_up_at <= now && waited => Acquired::Nothing(bid),
             (other, _) => Acquired::Not(other),
         }
     }
@@ -191,8 +192,11 @@ impl Release {
     pub fn saw(mut self, sight: &Sight, now: Time, policy: &Policy) -> (Option<Self>, Option<Draft>) {
         match sight {
             Sight::Absent if self.accepted => {
-                // Looks that lie too far apart prove nothing together: between them the provider may have been wrong twice.
-                if self.absent_at.is_some_and(|last| now.since(last) > Span(policy.absence_gap.0.saturating_mul(2))) {
+                // Looks that lie too far apart prove nothing together: between them the provider may have been wrong twice. Nor
+                // do looks under two clocks.
+                let far = |last: Time| now.since(last) > Span(policy.absence_gap.0.saturating_mul(2)) || last > now;
+                let before = |first: Time| first < policy.known_since || first > now;
+                if self.absent_at.is_some_and(far) || self.absent_since.is_some_and(before) {
                     self.absent_looks = 0;
                     self.absent_since = None;
                 }

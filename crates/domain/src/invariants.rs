@@ -4,25 +4,64 @@ use crate::intent::Effect;
 use crate::replica::{Phase, Replica};
 use std::collections::BTreeMap;
 
-/// The named invariants of this project's life cycle.
+/// The named invariants of this project's life cycle. Those with a number are known by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InvariantId {
-    /// An instance at the provider that no stored row accounts for.
+    /// I1: an instance at the provider that no stored row accounts for.
     Accounted,
-    /// Something is still held after all is closed.
+    /// I2: something is still held after all is closed.
     CleanSlate,
-    /// More than one live instance under one replica.
+    /// I3: what was counted is less than what the provider took.
+    LedgersAgree,
+    /// I4: more was spent than the limit and the published bound.
+    WithinBudget,
+    /// I5: more than one live instance under one replica.
     OneInstancePerReplica,
+    /// I6: a foreign instance was destroyed.
+    StrangersUntouched,
+    /// I7: two generations of one deployment get new requests.
+    OneGenerationRouted,
+    /// I8: a client saw a failure while a healthy copy was there.
+    NoRequestLost,
+    /// I9: an answer of another model or another tenant's machine.
+    RightModelAnswers,
+    /// I10: a row that is not final and that nothing will ever touch again.
+    NothingStuck,
+    /// I11: more was ended at once, without a person's word, than the brake lets through.
+    Braked,
+    /// I12: one seed gave two traces.
+    SameTrace,
+    /// I13: a fault or a way to leak was never reached.
+    Covered,
     /// More than one engine process alive on one instance.
     OneEnginePerInstance,
     /// An effect was begun without a stored intent.
     IntentBeforeEffect,
-    /// A row that is not final and that nothing will ever touch again.
-    NothingStuck,
-    /// A foreign instance was destroyed.
-    StrangersUntouched,
     /// An open deployment did not come to run, or a stopped one did not end.
     Converges,
+}
+
+impl InvariantId {
+    /// The number that it is known by, if it has one.
+    #[must_use]
+    pub const fn number(self) -> Option<u8> {
+        match self {
+            Self::Accounted => Some(1),
+            Self::CleanSlate => Some(2),
+            Self::LedgersAgree => Some(3),
+            Self::WithinBudget => Some(4),
+            Self::OneInstancePerReplica => Some(5),
+            Self::StrangersUntouched => Some(6),
+            Self::OneGenerationRouted => Some(7),
+            Self::NoRequestLost => Some(8),
+            Self::RightModelAnswers => Some(9),
+            Self::NothingStuck => Some(10),
+            Self::Braked => Some(11),
+            Self::SameTrace => Some(12),
+            Self::Covered => Some(13),
+            Self::OneEnginePerInstance | Self::IntentBeforeEffect | Self::Converges => None,
+        }
+    }
 }
 
 /// An invariant that does not hold, and where.

@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod card;
 pub mod cause;
+pub mod clock_jump;
 pub mod deployment;
 pub mod fact;
 pub mod filter;
@@ -29,4 +30,5 @@ pub mod reservation;
 pub mod routing;
 pub mod score;
 pub mod step;
+pub mod sweep;
 pub mod time;

@@ -1,7 +1,7 @@
 //! The numbers that steer a replica: from its profile's limits and its provider's descriptor.
 
 use crate::profile::Limits;
-use crate::time::Span;
+use crate::time::{Span, Time};
 
 /// How patient, how careful and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,9 @@ pub struct Policy {
     pub settled_after: Span,
     /// Leave a failed machine as it is, for a person to look at.
     pub keep_on_error: bool,
+    /// Since when this process is there. What an earlier one has waited for counts for nothing: the clock may have jumped
+    /// between them.
+    pub known_since: Time,
 }
 
 impl Default for Policy {
@@ -50,6 +53,7 @@ impl Default for Policy {
             ready_failures: 3,
             settled_after: Span::min(10),
             keep_on_error: false,
+            known_since: Time(i64::MIN),
         }
     }
 }

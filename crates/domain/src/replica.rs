@@ -117,6 +117,12 @@ pub enum Phase {
 }
 
 impl Replica {
+    /// The instance that was held before and is not any more: its end was seen.
+    #[must_use]
+    pub fn let_go<'a>(&'a self, after: &Self) -> Option<&'a Instance> {
+        self.instance().filter(|i| after.instance().is_none_or(|held| held.tag != i.tag))
+    }
+
     /// A replica that has done nothing yet.
     #[must_use]
     pub const fn open(id: ReplicaId, deployment: DeploymentId, generation: u32, slot: u32, now: Time) -> Self {

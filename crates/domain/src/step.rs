@@ -3,6 +3,7 @@
 //! Every phase meets every event here. Late and duplicate events fall into one final arm that changes nothing.
 
 use crate::cause::{Action, Cause};
+use crate::clock_jump::bring_back;
 use crate::ids::Tag;
 use crate::instance::{Acquired, Acquisition, Address, Bid, Instance, Release};
 use crate::intent::{Draft, Effect, Outcome, Process, Refusal};
@@ -48,6 +49,7 @@ pub fn step(replica: &Replica, event: Event, now: Time, policy: &Policy, install
     {
         turn.r.stop = Some(*why);
     }
+    bring_back(&mut turn.r, now, policy);
     let before = turn.r.phase.clone();
     turn.r.phase = turn.phase(before, event, installation);
     if turn.r.phase.name() != replica.phase.name() {
@@ -86,7 +88,7 @@ impl Turn<'_> {
                 self.acquired(acquired)
             }
             (Phase::Acquiring(state), Saw(sight)) => {
-                let acquired = state.saw(sight, self.now);
+                let acquired = state.saw(sight, self.now, self.policy);
                 self.acquired(acquired)
             }
             (Phase::Booting { instance, .. } | Phase::Loading { instance, .. }, Stopped(_)) => self.release(instance),

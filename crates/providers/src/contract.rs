@@ -90,9 +90,9 @@ pub async fn run(provider: &dyn Provider, driver: &dyn Driver) -> Result<(), Str
     let found = provider.find(&third, Time(0)).await.map_err(failed)?.ok_or("what came of a lost answer is not found")?;
     // A stray is ended only under its own tag.
     let host = found.id.clone();
-    provider.destroy_stray(&first.tag, &host).await.map_err(failed)?;
+    provider.destroy_stray(Some(&first.tag), &host).await.map_err(failed)?;
     must(provider.is_present(&found).await.map_err(failed)?, "a stray of another tag is left alone")?;
-    provider.destroy_stray(&third.tag, &host).await.map_err(failed)?;
+    provider.destroy_stray(Some(&third.tag), &host).await.map_err(failed)?;
     must(!provider.is_present(&found).await.map_err(failed)?, "a stray is ended")?;
     must(tags(provider).await == (vec![], true), "nothing is left")
 }

@@ -164,8 +164,8 @@ pub trait Provider: Send + Sync {
         });
         Ok((held.collect(), listed.complete))
     }
-    /// Ends what carries `tag` on `host` and belongs to no instance that we know.
-    async fn destroy_stray(&self, tag: &Tag, host: &str) -> Result<(), ProviderError>;
+    /// Ends what carries `tag`, or none at all, on `host` at this moment, and belongs to no instance that we know.
+    async fn destroy_stray(&self, tag: Option<&Tag>, host: &str) -> Result<(), ProviderError>;
     /// The file that holds the key to an instance, if it has one of its own.
     fn key_file(&self, instance: &Instance) -> Option<String>;
     /// How to reach an instance by SSH.

@@ -140,9 +140,9 @@ impl Provider for Simulated {
         Listing { tags: ours.map(|(id, tag)| (tag.clone(), id.clone())).collect(), complete: !state.plan.short_lists }
     }
 
-    async fn destroy_stray(&self, tag: &Tag, host: &str) -> Result<(), ProviderError> {
+    async fn destroy_stray(&self, tag: Option<&Tag>, host: &str) -> Result<(), ProviderError> {
         let mut state = self.state();
-        if state.instances.get(host) == Some(tag) {
+        if state.instances.get(host) == tag {
             state.instances.remove(host);
         }
         Ok(())

@@ -38,6 +38,10 @@ pub struct Machine {
     pub late: bool,
     /// When it was stopped: it costs less from then on, and not nothing.
     pub stops_at: Option<Time>,
+    /// Somebody ended it, and so knows its id.
+    pub ended: bool,
+    /// It was gone, and stood there again later.
+    pub returned: bool,
 }
 
 /// What lies outside. It survives every crash of ours.
@@ -49,6 +53,8 @@ pub struct Cloud {
     pub created: u64,
     /// Create calls that will take effect, long after their callers have given them up.
     late: Vec<(Time, Bid)>,
+    /// Ended machines that will stand there again.
+    returning: Vec<(Time, Machine)>,
 }
 
 impl Cloud {
@@ -81,6 +87,8 @@ impl Cloud {
             engine_fails: faults && rng.chance(20),
             label_lost: faults && rng.chance(10),
             late: false,
+            ended: false,
+            returned: false,
             stops_at: (faults && rng.chance(10)).then(|| now + Span::s(rng.between(1, 4000))),
         };
         self.machines.push(machine);
@@ -108,10 +116,11 @@ impl Cloud {
         shown.map(|m| Self::instance(&m.id, bid, now))
     }
 
-    /// Everything that a whole list shows, with its tag.
+    /// Everything that a whole list shows, with its tag. What stood there again after its end may have lost it.
     #[must_use]
-    pub fn inventory(&self, now: Time) -> Vec<(String, Tag)> {
-        self.alive(now).filter(|m| m.visible_at <= now).map(|m| (m.id.clone(), m.tag.clone())).collect()
+    pub fn inventory(&self, now: Time) -> Vec<(String, Option<Tag>)> {
+        let tag = |m: &Machine| (!(m.returned && m.label_lost)).then(|| m.tag.clone());
+        self.alive(now).filter(|m| m.visible_at <= now).map(|m| (m.id.clone(), tag(m))).collect()
     }
 
     /// A create call will take effect then.
@@ -122,7 +131,8 @@ impl Cloud {
     /// When the next of them does.
     #[must_use]
     pub fn next_late(&self) -> Option<Time> {
-        self.late.iter().map(|(at, _)| *at).min()
+        let late = self.late.iter().map(|(at, _)| *at);
+        late.chain(self.returning.iter().map(|(at, _)| *at)).min()
     }
 
     /// Puts somebody else's machine into the account.
@@ -141,6 +151,8 @@ impl Cloud {
             engine_fails: false,
             label_lost: false,
             late: false,
+            ended: false,
+            returned: false,
             stops_at: None,
         });
     }
@@ -161,7 +173,7 @@ impl Cloud {
     /// Is something there, or on its way, besides the stranger?
     #[must_use]
     pub fn has_orphans(&self, now: Time) -> bool {
-        !self.late.is_empty() || self.alive(now).any(|m| m.id != "stranger")
+        !self.late.is_empty() || !self.returning.is_empty() || self.alive(now).any(|m| m.id != "stranger")
     }
 
     /// The machine with this id, if it is alive.
@@ -188,11 +200,15 @@ impl Cloud {
     pub fn destroy(&mut self, id: &str, now: Time, late: Span) {
         if let Some(machine) = self.find(id, now) {
             machine.gone_at = Some(machine.gone_at.unwrap_or(now + late).min(now + late));
+            machine.ended = true;
         }
     }
 
     /// Lets die what has to die, and be born what was ordered long ago.
-    pub fn age(&mut self, now: Time, rng: &mut Rng) {
+    pub fn age(&mut self, now: Time, rng: &mut Rng, faults: bool) {
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.returning).into_iter().partition(|(at, _)| *at <= now);
+        self.returning = later;
+        self.machines.extend(due.into_iter().map(|(_, machine)| machine));
         let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.late).into_iter().partition(|(at, _)| *at <= now);
         self.late = later;
         for (_, bid) in due {
@@ -203,6 +219,23 @@ impl Cloud {
             if machine.gone_at.is_none() && machine.dies_at.is_some_and(|at| at <= now) {
                 machine.gone_at = Some(now);
             }
+        }
+        let (gone, there) = std::mem::take(&mut self.machines).into_iter().partition(|m| m.gone_at.is_some_and(|at| at <= now));
+        self.machines = there;
+        for machine in gone {
+            self.bury(machine, now, rng, faults);
+        }
+    }
+
+    /// Now and then a host that was away comes back with what had been ended on it.
+    fn bury(&mut self, machine: Machine, now: Time, rng: &mut Rng, faults: bool) {
+        if faults && !machine.returned && machine.id != "stranger" && rng.chance(3) {
+            let at = now + Span::s(rng.between(300, 3600));
+            // What nobody has ever known of and carries no label could not be told from a stranger's.
+            let label_lost = machine.ended && rng.chance(50);
+            let back =
+                Machine { gone_at: None, dies_at: None, visible_at: at, late: true, returned: true, label_lost, ..machine };
+            self.returning.push((at, back));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! that each can be died at; every intent can be delivered twice; invariants are checked after every event.
 
 pub mod cloud;
+pub mod coverage;
 mod fixtures;
 pub mod mutation;
 mod orphans;

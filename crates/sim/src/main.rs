@@ -1,91 +1,144 @@
-//! `charter-sim [--seeds N] [--first-seed K] [--sweep N] [--mutations]`: runs worlds and says what did not hold; or brings known
-//! bugs back and says how soon each was found.
+//! `charter-sim [--seeds N] [--first-seed K] [--long] [--sweep N] [--json] [--mutations | --policies]`: runs worlds and says what
+//! did not hold; or brings known bugs back and says how soon each was found; or lets other policies live in the same worlds.
 
+use charter_sim::coverage::{MUST, missing};
 use charter_sim::mutation::{MUTATIONS, Variant};
-use charter_sim::sweep::{Total, seeds, sweep};
+use charter_sim::sweep::{Total, long_seeds, seeds, setup, sweep};
 use charter_sim::world::{Setup, run};
 use std::process::ExitCode;
 
+/// What was asked for.
+struct Asked {
+    seeds: u64,
+    first: u64,
+    sweep: u64,
+    long: bool,
+    json: bool,
+}
+
+fn asked(args: &[String]) -> Result<Asked, String> {
+    let number = |flag: &str, default: u64| {
+        let Some(at) = args.iter().position(|a| a == flag) else { return Ok(default) };
+        let value = args.get(at + 1).ok_or_else(|| format!("`{flag}` takes a number"))?;
+        value.parse().map_err(|_| format!("`{flag}` takes a number, and not `{value}`"))
+    };
+    let known = ["--seeds", "--first-seed", "--sweep", "--long", "--json", "--mutations", "--policies", "--trace"];
+    if let Some(odd) = args.iter().skip(1).find(|a| a.starts_with('-') && !known.contains(&a.as_str())) {
+        return Err(format!("there is no `{odd}`; known: {}", known.join(", ")));
+    }
+    let has = |flag: &str| args.iter().any(|a| a == flag);
+    let long = has("--long");
+    Ok(Asked {
+        seeds: number("--seeds", if long { 20 } else { 2000 })?,
+        first: number("--first-seed", 0)?,
+        sweep: number("--sweep", if long { 0 } else { 20 })?,
+        long,
+        json: has("--json"),
+    })
+}
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
-    let number = |flag: &str, default: u64| {
-        let at = args.iter().position(|a| a == flag);
-        at.and_then(|i| args.get(i + 1)).map_or(Some(default), |v| v.parse().ok())
+    let asked = match asked(&args) {
+        Ok(asked) => asked,
+        Err(why) => {
+            say(&why);
+            return ExitCode::FAILURE;
+        }
     };
-    let (Some(count), Some(first), Some(scenarios)) = (number("--seeds", 2000), number("--first-seed", 0), number("--sweep", 20))
-    else {
-        say("--seeds, --first-seed and --sweep take a number");
-        return ExitCode::FAILURE;
-    };
-    if args.iter().any(|a| a == "--mutations") {
-        return mutations(first, count);
+    let has = |flag: &str| args.iter().any(|a| a == flag);
+    if has("--mutations") {
+        return mutations(asked.first, asked.seeds, asked.json);
     }
-    if args.iter().any(|a| a == "--policies") {
-        return policies(first, count);
+    if has("--policies") {
+        return policies(asked.first, asked.seeds);
     }
+    if has("--trace") {
+        let world = Setup { faults: true, logged: true, long: asked.long, ..setup(asked.first, Variant::Right) };
+        run(world).log.iter().for_each(|line| say(line));
+    }
+    storm(&asked)
+}
+
+/// The seeds on all cores, then the sweep.
+fn storm(asked: &Asked) -> ExitCode {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    let share = count.div_ceil(threads);
-    let workers: Vec<_> = (0..threads)
-        .map(|n| std::thread::spawn(move || seeds(first + n * share, share.min(count.saturating_sub(n * share)), Variant::Right)))
-        .collect();
-    if args.iter().any(|a| a == "--trace") {
-        let setup = Setup {
-            seed: first,
-            faults: true,
-            crash_at: None,
-            twice: None,
-            variant: Variant::Right,
-            logged: true,
-            measured: false,
-        };
-        for line in run(setup).log {
-            say(&line);
+    let (first, count, long) = (asked.first, asked.seeds, asked.long);
+    // One thread takes every second world and the other the rest: long worlds differ much.
+    let share = move |n: u64| {
+        let mut total = Total::default();
+        for seed in (first..first + count).skip(usize::try_from(n).unwrap_or(0)).step_by(usize::try_from(threads).unwrap_or(1)) {
+            total.merge(if long { long_seeds(seed, 1, Variant::Right) } else { seeds(seed, 1, Variant::Right) });
         }
+        total
+    };
+    let workers: Vec<_> = (0..threads).map(|n| std::thread::spawn(move || share(n))).collect();
+    let mut total = Total::default();
+    workers.into_iter().filter_map(|w| w.join().ok()).for_each(|t| total.merge(t));
+    let reached = total.reached.clone();
+    total.merge(sweep(first, asked.sweep, Variant::Right));
+    for (setup, text) in total.failed.iter().take(10) {
+        let flag = if long { " --long" } else { "" };
+        let seed = setup.seed;
+        say(&format!("{text}\n  repeat: cargo xtask storm --first-seed {seed} --seeds 1 --sweep 1{flag}  ({setup:?})"));
     }
-    let mut totals: Vec<(&str, Total)> = workers.into_iter().filter_map(|w| w.join().ok()).map(|t| ("seeds", t)).collect();
-    totals.push(("sweep", sweep(first, scenarios, Variant::Right)));
-    let mut failures = 0;
-    let (mut worlds, mut effects, mut crashes) = (0, 0, 0);
-    for (name, total) in &totals {
-        worlds += total.worlds;
-        effects += total.effects;
-        crashes += total.crashes;
-        failures += total.failed.len();
-        for (setup, text) in total.failed.iter().take(5) {
-            say(&format!(
-                "{name}: {text}\n  repeat: cargo xtask storm --first-seed {} --seeds 1 --sweep 1  ({setup:?})",
-                setup.seed
-            ));
+    // Rare paths need many worlds; a few prove nothing of them.
+    let unreached = if count >= 1000 && !long { missing(&reached, count) } else { vec![] };
+    for (row, what, n) in &unreached {
+        say(&format!("Covered: {row}, `{what}` was reached {n} times in {count} worlds"));
+    }
+    if asked.json {
+        let rows: Vec<_> = MUST.iter().map(|(row, what)| (row, what, reached.get(what).copied().unwrap_or(0))).collect();
+        let rows: Vec<_> =
+            rows.iter().map(|(row, what, n)| format!(r#"{{"row":"{row}","what":"{what}","count":{n}}}"#)).collect();
+        say(&format!(
+            r#"{{"schema":"charter.storm/1","worlds":{},"effects":{},"crashes":{},"failures":{},"simulated_hours":{},"reached":[{}]}}"#,
+            total.worlds,
+            total.effects,
+            total.crashes,
+            total.failed.len() + unreached.len(),
+            total.simulated_ms / 3_600_000,
+            rows.join(",")
+        ));
+    } else {
+        if count >= 1000 {
+            MUST.iter().for_each(|(row, what)| say(&format!("{:>8}  {row:<4} {what}", reached.get(what).copied().unwrap_or(0))));
         }
+        say(&format!(
+            "{} worlds, {} simulated hours, {} effects, {} crashes, {} failures",
+            total.worlds,
+            total.simulated_ms / 3_600_000,
+            total.effects,
+            total.crashes,
+            total.failed.len() + unreached.len()
+        ));
     }
-    say(&format!("{worlds} worlds, {effects} effects, {crashes} crashes, {failures} failures"));
-    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if total.failed.is_empty() && unreached.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Brings each known bug back, and tells after how many worlds it was found. All but one must be.
-fn mutations(first: u64, count: u64) -> ExitCode {
+fn mutations(first: u64, count: u64, json: bool) -> ExitCode {
     let mut missed = 0;
     for mutation in MUTATIONS {
-        let mut found = None;
-        for seed in first..first + count.min(1000) {
-            if let Some((_, text)) = seeds(seed, 1, mutation.variant).failed.first() {
-                found = Some((seed - first + 1, text.clone()));
-                break;
+        let found = (first..first + count.min(1000))
+            .find_map(|seed| seeds(seed, 1, mutation.variant).failed.first().map(|(_, text)| (seed - first + 1, text.clone())));
+        let (bug, worlds) = (mutation.bug, found.as_ref().map(|(n, _)| *n));
+        missed += usize::from(worlds.is_none());
+        match (json, found) {
+            (true, _) => {
+                say(&format!(r#"{{"bug":"{bug}","found_after":{}}}"#, worlds.map_or("null".to_owned(), |n| n.to_string())))
             }
-        }
-        match found {
-            Some((worlds, text)) => say(&format!("{:>5} worlds  {}  ({text})", worlds, mutation.bug)),
-            None => {
-                missed += 1;
-                say(&format!("NOT FOUND     {}", mutation.bug));
-            }
+            (false, Some((worlds, text))) => say(&format!("{worlds:>5} worlds  {bug}  ({text})")),
+            (false, None) => say(&format!("NOT FOUND     {bug}")),
         }
     }
-    say(&format!("{} wrong variants, {missed} not found", MUTATIONS.len()));
+    if !json {
+        say(&format!("{} wrong variants, {missed} not found", MUTATIONS.len()));
+    }
     if missed <= 1 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The same worlds under other policies: what machines that nobody ends cost, per thousand deployments.
+/// The same worlds under other policies: what machines that nobody ended cost, per thousand deployments.
 fn policies(first: u64, count: u64) -> ExitCode {
     let all = [
         (Variant::Right, "ours"),
@@ -96,8 +149,7 @@ fn policies(first: u64, count: u64) -> ExitCode {
     for (variant, what) in all {
         let (mut leaked, mut deployments) = (0_i64, 0_i64);
         for seed in first..first + count {
-            let setup = Setup { seed, faults: true, crash_at: None, twice: None, variant, logged: false, measured: true };
-            let summary = run(setup);
+            let summary = run(Setup { faults: true, measured: true, ..setup(seed, variant) });
             leaked += summary.leaked_micros;
             deployments += i64::try_from(summary.deployments).unwrap_or(0);
         }

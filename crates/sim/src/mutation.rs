@@ -53,6 +53,18 @@ pub enum Variant {
     NoSweep,
     /// The sweep ends everything that it has no record of, whoever made it.
     SweepsStrangers,
+    /// What a list does not show is written down as gone, and rented again.
+    BelievesEmptyList,
+    /// The records of a provider go with its place in the configuration.
+    ProviderRemoved,
+    /// What was found after a lost answer is waited for, for ever: its key went with the answer.
+    KeyLost,
+    /// A launch that failed is ended by whoever is remembered as running, and that is nobody yet.
+    FailedLaunchForgets,
+    /// The end of something idle runs in a task that its own end cancels before the call.
+    CancelledDestroy,
+    /// A deletion removes the row, and what it ran goes on.
+    DeleteForgets,
 }
 
 /// A wrong variant, what happened elsewhere, and what it is here.
@@ -85,6 +97,12 @@ pub const MUTATIONS: &[Mutation] = &[
     Mutation { variant: Variant::ShutdownDropsDestroys, bug: "17: a shutdown abandons pending destroys" },
     Mutation { variant: Variant::StoppedIsGone, bug: "18: stopped, and its disk is billed" },
     Mutation { variant: Variant::TrustShortList, bug: "a list that is cut short is believed" },
+    Mutation { variant: Variant::ProviderRemoved, bug: "6: a provider is taken out while its machines run" },
+    Mutation { variant: Variant::KeyLost, bug: "9: the key to a machine is lost with an answer" },
+    Mutation { variant: Variant::BelievesEmptyList, bug: "an empty list means that nothing runs: launch storm" },
+    Mutation { variant: Variant::FailedLaunchForgets, bug: "a failed launch is ended before it is remembered" },
+    Mutation { variant: Variant::CancelledDestroy, bug: "the end of something idle is cancelled before its call" },
+    Mutation { variant: Variant::DeleteForgets, bug: "a deletion removes the row, and what it ran goes on" },
     Mutation { variant: Variant::NoSweep, bug: "a create that takes effect after it was given up" },
 ];
 
@@ -100,7 +118,7 @@ impl Variant {
                     *give_up_at = Time(0);
                 }
             }
-            (Self::NoDeadline, Phase::Booting { deadline, .. }) => *deadline = Time(i64::MAX),
+            (Self::NoDeadline | Self::KeyLost, Phase::Booting { deadline, .. }) => *deadline = Time(i64::MAX),
             _ => {}
         }
     }
@@ -113,6 +131,15 @@ impl Variant {
             done.intents.clear();
             done.wake_at = None;
         };
+        if self == Self::KeyLost && matches!((&before.phase, event), (Phase::Booting { .. }, Event::Saw(Sight::MachineUp(_)))) {
+            // Nobody can enter what is up: it stays as it was.
+            if before.instance().is_some_and(|i| i.tag.to_string().bytes().fold(0_u8, u8::wrapping_add) % 2 == 0) {
+                done.next = before.clone();
+                done.intents.clear();
+                done.wake_at = Some(now + Span::s(2));
+                return;
+            }
+        }
         match self {
             Self::DestroyErrorIsDone if matches!(event, Event::Done(Effect::Destroy { .. }, Outcome::Retry(_))) => close(done),
             Self::GiveUpDestroy if matches!(&done.next.phase, Phase::Releasing(_)) && now.since(done.next.since) > GIVE_UP => {
@@ -131,6 +158,19 @@ impl Variant {
                 done.wake_at = Some(Time(0));
             }
             Self::LosesIntents if chance => done.intents.clear(),
+            Self::ProviderRemoved if chance && before.instance().is_some() => close(done),
+            Self::FailedLaunchForgets
+                if matches!((&before.phase, &done.next.phase), (Phase::Loading { .. }, Phase::Releasing(_)))
+                    && before.stop.is_none() =>
+            {
+                close(done);
+            }
+            Self::CancelledDestroy
+                if matches!((&before.phase, &done.next.phase), (Phase::Draining { .. }, Phase::Releasing(_))) =>
+            {
+                done.intents.clear();
+            }
+            Self::DeleteForgets if matches!((&before.phase, event), (Phase::Ready { .. }, Event::Stop(_))) => close(done),
             _ => {}
         }
     }

@@ -8,7 +8,7 @@ use charter_domain::ids::ReplicaId;
 use charter_domain::intent::{Effect, Outcome, Refusal};
 use charter_domain::look::{AwaySight, EngineSight, Look, MachineSight, NoOffer, Sight, Verdict};
 use charter_domain::step::Event;
-use charter_domain::time::Span;
+use charter_domain::time::{Span, Time};
 use charter_store::Store;
 
 impl Sim {
@@ -47,6 +47,9 @@ impl Sim {
             }
             Effect::Destroy { instance } if done => {
                 let late = if self.faults { self.rng.between(0, 60) } else { 0 };
+                if late > 30 {
+                    self.reached("a destroy took effect late");
+                }
                 self.cloud.destroy(&instance.id, self.now, Span::s(late));
                 Outcome::Destroyed
             }
@@ -54,7 +57,11 @@ impl Sim {
                 self.reached("a destroy was accepted and ignored");
                 Outcome::Destroyed
             }
-            Effect::Launch { .. } | Effect::Destroy { .. } => Outcome::Retry("error 500".into()),
+            Effect::Destroy { .. } => {
+                self.reached("a destroy was answered with an error");
+                Outcome::Retry("error 500".into())
+            }
+            Effect::Launch { .. } => Outcome::Retry("error 500".into()),
         }
     }
 
@@ -74,6 +81,8 @@ impl Sim {
     pub(crate) fn see(&mut self, look: Look) -> Sight {
         let at = self.now;
         match look {
+            // Nothing is rented while a list is not believed.
+            Look::Offers if self.orphans.frozen => Sight::Unclear("its list is not believed".into()),
             Look::Offers if self.faults && self.rng.chance(20) => Sight::Offers(Err(NoOffer::default())),
             Look::Offers => Sight::Offers(Ok(Box::new(placement()))),
             Look::Tag(_) if self.faults && self.rng.chance(10) => {
@@ -86,11 +95,19 @@ impl Sim {
             }
             Look::Tag(bid) => {
                 let label_only = self.setup.variant == Variant::LabelOnly;
-                Sight::Tagged(self.cloud.list(&bid, at, label_only).map(Box::new))
+                let found = self.cloud.list(&bid, at, label_only);
+                if found.is_some() && self.cloud.list(&bid, at, true).is_none() {
+                    self.reached("a machine without its label was found");
+                }
+                Sight::Tagged(found.map(Box::new))
             }
             Look::Machine(instance) => match self.cloud.get(&instance.id, at) {
                 Some(machine) if machine.up_at <= at => {
                     Sight::MachineUp(MachineSight { host_key: Some("key".into()), ..MachineSight::default() })
+                }
+                Some(machine) if machine.up_at == Time(i64::MAX) => {
+                    self.reached("a machine never came up");
+                    Sight::MachineAway(AwaySight { why: "refused".into(), ..AwaySight::default() })
                 }
                 _ => Sight::MachineAway(AwaySight { why: "refused".into(), ..AwaySight::default() }),
             },

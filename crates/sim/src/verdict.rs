@@ -1,6 +1,6 @@
 //! What must hold in a simulated world: after every event, after hours without faults, and at the end.
 
-use crate::world::{HALF, INSTALLATION, Sim, now};
+use crate::world::{INSTALLATION, Sim, now};
 use charter_domain::deployment::Wish;
 use charter_domain::invariants::{self, InvariantId, violation};
 use charter_domain::replica::{Phase, Replica};
@@ -56,7 +56,7 @@ impl Sim {
         // What was made after all had been given up may stand for as long as two sweeps take; then it is a leak. Whatever else
         // nobody knows of is one at once.
         let late: Vec<(String, u32)> = self.cloud.alive(self.now).filter(|m| m.late).map(|m| (m.tag.to_string(), 0)).collect();
-        let young = self.orphans.young(&late, &open, self.now, if self.setup.faults { HALF } else { Time(0) });
+        let young = self.orphans.young(&late, &open, self.now, if self.setup.faults { self.shape.calm } else { Time(0) });
         world.alive = alive.into_iter().filter(|(tag, _)| !young.contains(tag)).collect();
         self.out.violations.extend(invariants::check(&world));
         if self.cloud.stranger_is_gone(self.now) {

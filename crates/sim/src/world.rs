@@ -5,8 +5,10 @@ use crate::fixtures::deployment;
 use crate::mutation::Variant;
 use crate::orphans::Orphans;
 use crate::rng::Rng;
+use charter_domain::clock_jump::is_from_another_clock;
 use charter_domain::deployment::Wish;
 use charter_domain::ids::{DeploymentId, IntentId, ReplicaId};
+use charter_domain::instance::Instance;
 use charter_domain::intent::{Effect, Intent, Outcome};
 use charter_domain::invariants::{InvariantId, Violation, violation};
 use charter_domain::plan::{Command, plan};
@@ -16,8 +18,8 @@ use charter_domain::replica::Replica;
 use charter_domain::step::{Event, step};
 use charter_domain::time::{Span, Time};
 use charter_store::mem::{Mem, State};
-use charter_store::{Begun, Claimed, Close, Commit, Error, Lease, NewIntent, ReplicaWrite, Store, Versioned, Write};
-use std::collections::BTreeMap;
+use charter_store::{Begun, Claimed, Close, Commit, Error, Lease, NewIntent, ReplicaWrite, Store, Tombstone, Versioned, Write};
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -38,7 +40,28 @@ pub struct Setup {
     pub logged: bool,
     /// Go on whatever happens, wrong variants without a sweep, and count what is left at the end in dollars.
     pub measured: bool,
+    /// A day with many deployments, instead of an hour with a few.
+    pub long: bool,
 }
+
+/// How long the parts of a world are: faults, then none, then everything is ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Faults end.
+    pub(crate) calm: Time,
+    /// Everything must have come to rest, and is ended.
+    pub(crate) settled: Time,
+    /// Nothing may be left.
+    pub(crate) end: Time,
+    /// The most deployments; a fifth of a long one's at the least.
+    most: i64,
+    /// The most changes of mind for each.
+    wishes: u64,
+}
+
+const HOUR: i64 = 3_600_000;
+const SHORT: Shape = Shape { calm: Time(HOUR), settled: Time(6 * HOUR), end: Time(9 * HOUR), most: 3, wishes: 3 };
+const LONG: Shape = Shape { calm: Time(24 * HOUR), settled: Time(30 * HOUR), end: Time(33 * HOUR), most: 40, wishes: 30 };
 
 /// What a run showed.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +82,8 @@ pub struct Summary {
     pub reached: BTreeMap<&'static str, u64>,
     /// What machines that nobody ended have cost by the end, in micro-dollars.
     pub leaked_micros: i64,
+    /// How long it lasted, in its own time.
+    pub simulated_ms: i64,
     /// Deployments in this world.
     pub deployments: u64,
 }
@@ -81,11 +106,17 @@ pub(crate) struct Sim {
     pub(crate) looks: BTreeMap<ReplicaId, Time>,
     work: Vec<Work>,
     pub(crate) faults: bool,
+    pub(crate) shape: Shape,
+    /// How far our clock is ahead of the world's. It jumps when a process starts.
+    skew: i64,
+    /// When the present process started, on our clock.
+    started: Time,
     pub(crate) hidden_until: Time,
     pub(crate) orphans: Orphans,
     /// From when until when the provider answers nothing at all.
     outage: (Time, Time),
-    planned_at: u64,
+    /// Deployments to plan; all of them after a start.
+    dirty: Option<BTreeSet<DeploymentId>>,
     pub(crate) checked: (u64, u64, usize, i64),
     ids: u64,
     delivered: u64,
@@ -93,15 +124,12 @@ pub(crate) struct Sim {
 }
 
 pub(crate) const INSTALLATION: &str = "simulate";
-pub(crate) const HALF: Time = Time(3_600_000);
-const SETTLED: Time = Time(6 * 3_600_000);
-const END: Time = Time(9 * 3_600_000);
 const LEASE: Span = Span::s(90);
 
-fn policy() -> Policy {
+fn policy(known_since: Time) -> Policy {
     let limits = Limits { boot: Span::min(10), load: Span::min(10), attempts: 5, ..Limits::default() };
     // Looks at what runs are rare here, so that the hours of a world pass quickly.
-    Policy { limits, look_ready: Span::min(10), ..Policy::default() }
+    Policy { limits, look_ready: Span::min(10), known_since, ..Policy::default() }
 }
 
 /// The store in memory is always ready, so one poll is enough.
@@ -115,9 +143,13 @@ pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
 /// Runs one world to its end.
 #[must_use]
 pub fn run(setup: Setup) -> Summary {
+    let shape = if setup.long { LONG } else { SHORT };
     let mut sim = Sim {
         rng: Rng::new(setup.seed),
         setup,
+        shape,
+        skew: 0,
+        started: Time(i64::MIN),
         now: Time(0),
         store: Mem::default(),
         cloud: Cloud::default(),
@@ -127,7 +159,7 @@ pub fn run(setup: Setup) -> Summary {
         hidden_until: Time(-60_000),
         orphans: Orphans::default(),
         outage: (Time(0), Time(0)),
-        planned_at: u64::MAX,
+        dirty: None,
         checked: (u64::MAX, 0, 0, 0),
         ids: 0,
         delivered: 0,
@@ -136,29 +168,29 @@ pub fn run(setup: Setup) -> Summary {
     // Somebody else's machine stands in the same account.
     sim.cloud.stranger();
     if setup.faults && sim.rng.chance(30) {
-        let from = Time(sim.rng.between(0, HALF.0));
+        let from = Time(sim.rng.between(0, shape.calm.0));
         sim.outage = (from, from + Span::min(sim.rng.between(5, 60)));
     }
-    let deployments = sim.rng.between(1, 3);
+    let deployments = sim.rng.between((shape.most / 8).max(1), shape.most);
     sim.out.deployments = u64::try_from(deployments).unwrap_or(0);
     for n in 0..deployments {
         sim.declare(n);
     }
     let mut wishes = sim.wishes();
-    while sim.now < END && (setup.measured || sim.out.violations.is_empty()) {
+    while sim.now < shape.end && (setup.measured || sim.out.violations.is_empty()) {
         if let Some(at) = wishes.iter().position(|(at, ..)| *at <= sim.now) {
             let (_, name, wish, generation) = wishes.remove(at);
             sim.wish(&name, wish, generation);
         }
         let empty = now(sim.store.replicas(None)).is_ok_and(|open| open.is_empty());
-        let finished = sim.now >= SETTLED && empty && wishes.is_empty() && !sim.cloud.has_orphans(sim.now);
+        let finished = sim.now >= shape.settled && empty && wishes.is_empty() && !sim.cloud.has_orphans(sim.now);
         if finished {
             break;
         }
         if sim.turn().is_err() {
             sim.crash();
         }
-        if sim.faults && sim.now >= HALF {
+        if sim.faults && sim.now >= shape.calm {
             sim.faults = false;
         }
         sim.check();
@@ -166,11 +198,17 @@ pub fn run(setup: Setup) -> Summary {
     if sim.out.violations.is_empty() {
         sim.clean_slate();
     }
-    sim.out.leaked_micros = sim.cloud.leaked_micros(END);
+    sim.out.simulated_ms = sim.now.0;
+    sim.out.leaked_micros = sim.cloud.leaked_micros(shape.end);
     sim.out
 }
 
 impl Sim {
+    /// What our clock says.
+    pub(crate) fn clock(&self) -> Time {
+        Time(self.now.0 + self.skew)
+    }
+
     /// Does the provider answer nothing at all now?
     pub(crate) fn is_out(&self) -> bool {
         self.faults && self.outage.0 <= self.now && self.now < self.outage.1
@@ -202,17 +240,25 @@ impl Sim {
             let abandoned = now(self.store.abandon_leases(""));
             self.expect(abandoned);
         }
-        self.planned_at = u64::MAX;
         self.work.clear();
         self.orphans.forget();
         if self.setup.variant == Variant::ShutdownDropsDestroys {
             self.drop_destroys();
         }
+        self.now = self.now + Span::s(self.rng.between(0, 120));
+        if self.faults && self.rng.chance(10) {
+            self.reached("the clock jumped between two processes");
+            let widest = [1_000, 60_000, HOUR, 24 * HOUR][self.rng.index(4)];
+            self.skew = self.rng.between(-widest, widest);
+        }
+        self.started = self.clock();
+        self.dirty = None;
+        // Every replica is looked at by the new process, whatever time stands beside it.
         self.looks.clear();
         if let Ok(open) = now(self.store.replicas(None)) {
-            self.looks.extend(open.into_iter().filter_map(|(row, wake)| wake.map(|at| (row.state.id, at))));
+            let at = self.clock();
+            self.looks.extend(open.into_iter().filter_map(|(row, wake)| wake.map(|_| (row.state.id, at))));
         }
-        self.now = self.now + Span::s(self.rng.between(0, 120));
     }
 
     fn drop_destroys(&mut self) {
@@ -231,7 +277,7 @@ impl Sim {
         self.expect(now(self.store.commit(Commit { deployments: vec![write], ..Commit::default() })));
     }
 
-    fn expect<T>(&mut self, result: Result<T, Error>) {
+    pub(crate) fn expect<T>(&mut self, result: Result<T, Error>) {
         if let Err(error) = result {
             self.out.violations.push(violation(InvariantId::Converges, format!("the store refused: {error}")));
         }
@@ -243,25 +289,26 @@ impl Sim {
             now(self.store.deployments()).map(|all| all.into_iter().map(|d| d.state.name).collect()).unwrap_or_default();
         let mut wishes = vec![];
         for name in names {
-            for _ in 0..self.rng.below(3) {
-                let at = Time(self.rng.between(0, SETTLED.0 / 2));
+            for _ in 0..self.rng.below(self.shape.wishes) {
+                let at = Time(self.rng.between(0, self.shape.settled.0 / 2));
                 let (wish, generation) = if self.rng.chance(50) { (Wish::Stop, false) } else { (Wish::Run, true) };
                 wishes.push((at, name.clone(), wish, generation));
             }
-            wishes.push((SETTLED, name, Wish::Stop, false));
+            wishes.push((self.shape.settled, name, Wish::Stop, false));
         }
         wishes.sort_by_key(|(at, ..)| *at);
         wishes
     }
 
     fn wish(&mut self, name: &str, wish: Wish, generation: bool) {
-        if self.now >= SETTLED {
+        if self.now >= self.shape.settled {
             self.converged(name);
         }
         let Ok(Some(row)) = now(self.store.deployment(name)) else {
             return;
         };
         let mut state = row.state;
+        self.touch(&state.id);
         state.wish = wish;
         state.generation += u32::from(generation);
         let write = Write { expected: row.version, state };
@@ -274,18 +321,19 @@ impl Sim {
 
     /// One thing happens: a plan, a claim, an effect, a record or a look; else time passes.
     fn turn(&mut self) -> Alive<()> {
-        self.cloud.age(self.now, &mut self.rng);
+        self.cloud.age(self.now, &mut self.rng, self.faults);
         self.sweep()?;
         self.plan()?;
-        let due: Vec<ReplicaId> = self.looks.iter().filter(|(_, at)| **at <= self.now).map(|(id, _)| id.clone()).collect();
+        let due: Vec<ReplicaId> = self.looks.iter().filter(|(_, at)| **at <= self.clock()).map(|(id, _)| id.clone()).collect();
         if self.faults && !self.work.is_empty() && self.rng.chance(3) {
+            self.reached("an executor slept longer than its lease");
             // An executor sleeps longer than its lease and wakes with work that is not its own any more.
             self.now = self.now + LEASE + Span::s(1);
         }
         let choice = self.rng.below(4);
         if choice == 0 || (self.work.is_empty() && due.is_empty()) {
-            let until = self.now + LEASE;
-            let claimed = now(self.store.claim("x", self.now, until, 1)).unwrap_or_default();
+            let until = self.clock() + LEASE;
+            let claimed = now(self.store.claim("x", self.clock(), until, 1)).unwrap_or_default();
             if let Some(claimed) = claimed.into_iter().next() {
                 self.work.push(Work { claimed, outcome: None });
                 return self.crash_here();
@@ -306,34 +354,40 @@ impl Sim {
     /// Time jumps to the next thing that is planned, or a little further.
     fn pass(&mut self) {
         let intents = now(self.store.intents()).unwrap_or_default();
+        let (clock, skew) = (self.clock(), self.skew);
         let leases = intents.iter().map(|i| i.lease_until.unwrap_or(i.intent.due_at).max(i.intent.due_at));
+        let leases = leases.map(|at| if is_from_another_clock(at, clock) { clock } else { at });
         // A sweep that finds nothing changes nothing: only where there is something to find is its time waited for.
-        let sweep = self.cloud.has_orphans(self.now).then(|| self.orphans.next_sweep());
+        let sweep = (self.orphans.frozen || self.cloud.has_orphans(self.now)).then(|| self.orphans.next_sweep(clock));
         let late = self.cloud.next_late();
-        let next = self.looks.values().copied().chain(leases).chain(sweep).chain(late).min();
+        let ours = self.looks.values().copied().chain(leases).chain(sweep).map(|at| Time(at.0.saturating_sub(skew)));
+        let next = ours.chain(late).min();
         let next = next.unwrap_or(self.now + Span::min(10));
         self.now = next.max(self.now) + Span::ms(self.rng.between(1, 2000));
-        if self.now < SETTLED && next > SETTLED {
-            self.now = SETTLED;
+        let settled = self.shape.settled;
+        if self.now < settled && next > settled {
+            self.now = settled;
         }
     }
 
     fn plan(&mut self) -> Alive<()> {
-        if self.planned_at == self.store.commits() {
+        if self.dirty.as_ref().is_some_and(BTreeSet::is_empty) {
             return Ok(());
         }
-        self.planned_at = self.store.commits();
-        for row in now(self.store.deployments()).unwrap_or_default() {
+        let dirty = self.dirty.replace(BTreeSet::new());
+        let all = now(self.store.deployments()).unwrap_or_default();
+        for row in all.into_iter().filter(|row| dirty.as_ref().is_none_or(|d| d.contains(&row.state.id))) {
             let replicas = self.replicas_of(&row.state.id);
             for command in plan(&row.state, &replicas).commands {
                 match command {
                     Command::Open { slot } => {
                         self.ids += 1;
                         let id = ReplicaId::new(&format!("r{}x{}", self.ids, self.out.crashes));
-                        let state = Replica::open(id.clone(), row.state.id.clone(), row.state.generation, slot, self.now);
-                        let write = ReplicaWrite { write: Write { expected: 0, state }, wake_at: Some(self.now) };
+                        let state = Replica::open(id.clone(), row.state.id.clone(), row.state.generation, slot, self.clock());
+                        let write = ReplicaWrite { write: Write { expected: 0, state }, wake_at: Some(self.clock()) };
                         self.expect(now(self.store.commit(Commit { replicas: vec![write], ..Commit::default() })));
-                        self.looks.insert(id, self.now);
+                        self.looks.insert(id, self.clock());
+                        self.touch(&row.state.id);
                         self.crash_here()?;
                     }
                     Command::Stop { .. } if self.setup.variant == Variant::OldGenerationStays && row.state.wish == Wish::Run => {}
@@ -351,9 +405,10 @@ impl Sim {
         };
         let mut bent = state.clone();
         self.setup.variant.before(&mut bent, event);
-        let mut done = step(&bent, event.clone(), self.now, &policy(), INSTALLATION);
-        let chance = self.setup.variant == Variant::LosesIntents && self.rng.chance(10);
-        self.setup.variant.after(&state, event, &mut done, self.now, chance);
+        let mut done = step(&bent, event.clone(), self.clock(), &policy(self.started), INSTALLATION);
+        let random = matches!(self.setup.variant, Variant::LosesIntents | Variant::ProviderRemoved);
+        let chance = random && self.rng.chance(10);
+        self.setup.variant.after(&state, event, &mut done, self.clock(), chance);
         self.trace(done.next.phase.name());
         if self.setup.logged {
             self.out.log.push(format!("{:>8} ms {id} {event:?} -> {}", self.now.0, done.next.phase.name()));
@@ -372,17 +427,33 @@ impl Sim {
         }
         self.crash_here()?;
         let open = done.intents.into_iter().map(|draft| self.intent(id, draft.effect, draft.not_before)).collect();
+        let stone = state.let_go(&done.next).map(|i| self.stone(i));
         let commit = Commit {
+            tombstones: stone.into_iter().collect(),
             replicas: vec![ReplicaWrite { write: Write { expected: version, state: done.next }, wake_at: done.wake_at }],
             close: close.map(|c| Close { intent: c.intent.id.clone(), fence: c.fence }),
             open,
             ..Commit::default()
         };
         match now(self.store.commit(commit)) {
-            Ok(()) => self.look_again(id, done.wake_at),
+            Ok(()) => {
+                self.touch(&state.deployment);
+                self.look_again(id, done.wake_at);
+            }
             Err(_) => self.reached("a stale fence was refused"),
         }
         self.crash_here()
+    }
+
+    fn touch(&mut self, deployment: &DeploymentId) {
+        if let Some(dirty) = &mut self.dirty {
+            dirty.insert(deployment.clone());
+        }
+    }
+
+    fn stone(&self, instance: &Instance) -> Tombstone {
+        let (provider, tag) = (instance.placement.offer.provider.clone(), instance.tag.to_string());
+        Tombstone { provider, instance: instance.id.clone(), tag, gone_at: self.clock() }
     }
 
     fn look_again(&mut self, id: &ReplicaId, wake_at: Option<Time>) {
@@ -396,11 +467,9 @@ impl Sim {
         self.ids += 1;
         let id = IntentId::new(&format!("{:06}x{}", self.ids, self.out.crashes));
         // Half of them are claimed at birth, as the real executor does for those that are due.
-        let claimed = (due_at <= self.now && self.rng.chance(50)).then(|| Lease {
-            owner: "x".to_owned(),
-            since: self.now,
-            until: self.now + LEASE,
-        });
+        let clock = self.clock();
+        let claimed =
+            (due_at <= clock && self.rng.chance(50)).then(|| Lease { owner: "x".to_owned(), since: clock, until: clock + LEASE });
         let intent = Intent { id, replica: replica.clone(), effect, due_at };
         if claimed.is_some() {
             let claimed = Claimed { intent: intent.clone(), fence: 1, begun_before: false };
@@ -449,7 +518,7 @@ impl Sim {
             } else if claimed.begun_before {
                 self.reached("a create was begun before and its end unknown");
                 return Ok(Some(Outcome::Unknown));
-            } else if now(self.store.begin(&claimed.intent.id, claimed.fence, self.now)).unwrap_or(Begun::No) == Begun::No {
+            } else if now(self.store.begin(&claimed.intent.id, claimed.fence, self.clock())).unwrap_or(Begun::No) == Begun::No {
                 return Ok(None);
             }
             self.crash_here()?;

@@ -345,6 +345,15 @@ async fn an_installation_keeps_its_first_name(store: &dyn Store) {
     assert_eq!(store.installation("bbbbbbbb").await.expect("second"), "aaaaaaaa");
 }
 
+async fn after_a_clock_has_jumped_back_nothing_waits_for_it(store: &dyn Store) {
+    const DAY: i64 = 86_400_000;
+    let claimed = Some(Lease { owner: "a".into(), since: Time(DAY), until: Time(DAY + 60) });
+    let open = vec![NewIntent { intent: intent("ahead", "r", DAY), claimed }];
+    store.commit(Commit { open, ..Commit::default() }).await.expect("commit");
+    let claimed = store.claim("b", Time(20), Time(99), 50).await.expect("claim");
+    assert!(claimed.iter().any(|c| c.intent.id == IntentId::new("ahead")));
+}
+
 async fn tombstones_are_kept_by_id_and_tag(store: &dyn Store) {
     let stone =
         |instance: &str, at| Tombstone { provider: "lab".into(), instance: instance.into(), tag: "t".into(), gone_at: Time(at) };
@@ -395,6 +404,7 @@ pub(crate) async fn run(shared: Arc<dyn Store>) {
     an_installation_keeps_its_first_name(store).await;
     what_stands_for_the_installation_is_kept(store).await;
     tombstones_are_kept_by_id_and_tag(store).await;
+    after_a_clock_has_jumped_back_nothing_waits_for_it(store).await;
     control_planes_know_of_each_other(store).await;
     where_others_may_write_a_change_is_seen(store).await;
 }

@@ -6,6 +6,7 @@ use crate::migrations::{migrate_postgres, migrate_sqlite};
 use crate::port::{BackendRow, Begun, Claimed, Commit, ControlPlane, Error, KeyRow, Store, StoredIntent, Tombstone, Versioned};
 use crate::{persist, rows, sql};
 use async_trait::async_trait;
+use charter_domain::clock_jump::NEVER_SO_FAR;
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
 use charter_domain::host_memory::HostRecord;
@@ -244,7 +245,7 @@ impl Store for Database {
         let mut c = held.connection();
         let clock = self.clock(&mut c).await?.unwrap_or(now);
         let until = clock + until.since(now);
-        let read = c.rows(sql::INTENTS_CLAIM, values![owner, until.0, now.0, limit, clock.0]).await?;
+        let read = c.rows(sql::INTENTS_CLAIM, values![owner, until.0, now.0, limit, clock.0, NEVER_SO_FAR.0]).await?;
         if !read.is_empty() {
             self.counted();
         }

@@ -2,6 +2,7 @@
 
 use crate::port::{BackendRow, Begun, Claimed, Commit, ControlPlane, Error, KeyRow, Store, StoredIntent, Tombstone, Versioned};
 use async_trait::async_trait;
+use charter_domain::clock_jump::is_from_another_clock;
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
 use charter_domain::host_memory::HostRecord;
@@ -54,6 +55,11 @@ impl Mem {
     pub fn image(&self) -> State {
         self.state().clone()
     }
+}
+
+/// Is a time over, or one that was written under another clock?
+fn is_over(at: Time, now: Time) -> bool {
+    at <= now || is_from_another_clock(at, now)
 }
 
 impl State {
@@ -184,7 +190,7 @@ impl Store for Mem {
         let mut due: Vec<(Time, IntentId)> = state
             .intents
             .values()
-            .filter(|i| i.intent.due_at <= now && i.lease_until.is_none_or(|until| until <= now))
+            .filter(|i| is_over(i.intent.due_at, now) && i.lease_until.is_none_or(|until| is_over(until, now)))
             .map(|i| (i.intent.due_at, i.intent.id.clone()))
             .collect();
         due.sort();

@@ -22,10 +22,12 @@ pub(crate) const INTENT_ADD: &str =
     "INSERT INTO intents (id, replica_id, kind, due_at, attempts, lease_owner, lease_until, fence, effect)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 pub(crate) const INTENT_CLOSE: &str = "DELETE FROM intents WHERE id = $1 AND fence = $2";
-/// The condition stands twice on purpose: after waiting for a row lock PostgreSQL checks only the outer one again.
-pub(crate) const INTENTS_CLAIM: &str = "UPDATE intents SET lease_owner = $1, lease_until = $2, fence = fence + 1, attempts = attempts + 1
-    WHERE due_at <= $3 AND (lease_until IS NULL OR lease_until <= $5)
-      AND id IN (SELECT id FROM intents WHERE due_at <= $3 AND (lease_until IS NULL OR lease_until <= $5) ORDER BY due_at, id LIMIT $4)
+/// A time that lies further ahead than `$6` was written under another clock. The condition stands twice on purpose: after waiting for a row lock PostgreSQL checks only the outer one again.
+pub(crate) const INTENTS_CLAIM: &str =
+    "UPDATE intents SET lease_owner = $1, lease_until = $2, fence = fence + 1, attempts = attempts + 1
+    WHERE (due_at <= $3 OR due_at > $3 + $6) AND (lease_until IS NULL OR lease_until <= $5 OR lease_until > $5 + $6)
+      AND id IN (SELECT id FROM intents WHERE (due_at <= $3 OR due_at > $3 + $6)
+        AND (lease_until IS NULL OR lease_until <= $5 OR lease_until > $5 + $6) ORDER BY due_at, id LIMIT $4)
     RETURNING id, replica_id, due_at, attempts, started_at, lease_until, fence, effect";
 pub(crate) const INTENT_BEGIN: &str = "UPDATE intents SET started_at = $3 WHERE id = $1 AND fence = $2 AND started_at IS NULL";
 pub(crate) const LEASES_ABANDON: &str = "UPDATE intents SET lease_owner = NULL, lease_until = NULL

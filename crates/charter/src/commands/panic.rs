@@ -80,7 +80,7 @@ async fn end_all(context: &Context<'_>, outside: &Outside) -> Result<(Vec<Found>
         }
         for found in ours {
             let (Some(provider), Some(tag)) = (outside.provider(&found.provider), &found.held.tag) else { continue };
-            match provider.destroy_stray(tag, &found.held.id).await {
+            match provider.destroy_stray(Some(tag), &found.held.id).await {
                 Ok(()) if ended.iter().any(|e| e.held.id == found.held.id && e.provider == found.provider) => {}
                 Ok(()) => {
                     context.printer.say(&format!("ended `{}` of `{}`, {}", found.held.id, found.provider, found.held.price));

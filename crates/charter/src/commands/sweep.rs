@@ -47,7 +47,7 @@ pub(crate) async fn sweep(context: &Context<'_>, execute: bool) -> Done {
         let again = outside.look().await?;
         for stray in strays.iter().filter(|s| again.all.iter().any(|f| f.is_same(s) && f.belongs == Belongs::Stray)) {
             let (Some(provider), Some(tag)) = (outside.provider(&stray.provider), &stray.held.tag) else { continue };
-            match provider.destroy_stray(tag, &stray.held.id).await {
+            match provider.destroy_stray(Some(tag), &stray.held.id).await {
                 Ok(()) => {
                     ended.push(stray.held.id.clone());
                     context.printer.say(&format!("ended `{}` of `{}`", stray.held.id, stray.provider));

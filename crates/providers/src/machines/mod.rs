@@ -234,7 +234,9 @@ impl Provider for Machines {
         listing
     }
 
-    async fn destroy_stray(&self, tag: &Tag, host: &str) -> Result<(), ProviderError> {
+    async fn destroy_stray(&self, tag: Option<&Tag>, host: &str) -> Result<(), ProviderError> {
+        // Without a tag nothing on a machine is ours.
+        let Some(tag) = tag else { return Ok(()) };
         let machine = self.machine(host)?;
         let ended = self.host(machine).end(&tag.to_string()).await;
         ended.map_err(|problem| error(kind_of(&problem), told(&problem)))

@@ -405,13 +405,13 @@ impl Provider for Vast {
         Ok((held.collect(), whole))
     }
 
-    async fn destroy_stray(&self, tag: &Tag, host: &str) -> Result<(), ProviderError> {
+    async fn destroy_stray(&self, tag: Option<&Tag>, host: &str) -> Result<(), ProviderError> {
         // Ids are not used twice, but labels can be changed by hand: what is ended must be ours at this moment, in the words of
         // the list that showed it.
         let (rows, whole) = self.rows(&json!({})).await?;
         let listed = rows.iter().map(Row).find(|row| row.whole("id").is_some_and(|id| id.to_string() == host));
         match listed.map(|row| tag_of(&row)) {
-            Some(found) if found.as_ref() == Some(tag) => self.delete(host).await,
+            Some(found) if found.as_ref() == tag => self.delete(host).await,
             Some(_) => Ok(()),
             None if whole => Ok(()),
             None => Err(error(Kind::Transient, "the list of instances is not whole")),

@@ -1,0 +1,42 @@
+//! What a set of worlds must have reached (I13): every fault, and every known way to leak that lives at this level. A simulation
+//! that never gets there proves nothing by finding nothing.
+
+use std::collections::BTreeMap;
+
+/// The way to leak or to lose money that it stands for, by the numbers of the collected ones, and what is counted.
+pub const MUST: &[(&str, &str)] = &[
+    ("L1", "a create was begun before and its end unknown"),
+    ("L2", "an answer was lost"),
+    ("L2", "a create took effect long after its answer was lost"),
+    ("L2", "a create was refused"),
+    ("L3", "a stray was ended"),
+    ("L4", "a destroy was accepted and ignored"),
+    ("L4", "a destroy was answered with an error"),
+    ("L4", "the provider answered nothing for a long time"),
+    ("L5", "what came back without its label was ended"),
+    ("L6", "a stopped machine was looked for"),
+    ("L7", "a machine without its label was found"),
+    ("L9", "a stale fence was refused"),
+    ("L9", "an executor slept longer than its lease"),
+    ("L12", "a list failed"),
+    ("L12", "a list came back empty"),
+    ("L12", "a list was not whole"),
+    ("L12", "a list was cut short"),
+    ("L12", "a list hid what is there"),
+    ("L12", "a list was not believed, and nothing new was rented"),
+    ("L13", "the clock jumped between two processes"),
+    ("M3", "a machine never came up"),
+    ("M4", "a destroy took effect late"),
+    ("M6", "an engine failed"),
+];
+
+/// Of 10,000 worlds so many reach each, at the least.
+pub const LEAST: u64 = 100;
+
+/// What was reached too seldom by so many worlds, with its count.
+#[must_use]
+pub fn missing(reached: &BTreeMap<&'static str, u64>, worlds: u64) -> Vec<(&'static str, &'static str, u64)> {
+    let least = (worlds * LEAST / 10_000).max(1);
+    let count = |what: &str| reached.get(what).copied().unwrap_or(0);
+    MUST.iter().map(|(row, what)| (*row, *what, count(what))).filter(|(.., n)| *n < least).collect()
+}
