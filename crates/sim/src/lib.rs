@@ -5,11 +5,13 @@
 
 pub mod cloud;
 pub mod coverage;
+mod executor;
 mod fixtures;
 pub mod mutation;
 mod orphans;
 mod outside;
 pub mod rng;
 pub mod sweep;
+mod users;
 mod verdict;
 pub mod world;

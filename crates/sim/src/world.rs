@@ -1,10 +1,10 @@
 //! One simulated world: users who change their minds, a control plane of two executors, a store, a cloud, and faults.
 
 use crate::cloud::Cloud;
-use crate::fixtures::deployment;
 use crate::mutation::Variant;
 use crate::orphans::Orphans;
 use crate::rng::Rng;
+use crate::users::{HOUR, LONG, SHORT, Shape};
 use charter_domain::clock_jump::is_from_another_clock;
 use charter_domain::deployment::Wish;
 use charter_domain::ids::{DeploymentId, IntentId, ReplicaId};
@@ -18,7 +18,7 @@ use charter_domain::replica::Replica;
 use charter_domain::step::{Event, step};
 use charter_domain::time::{Span, Time};
 use charter_store::mem::{Mem, State};
-use charter_store::{Begun, Claimed, Close, Commit, Error, Lease, NewIntent, ReplicaWrite, Store, Tombstone, Versioned, Write};
+use charter_store::{Claimed, Close, Commit, Error, Lease, NewIntent, ReplicaWrite, Store, Tombstone, Versioned, Write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -43,25 +43,6 @@ pub struct Setup {
     /// A day with many deployments, instead of an hour with a few.
     pub long: bool,
 }
-
-/// How long the parts of a world are: faults, then none, then everything is ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
-    /// Faults end.
-    pub(crate) calm: Time,
-    /// Everything must have come to rest, and is ended.
-    pub(crate) settled: Time,
-    /// Nothing may be left.
-    pub(crate) end: Time,
-    /// The most deployments; a fifth of a long one's at the least.
-    most: i64,
-    /// The most changes of mind for each.
-    wishes: u64,
-}
-
-const HOUR: i64 = 3_600_000;
-const SHORT: Shape = Shape { calm: Time(HOUR), settled: Time(6 * HOUR), end: Time(9 * HOUR), most: 3, wishes: 3 };
-const LONG: Shape = Shape { calm: Time(24 * HOUR), settled: Time(30 * HOUR), end: Time(33 * HOUR), most: 40, wishes: 30 };
 
 /// What a run showed.
 #[derive(Clone, Debug, Default)]
@@ -92,9 +73,9 @@ pub(crate) struct Crash;
 pub(crate) type Alive<T> = Result<T, Crash>;
 
 /// Work in the hands of an executor; lost in a crash.
-struct Work {
-    claimed: Claimed,
-    outcome: Option<Outcome>,
+pub(crate) struct Work {
+    pub(crate) claimed: Claimed,
+    pub(crate) outcome: Option<Outcome>,
 }
 
 pub(crate) struct Sim {
@@ -104,7 +85,7 @@ pub(crate) struct Sim {
     pub(crate) store: Mem,
     pub(crate) cloud: Cloud,
     pub(crate) looks: BTreeMap<ReplicaId, Time>,
-    work: Vec<Work>,
+    pub(crate) work: Vec<Work>,
     pub(crate) faults: bool,
     pub(crate) shape: Shape,
     /// How far our clock is ahead of the world's. It jumps when a process starts.
@@ -119,7 +100,7 @@ pub(crate) struct Sim {
     dirty: Option<BTreeSet<DeploymentId>>,
     pub(crate) checked: (u64, u64, usize, i64),
     ids: u64,
-    delivered: u64,
+    pub(crate) delivered: u64,
     pub(crate) out: Summary,
 }
 
@@ -218,7 +199,7 @@ impl Sim {
         *self.out.reached.entry(what).or_default() += 1;
     }
 
-    fn trace(&mut self, value: &str) {
+    pub(crate) fn trace(&mut self, value: &str) {
         for byte in value.bytes() {
             self.out.trace = (self.out.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
         }
@@ -271,48 +252,10 @@ impl Sim {
         }
     }
 
-    fn declare(&mut self, n: i64) {
-        let state = deployment(n, u32::try_from(self.rng.between(1, 2)).unwrap_or(1));
-        let write = Write { expected: 0, state };
-        self.expect(now(self.store.commit(Commit { deployments: vec![write], ..Commit::default() })));
-    }
-
     pub(crate) fn expect<T>(&mut self, result: Result<T, Error>) {
         if let Err(error) = result {
             self.out.violations.push(violation(InvariantId::Converges, format!("the store refused: {error}")));
         }
-    }
-
-    /// Users stop, restart and change what they asked for at times of their own; at the end they stop everything.
-    fn wishes(&mut self) -> Vec<(Time, String, Wish, bool)> {
-        let names: Vec<String> =
-            now(self.store.deployments()).map(|all| all.into_iter().map(|d| d.state.name).collect()).unwrap_or_default();
-        let mut wishes = vec![];
-        for name in names {
-            for _ in 0..self.rng.below(self.shape.wishes) {
-                let at = Time(self.rng.between(0, self.shape.settled.0 / 2));
-                let (wish, generation) = if self.rng.chance(50) { (Wish::Stop, false) } else { (Wish::Run, true) };
-                wishes.push((at, name.clone(), wish, generation));
-            }
-            wishes.push((self.shape.settled, name, Wish::Stop, false));
-        }
-        wishes.sort_by_key(|(at, ..)| *at);
-        wishes
-    }
-
-    fn wish(&mut self, name: &str, wish: Wish, generation: bool) {
-        if self.now >= self.shape.settled {
-            self.converged(name);
-        }
-        let Ok(Some(row)) = now(self.store.deployment(name)) else {
-            return;
-        };
-        let mut state = row.state;
-        self.touch(&state.id);
-        state.wish = wish;
-        state.generation += u32::from(generation);
-        let write = Write { expected: row.version, state };
-        self.expect(now(self.store.commit(Commit { deployments: vec![write], ..Commit::default() })));
     }
 
     pub(crate) fn replicas_of(&self, id: &DeploymentId) -> Vec<Replica> {
@@ -445,7 +388,7 @@ impl Sim {
         self.crash_here()
     }
 
-    fn touch(&mut self, deployment: &DeploymentId) {
+    pub(crate) fn touch(&mut self, deployment: &DeploymentId) {
         if let Some(dirty) = &mut self.dirty {
             dirty.insert(deployment.clone());
         }
@@ -476,77 +419,5 @@ impl Sim {
             self.work.push(Work { claimed, outcome: None });
         }
         NewIntent { intent, claimed }
-    }
-
-    /// Performs the work at `at`, or records what it performed before.
-    fn advance(&mut self, at: usize) -> Alive<()> {
-        if self.work[at].outcome.is_some() {
-            let work = self.work.swap_remove(at);
-            let Some(outcome) = work.outcome else { return Ok(()) };
-            let event = Event::Done(work.claimed.intent.effect.clone(), outcome);
-            let replica = work.claimed.intent.replica.clone();
-            self.delivered += 1;
-            self.apply(&replica, &event, Some(&work.claimed))?;
-            if self.setup.twice == Some(self.delivered) {
-                self.reached("an outcome was delivered twice");
-                self.apply(&replica, &event, None)?;
-            }
-            return Ok(());
-        }
-        let claimed = self.work[at].claimed.clone();
-        match self.perform(&claimed)? {
-            Some(outcome) => self.work[at].outcome = Some(outcome),
-            None => drop(self.work.swap_remove(at)),
-        }
-        Ok(())
-    }
-
-    fn perform(&mut self, claimed: &Claimed) -> Alive<Option<Outcome>> {
-        let effect = claimed.intent.effect.clone();
-        let stored = now(self.store.intents()).unwrap_or_default();
-        let ours = stored.iter().any(|i| i.intent.id == claimed.intent.id && i.fence == claimed.fence);
-        if !ours {
-            return Ok(None); // The lease ran out, and somebody else has it or has ended it.
-        }
-        if effect.once() {
-            if claimed.begun_before && self.setup.variant == Variant::FindThenCreate {
-                if let Effect::Create { bid } = &effect
-                    && let Some(found) = self.cloud.list(bid, self.now, false)
-                {
-                    return Ok(Some(Outcome::Created(Box::new(found))));
-                }
-            } else if claimed.begun_before {
-                self.reached("a create was begun before and its end unknown");
-                return Ok(Some(Outcome::Unknown));
-            } else if now(self.store.begin(&claimed.intent.id, claimed.fence, self.clock())).unwrap_or(Begun::No) == Begun::No {
-                return Ok(None);
-            }
-            self.crash_here()?;
-        }
-        self.out.effects += 1;
-        self.trace(effect.kind());
-        let (mut done, mut lost) = (true, false);
-        if self.faults {
-            (done, lost) =
-                [(true, false), (true, false), (true, false), (true, true), (false, false), (false, true)][self.rng.index(6)];
-        }
-        if self.is_out() {
-            self.reached("the provider answered nothing for a long time");
-            (done, lost) = (false, true);
-        }
-        // Now and then a create takes effect long after its caller has given it up.
-        if self.faults
-            && lost
-            && !done
-            && self.rng.chance(30)
-            && let Effect::Create { bid } = &effect
-        {
-            self.reached("a create took effect long after its answer was lost");
-            let at = self.now + Span::s(self.rng.between(0, 400));
-            self.cloud.create_late(bid.clone(), at);
-        }
-        let outcome = self.take_effect(&effect, done);
-        self.crash_here()?;
-        Ok(Some(if lost { self.lost(&effect) } else { outcome }))
     }
 }
