@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Some("bench-market") => bench_market::bench_market(),
         Some("__child") => bench::child(rest),
         Some("kill-rounds") => kill_rounds(rest),
-        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--long] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-market | dist | real-engine [--keep]".into()),
+        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--long | --whole [--sqlite]] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-market | dist | real-engine [--keep]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,9 +68,11 @@ fn test() -> Result<(), String> {
     } else {
         run("cargo", &["test", "--workspace", "--no-fail-fast"])?;
     }
-    // The simulation is checked at full speed: 2,000 seeds, a sweep of ten scenarios, and ten days.
+    // The simulation is checked at full speed: 2,000 seeds, a sweep of ten scenarios, ten days, and whole worlds.
     storm(&["--seeds".into(), "2000".into(), "--sweep".into(), "10".into()])?;
-    storm(&["--long".into(), "--seeds".into(), "10".into()])
+    storm(&["--long".into(), "--seeds".into(), "10".into()])?;
+    storm(&["--whole".into(), "--seeds".into(), "100".into()])?;
+    storm(&["--whole".into(), "--sqlite".into(), "--seeds".into(), "4".into()])
 }
 
 /// What continuous integration runs: the format and the lints first, then the tests.

@@ -21,7 +21,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("charter-web", &["charter-domain", "charter-api", "charter-store", "charter-controller"]),
     (
         "charter-sim",
-        &["charter-domain", "charter-engines", "charter-store", "charter-providers", "charter-controller", "charter-gateway"],
+        &[
+            "charter-domain",
+            "charter-engines",
+            "charter-store",
+            "charter-providers",
+            "charter-controller",
+            "charter-gateway",
+            "charter-remote",
+        ],
     ),
 ];
 

@@ -220,6 +220,7 @@ async fn parts(
         secrets: Arc::new(RealSecrets),
         data_plane: Arc::new(counters),
         links,
+        machines: None,
         place: place(data_dir),
         installation,
         secret: secret.into_bytes(),

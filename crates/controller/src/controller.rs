@@ -1,8 +1,9 @@
 //! The controller's shared parts, and what users ask of it.
 
+use crate::by_hand::Hands;
 use crate::live::{EngineView, Live};
 use crate::peers::Peers;
-use crate::ports::{Clock, DataPlane, Ids, Secrets};
+use crate::ports::{Clock, DataPlane, Ids, Machines, Secrets};
 use crate::tasks::Tasks;
 use charter_domain::budget::Budget;
 use charter_domain::deployment::Deployment;
@@ -57,6 +58,8 @@ pub struct Parts {
     pub data_plane: Arc<dyn DataPlane>,
     /// SSH, shared with the gateway of the same process.
     pub links: Links,
+    /// Machines that are not reached over SSH.
+    pub machines: Option<Arc<dyn Machines>>,
     /// Begins the name of every process of this data directory, in a database that others may share.
     pub place: String,
     /// Marks what is ours; eight characters.
@@ -85,6 +88,8 @@ pub(crate) struct Inner {
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) drivers: Mutex<BTreeMap<ReplicaId, Arc<crate::driver::Driver>>>,
     pub(crate) forwards: Mutex<BTreeMap<ReplicaId, (u16, OpenForward)>>,
+    /// Where nothing runs by itself.
+    pub(crate) hands: Option<Hands>,
     /// What the last sweep found.
     pub(crate) swept: Mutex<Judgement>,
     pub(crate) ended: CancellationToken,
@@ -94,6 +99,16 @@ impl Controller {
     /// A controller that does nothing yet: see [`Controller::start`].
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        Self::made(parts, None)
+    }
+
+    /// A controller whose turns somebody calls, one after the other: no task and no timer of its own.
+    #[must_use]
+    pub fn by_hand(parts: Parts) -> Self {
+        Self::made(parts, Some(Hands::default()))
+    }
+
+    fn made(parts: Parts, hands: Option<Hands>) -> Self {
         let (routes, _) = watch::channel(Arc::new(RouteTable::default()));
         let (changes, _) = watch::channel(0);
         let started_at = parts.clock.now();
@@ -109,6 +124,7 @@ impl Controller {
             changes,
             drivers: Mutex::default(),
             forwards: Mutex::default(),
+            hands,
             swept: Mutex::default(),
             ended: CancellationToken::new(),
         }))

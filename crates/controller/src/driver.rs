@@ -68,7 +68,7 @@ impl Controller {
         });
     }
 
-    async fn plan_all(&self) -> Result<String, Error> {
+    pub(crate) async fn plan_all(&self) -> Result<String, Error> {
         let (mut commands, mut reports) = (0, vec![]);
         let deployments = self.store().deployments().await?;
         for row in deployments.iter().filter(|row| self.my_deployment(&row.state.id)) {
@@ -102,6 +102,9 @@ impl Controller {
     pub(crate) fn drive(&self, id: &ReplicaId) {
         if self.0.ended.is_cancelled() {
             return;
+        }
+        if let Some(hands) = &self.0.hands {
+            return hands.look(id, self.now());
         }
         let mut drivers = self.0.drivers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(driver) = drivers.get(id) {
@@ -209,7 +212,7 @@ impl Controller {
         }
     }
 
-    async fn see(&self, replica: &Replica, look: Look) -> Sight {
+    pub(crate) async fn see(&self, replica: &Replica, look: Look) -> Sight {
         let deployment = match self.store().deployment(replica.deployment.as_str()).await {
             Ok(Some(row)) => row.state,
             Ok(None) => return Sight::Unclear("the deployment is gone".into()),

@@ -33,6 +33,9 @@ impl Controller {
     }
 
     pub(crate) async fn launch(&self, replica: &ReplicaId, instance: &Instance, number: u32) -> Outcome {
+        if let Some(machines) = &self.0.parts.machines {
+            return machines.launch(instance, number).await;
+        }
         // Its container's own entrypoint has begun it.
         if let Some(port) = instance.mapped_port() {
             self.0.live.begin(replica, number, self.now());
@@ -138,6 +141,9 @@ impl Controller {
         instance: &Instance,
         process: &Process,
     ) -> Sight {
+        if let Some(machines) = &self.0.parts.machines {
+            return Sight::Engine(machines.engine(instance).await);
+        }
         if instance.mapped_port().is_some() {
             return self.see_image(replica, deployment, instance, process).await;
         }

@@ -62,7 +62,7 @@ impl Controller {
     }
 
     /// Takes over what is due and nobody works on: delayed intents, and those of a process that died.
-    async fn claim_due(&self) -> Result<String, String> {
+    pub(crate) async fn claim_due(&self) -> Result<String, String> {
         let now = self.now();
         let claimed = self
             .store()
@@ -78,14 +78,19 @@ impl Controller {
 
     fn spawn_perform(&self, claimed: Claimed) {
         let (this, begun_at) = (self.clone(), self.now());
-        self.0.tasks.spawn(Kind::Work, async move {
-            let replica = claimed.intent.replica.clone();
-            let Some(outcome) = this.perform(&claimed, begun_at).await else { return };
-            let event = Event::Done(claimed.intent.effect.clone(), outcome);
-            if let Err(error) = this.apply(&replica, event, Some(&claimed)).await {
-                tracing::warn!(%error, %replica, "an outcome was not recorded; its intent comes up again");
-            }
-        });
+        if let Some(hands) = &self.0.hands {
+            return hands.take(claimed, begun_at);
+        }
+        self.0.tasks.spawn(Kind::Work, async move { this.perform_and_record(claimed, begun_at).await });
+    }
+
+    pub(crate) async fn perform_and_record(&self, claimed: Claimed, begun_at: Time) {
+        let replica = claimed.intent.replica.clone();
+        let Some(outcome) = self.perform(&claimed, begun_at).await else { return };
+        let event = Event::Done(claimed.intent.effect.clone(), outcome);
+        if let Err(error) = self.apply(&replica, event, Some(&claimed)).await {
+            tracing::warn!(%error, %replica, "an outcome was not recorded; its intent comes up again");
+        }
     }
 
     /// Applies an event: step, commit, and begin what follows. Returns when the replica wants to look again.
@@ -208,6 +213,9 @@ impl Controller {
     }
 
     fn wake_executor_at(&self, at: Time) {
+        if self.0.hands.is_some() {
+            return;
+        }
         let (this, pause) = (self.clone(), at.since(self.now()));
         self.0.tasks.spawn(Kind::Timer(self.0.ended.clone()), async move {
             tokio::time::sleep(Span::ms(pause.0 + 1).std()).await;

@@ -44,7 +44,7 @@ impl Controller {
         Some(Time(last.0.saturating_add(patience.0)).max(deployment.keep_until.unwrap_or(Time(0))))
     }
 
-    async fn end_idle(&self) -> Result<String, Error> {
+    pub(crate) async fn end_idle(&self) -> Result<String, Error> {
         let mut ended = vec![];
         for row in self.store().deployments().await? {
             let state = row.state;

@@ -3,6 +3,7 @@
 //!
 //! The controller never calls a provider's create without a stored intent, and never matches on a provider's name.
 
+mod by_hand;
 mod check;
 pub mod controller;
 mod declare;
@@ -29,4 +30,4 @@ pub use engine_key::engine_key;
 pub use executor::LEASE;
 pub use live::{EngineView, Progress};
 pub use money::Account;
-pub use ports::{Clock, DataPlane, Ids, Secrets};
+pub use ports::{Clock, DataPlane, Ids, Machines, Secrets};

@@ -52,9 +52,10 @@ impl Controller {
                 Sight::MachineAway(AwaySight { why: said, quiet, called_running })
             }
             Ok(Observed::Running { addresses, price }) => {
-                let mut seen = match instance.mapped_port() {
-                    Some(_) => self.enter_port(instance, addresses),
-                    None => self.enter(&provider, instance, deployment, addresses).await,
+                let mut seen = match (&self.0.parts.machines, instance.mapped_port()) {
+                    (Some(machines), _) => machines.enter(instance).await,
+                    (None, Some(_)) => self.enter_port(instance, addresses),
+                    (None, None) => self.enter(&provider, instance, deployment, addresses).await,
                 };
                 if let Sight::MachineUp(up) = &mut seen {
                     self.0.live.booted(&instance.tag);

@@ -168,7 +168,7 @@ impl Controller {
         });
     }
 
-    async fn renew_all(&self) -> Result<String, Error> {
+    pub(crate) async fn renew_all(&self) -> Result<String, Error> {
         let held = self.store().reservations().await?;
         let (mut renewed, mut ended) = (0, 0);
         for (row, _) in self.store().replicas(None).await? {

@@ -1,5 +1,9 @@
 //! What the controller is given from outside: time, ids, secrets, and the data plane's counters.
 
+use async_trait::async_trait;
+use charter_domain::instance::Instance;
+use charter_domain::intent::Outcome;
+use charter_domain::look::{EngineSight, Sight};
 use charter_domain::profile::SecretRef;
 use charter_domain::time::Time;
 
@@ -22,6 +26,17 @@ pub trait Secrets: Send + Sync {
     /// # Errors
     /// Why it cannot be had, without any part of it.
     fn read(&self, secret: &SecretRef) -> Result<String, String>;
+}
+
+/// Machines and the engines on them, where they are not reached over SSH: in simulations.
+#[async_trait]
+pub trait Machines: Send + Sync {
+    /// Does a machine that is called running let us in?
+    async fn enter(&self, instance: &Instance) -> Sight;
+    /// Starts its engine under a number; the same number again starts nothing.
+    async fn launch(&self, instance: &Instance, number: u32) -> Outcome;
+    /// What its engine does.
+    async fn engine(&self, instance: &Instance) -> EngineSight;
 }
 
 /// The gateway, as far as the controller must know it.

@@ -69,6 +69,9 @@ impl Controller {
 
     /// Tells waiting people of a table once every gateway uses it: only then is a new backend really there.
     fn tell_when_used(&self, version: u64) {
+        if self.0.hands.is_some() {
+            return;
+        }
         let this = self.clone();
         self.0.tasks.spawn(crate::tasks::Kind::Timer(self.0.ended.clone()), async move {
             for _ in 0..2000 {

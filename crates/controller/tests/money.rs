@@ -124,6 +124,7 @@ impl Stage {
             secrets: Arc::new(Nothing),
             data_plane: Arc::new(Nothing),
             links: Links::default(),
+            machines: None,
             place: "here".into(),
             installation: "inst".into(),
             secret: vec![7; 32],

@@ -83,6 +83,9 @@ pub enum Acquisition {
         bid: Bid,
         /// When absence may be believed.
         give_up_at: Time,
+        /// When it was ordered: it may be paid for from then on.
+        #[serde(default)]
+        ordered_at: Option<Time>,
     },
 }
 
@@ -108,14 +111,15 @@ impl Acquisition {
         }
     }
 
-    /// The answer to the create call, or to the question whether the tag is there.
+    /// The answer to the create call, which was ordered at `began_at`, or to the question whether the tag is there.
     #[must_use]
-    pub fn answered(self, outcome: Outcome, now: Time, policy: &Policy) -> Acquired {
+    pub fn answered(self, outcome: Outcome, began_at: Time, now: Time, policy: &Policy) -> Acquired {
         match (self, outcome) {
-            (Self::Renting(_) | Self::Resolving { .. }, Outcome::Created(instance)) => Acquired::Owned(instance),
+            (Self::Renting(_), Outcome::Created(instance)) => owned(instance, Some(began_at)),
+            (Self::Resolving { ordered_at, .. }, Outcome::Created(instance)) => owned(instance, ordered_at),
             (Self::Renting(bid), Outcome::Refused(refusal)) => Acquired::Refused(bid, refusal),
             (Self::Renting(bid), Outcome::Unknown) => {
-                Acquired::Not(Self::Resolving { bid, give_up_at: now + policy.visibility_horizon })
+                Acquired::Not(Self::Resolving { bid, give_up_at: now + policy.visibility_horizon, ordered_at: Some(began_at) })
             }
             (other, _) => Acquired::Not(other),
         }
@@ -126,11 +130,19 @@ impl Acquisition {
     pub fn saw(self, sight: Sight, now: Time, policy: &Policy) -> Acquired {
         let waited = now.since(policy.known_since) >= policy.visibility_horizon;
         match (self, sight) {
-            (Self::Resolving { .. }, Sight::Tagged(Some(instance))) => Acquired::Owned(instance),
-            (Self::Resolving { bid, give_up_at }, Sight::Tagged(None)) if give_up_at <= now && waited => Acquired::Nothing(bid),
+            (Self::Resolving { ordered_at, .. }, Sight::Tagged(Some(instance))) => owned(instance, ordered_at),
+            (Self::Resolving { bid, give_up_at, .. }, Sight::Tagged(None)) if give_up_at <= now && waited => {
+                Acquired::Nothing(bid)
+            }
             (other, _) => Acquired::Not(other),
         }
     }
+}
+
+/// Ours, and paid for since it was ordered, however late that was seen.
+fn owned(mut instance: Box<Instance>, ordered_at: Option<Time>) -> Acquired {
+    instance.since = ordered_at.map_or(instance.since, |at| at.min(instance.since));
+    Acquired::Owned(instance)
 }
 
 /// An instance on its way out.

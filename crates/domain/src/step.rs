@@ -84,7 +84,7 @@ impl Turn<'_> {
                 self.found(found, installation)
             }
             (Phase::Acquiring(state), Done(Effect::Create { bid }, outcome)) if bid.tag == state.bid().tag => {
-                let acquired = state.answered(outcome, self.now, self.policy);
+                let acquired = state.answered(outcome, self.r.since, self.now, self.policy);
                 self.acquired(acquired)
             }
             (Phase::Acquiring(state), Saw(sight)) => {

@@ -38,6 +38,8 @@ pub struct Machine {
     pub late: bool,
     /// When it was stopped: it costs less from then on, and not nothing.
     pub stops_at: Option<Time>,
+    /// What an hour of it costs.
+    pub price: UsdPerHour,
     /// Somebody ended it, and so knows its id.
     pub ended: bool,
     /// It was gone, and stood there again later.
@@ -55,9 +57,25 @@ pub struct Cloud {
     late: Vec<(Time, Bid)>,
     /// Ended machines that will stand there again.
     returning: Vec<(Time, Machine)>,
+    /// What machines that are gone have cost: those that were known, and those that only a sweep could find.
+    billed: (i64, i64),
+}
+
+impl Machine {
+    /// What it has cost by now, in micro-dollars.
+    fn cost(&self, now: Time) -> i64 {
+        self.price.cost(self.gone_at.unwrap_or(now).min(now).since(self.made_at)).0
+    }
 }
 
 impl Cloud {
+    /// What the provider has billed by now: for machines that were known, and for those that only a sweep could find.
+    #[must_use]
+    pub fn ledger(&self, now: Time) -> (i64, i64) {
+        let sum = |late: bool| self.machines.iter().filter(|m| m.late == late).map(|m| m.cost(now)).sum::<i64>();
+        (self.billed.0 + sum(false), self.billed.1 + sum(true))
+    }
+
     /// Machines that are alive and cost money.
     pub fn alive(&self, now: Time) -> impl Iterator<Item = &Machine> {
         self.machines.iter().filter(move |m| m.gone_at.is_none_or(|gone| now < gone))
@@ -87,6 +105,7 @@ impl Cloud {
             engine_fails: faults && rng.chance(20),
             label_lost: faults && rng.chance(10),
             late: false,
+            price: bid.placement.offer.price,
             ended: false,
             returned: false,
             stops_at: (faults && rng.chance(10)).then(|| now + Span::s(rng.between(1, 4000))),
@@ -151,6 +170,7 @@ impl Cloud {
             engine_fails: false,
             label_lost: false,
             late: false,
+            price: UsdPerHour(0),
             ended: false,
             returned: false,
             stops_at: None,
@@ -229,12 +249,26 @@ impl Cloud {
 
     /// Now and then a host that was away comes back with what had been ended on it.
     fn bury(&mut self, machine: Machine, now: Time, rng: &mut Rng, faults: bool) {
+        let cost = machine.cost(now);
+        if machine.late {
+            self.billed.1 += cost
+        } else {
+            self.billed.0 += cost
+        }
         if faults && !machine.returned && machine.id != "stranger" && rng.chance(3) {
             let at = now + Span::s(rng.between(300, 3600));
             // What nobody has ever known of and carries no label could not be told from a stranger's.
             let label_lost = machine.ended && rng.chance(50);
-            let back =
-                Machine { gone_at: None, dies_at: None, visible_at: at, late: true, returned: true, label_lost, ..machine };
+            let back = Machine {
+                made_at: at,
+                gone_at: None,
+                dies_at: None,
+                visible_at: at,
+                late: true,
+                returned: true,
+                label_lost,
+                ..machine
+            };
             self.returning.push((at, back));
         }
     }

@@ -14,4 +14,5 @@ pub mod rng;
 pub mod sweep;
 mod users;
 mod verdict;
+pub mod whole;
 pub mod world;

@@ -4,6 +4,7 @@
 use charter_sim::coverage::{MUST, missing};
 use charter_sim::mutation::{MUTATIONS, Variant};
 use charter_sim::sweep::{Total, long_seeds, seeds, setup, sweep};
+use charter_sim::whole::{self, Bug, Kind, Whole};
 use charter_sim::world::{Setup, run};
 use std::process::ExitCode;
 
@@ -22,7 +23,8 @@ fn asked(args: &[String]) -> Result<Asked, String> {
         let value = args.get(at + 1).ok_or_else(|| format!("`{flag}` takes a number"))?;
         value.parse().map_err(|_| format!("`{flag}` takes a number, and not `{value}`"))
     };
-    let known = ["--seeds", "--first-seed", "--sweep", "--long", "--json", "--mutations", "--policies", "--trace"];
+    let known =
+        ["--seeds", "--first-seed", "--sweep", "--long", "--json", "--mutations", "--policies", "--trace", "--whole", "--sqlite"];
     if let Some(odd) = args.iter().skip(1).find(|a| a.starts_with('-') && !known.contains(&a.as_str())) {
         return Err(format!("there is no `{odd}`; known: {}", known.join(", ")));
     }
@@ -53,11 +55,58 @@ fn main() -> ExitCode {
     if has("--policies") {
         return policies(asked.first, asked.seeds);
     }
+    if has("--whole") {
+        return whole(&asked, has("--sqlite"));
+    }
     if has("--trace") {
         let world = Setup { faults: true, logged: true, long: asked.long, ..setup(asked.first, Variant::Right) };
         run(world).log.iter().for_each(|line| say(line));
     }
     storm(&asked)
+}
+
+/// Whole worlds: the real controller, on all cores.
+fn whole(asked: &Asked, sqlite: bool) -> ExitCode {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let (first, count) = (asked.first, asked.seeds);
+    let share = move |n: u64| {
+        let worlds = (first..first + count).filter(move |seed| seed % threads == n);
+        worlds.map(|seed| (seed, one_whole(seed, sqlite))).collect::<Vec<_>>()
+    };
+    let workers: Vec<_> = (0..threads).map(|n| std::thread::spawn(move || share(n))).collect();
+    let all: Vec<_> = workers.into_iter().filter_map(|w| w.join().ok()).flatten().collect();
+    let (mut reached, mut crashes, mut calls) = (std::collections::BTreeMap::<&str, u64>::new(), 0, 0);
+    for (_, seen) in &all {
+        seen.reached.iter().for_each(|(what, n)| *reached.entry(what).or_default() += n);
+        (crashes, calls) = (crashes + seen.crashes, calls + seen.calls);
+    }
+    let failed: Vec<_> = all.iter().filter_map(|(seed, seen)| Some((seed, seen.violations.first()?))).collect();
+    for (seed, violation) in failed.iter().take(10) {
+        let flag = if sqlite { " --sqlite" } else { "" };
+        say(&format!("{:?}: {}", violation.id, violation.text));
+        say(&format!("  repeat: cargo xtask storm --whole{flag} --first-seed {seed} --seeds 1"));
+    }
+    reached.iter().for_each(|(what, n)| say(&format!("{n:>8}  {what}")));
+    let lost = count.saturating_sub(u64::try_from(all.len()).unwrap_or(0));
+    let failures = u64::try_from(failed.len()).unwrap_or(0) + lost;
+    say(&format!("{} whole worlds, {calls} calls to the market, {crashes} control planes died, {failures} failures", all.len()));
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn one_whole(seed: u64, sqlite: bool) -> Whole {
+    if !sqlite {
+        return whole::run(seed, &Kind::Memory, Bug::Right);
+    }
+    // Where it can be had the file lies in memory: what is tried is the database, and not the disk.
+    let shm = std::path::Path::new("/dev/shm");
+    let folder = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
+    let file = folder.join(format!("charter-storm-{}-{seed}.db", std::process::id()));
+    let seen = whole::run(seed, &Kind::Sqlite(file.clone()), Bug::Right);
+    for end in ["", "-wal", "-shm"] {
+        // What is not there need not be removed.
+        std::fs::remove_file(format!("{}{end}", file.display())).ok();
+    }
+    seen
 }
 
 /// The seeds on all cores, then the sweep.
