@@ -112,6 +112,33 @@ fn vast(
         Some(secret) => RealSecrets.read(&secret).map_err(failed)?,
         None => api_key_of_environment().ok_or_else(|| failed("it has no API key".to_owned()))?,
     };
+    with_key(name, base_url, &key, installation_secret, entrypoint, switch)
+}
+
+/// The key of a marketplace of the file, if it can be read.
+pub(crate) fn api_key(from: &ProviderFile) -> Option<String> {
+    if from.kind != "vast" {
+        return None;
+    }
+    match from.api_key.clone().map(charter_web::secret) {
+        Some(secret) => RealSecrets.read(&secret).ok(),
+        None => api_key_of_environment(),
+    }
+}
+
+/// A marketplace whose key is known.
+pub(crate) fn with_key(
+    name: &str,
+    base_url: Option<&str>,
+    key: &str,
+    installation_secret: &str,
+    entrypoint: bool,
+    switch: Option<Span>,
+) -> Result<Arc<dyn Provider>, Problem> {
+    let failed = |why: String| {
+        let hint = "set `VASTAI_API_KEY` where the server is started, or name the key's place in `api-key`";
+        Problem::new(0, "C0013", format!("the provider `{name}` cannot be used"), hint).with_detail(why)
+    };
     let base = environment::var("CHARTER_VAST_BASE_URL").or_else(|| base_url.map(str::to_owned));
     let base = base.unwrap_or_else(|| charter_providers::vast::BASE_URL.to_owned());
     let secret = installation_secret.to_owned();

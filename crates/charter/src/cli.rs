@@ -123,6 +123,11 @@ pub(crate) enum Command {
     },
     /// End everything of ours now, and write a receipt; without a server too
     Panic,
+    /// Look whether everything is in order, and say what to do; without a server too
+    Doctor,
+    /// Back up, restore and move what charter knows; without a server
+    #[command(subcommand)]
+    Admin(Admin),
     /// Questions about engines
     #[command(subcommand)]
     Engine(Engine),
@@ -353,6 +358,28 @@ pub(crate) enum Key {
     List,
     /// Refuse a key from now on
     Revoke { key: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Admin {
+    /// Write everything into a file, also while a server runs. It holds the installation's key: keep it safe
+    Backup {
+        /// A file that is not there yet
+        file: PathBuf,
+    },
+    /// Go back to a backup
+    Restore {
+        file: PathBuf,
+        /// Give up what the data directory knows now
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Bring the database to this version's schema, or move everything to another database
+    Migrate {
+        /// An empty PostgreSQL database, `postgres://...`, or `sqlite` for the file in the data directory
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -74,13 +74,24 @@ pub(crate) async fn open_database(data_dir: &Path, named: Option<&str>) -> Resul
     let store = connect(url).await?;
     if last.as_deref() != Some(url) {
         // `sweep` and `panic` must find it when nobody remembers it, and a server that is started without it must not begin anew.
-        let written = private_file(&kept).and_then(|mut file| file.write_all(url.as_bytes()));
-        written.map_err(|e| data_problem(data_dir, &e))?;
+        remember_database(data_dir, Some(url))?;
     }
     Ok(store)
 }
 
-async fn connect(url: &str) -> Result<Database, Problem> {
+/// Writes down which database belongs to a data directory; none means the file in it.
+pub(crate) fn remember_database(data_dir: &Path, url: Option<&str>) -> Result<(), Problem> {
+    let kept = data_dir.join("database.url");
+    let written = match url {
+        Some(url) => private_file(&kept).and_then(|mut file| file.write_all(url.as_bytes())),
+        None if kept.exists() => std::fs::remove_file(&kept),
+        None => Ok(()),
+    };
+    written.map_err(|e| data_problem(data_dir, &e))
+}
+
+/// A PostgreSQL database by its address.
+pub(crate) async fn connect(url: &str) -> Result<Database, Problem> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         let hint = "`postgres://user:password@host:5432/name`, or leave `--database` out: SQLite in the data directory";
         return Err(Problem::new(0, "D0003", "`--database` is not the address of a PostgreSQL database", hint));

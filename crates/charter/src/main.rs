@@ -15,6 +15,7 @@ mod outside;
 mod pages;
 mod ports;
 mod releases;
+mod retired;
 mod serve;
 
 use clap::Parser;

@@ -2,6 +2,8 @@
 
 use crate::commands::Context;
 use crate::install::{database_problem, open_database};
+use crate::ports::now;
+use crate::retired::retired;
 use crate::{assemble, config};
 use charter_api::problem::Problem;
 use charter_domain::inventory::{Belongs, Held, belongs};
@@ -68,11 +70,13 @@ impl Outside {
         if providers.is_empty() {
             providers.extend(assemble::from_environment(secret, None).transpose()?);
         }
+        let store = open_database(&data_dir, None).await?;
+        let named: Vec<String> = providers.iter().map(|p| p.name().to_owned()).collect();
+        providers.extend(retired(&store, secret, &named, now(), None).await?);
         if providers.is_empty() {
             let hint = "name the server's file with `--config`, or set `VASTAI_API_KEY`";
             return Err(Problem::new(0, "C0014", "no provider is known that could be asked", hint));
         }
-        let store = open_database(&data_dir, None).await?;
         let installation = store.installation("none").await.map_err(|e| database_problem(&e))?;
         Ok(Self { providers, store, installation, data_dir })
     }

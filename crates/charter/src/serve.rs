@@ -8,7 +8,7 @@ use crate::install::{
 use crate::local::{ServerFile, server_file};
 use crate::ports::{Counters, RealClock, RealIds, RealSecrets, new_key, now, random};
 use crate::releases::Releases;
-use crate::{config, environment, http};
+use crate::{config, environment, http, retired};
 use charter_api::file::server::Server as ServerSection;
 use charter_api::problem::Problem;
 use charter_controller::{Controller, LEASE, Parts, Settings};
@@ -212,6 +212,9 @@ async fn parts(
     if providers.is_empty() {
         providers.extend(from_environment(&secret, switch).transpose()?);
     }
+    retired::remember(store.as_ref(), &secret, &section.providers).await?;
+    let named: Vec<String> = providers.iter().map(|p| p.name().to_owned()).collect();
+    providers.extend(retired::retired(store.as_ref(), &secret, &named, now(), switch).await?);
     Ok(Parts {
         store: Arc::clone(store) as Arc<dyn Store>,
         providers,

@@ -376,6 +376,12 @@ async fn control_planes_know_of_each_other(store: &dyn Store) {
 async fn what_stands_for_the_installation_is_kept(store: &dyn Store) {
     assert_eq!(store.meta("x", "first").await.expect("write"), "first");
     assert_eq!(store.meta("x", "second").await.expect("read"), "first");
+    store.put_meta("x", "third").await.expect("write");
+    store.put_meta("xy", "other").await.expect("write");
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(store.metas("x").await.expect("read"), [pair("x", "third"), pair("xy", "other")]);
+    store.remove_meta("x").await.expect("forget");
+    assert_eq!(store.metas("x").await.expect("read"), [pair("xy", "other")]);
 }
 
 async fn where_others_may_write_a_change_is_seen(store: &dyn Store) {

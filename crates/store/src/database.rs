@@ -2,7 +2,7 @@
 //! may share. Every commit is on disk before it counts. The statements are the same.
 
 use crate::connection::{Connection, Row, failed, values};
-use crate::migrations::{migrate_postgres, migrate_sqlite};
+use crate::migrations::{SQLITE, migrate_postgres, migrate_sqlite};
 use crate::port::{BackendRow, Begun, Claimed, Commit, ControlPlane, Error, KeyRow, Store, StoredIntent, Tombstone, Versioned};
 use crate::{persist, rows, sql};
 use async_trait::async_trait;
@@ -46,6 +46,27 @@ impl Held {
             Self::Sqlite(held) => Connection::Sqlite(held),
             Self::Postgres(held) => Connection::Postgres(held),
         }
+    }
+
+    /// The connection ends with its use, and whatever it had begun.
+    fn close_on_drop(&mut self) {
+        match self {
+            Self::Sqlite(held) => held.close_on_drop(),
+            Self::Postgres(held) => held.close_on_drop(),
+        }
+    }
+}
+
+/// A transaction that writes everything anew.
+pub(crate) struct Rewriting(Held);
+
+impl Rewriting {
+    pub(crate) fn connection(&mut self) -> Connection<'_> {
+        self.0.connection()
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), Error> {
+        self.connection().run(sql::COMMIT, vec![]).await.map(drop)
     }
 }
 
@@ -162,6 +183,49 @@ impl Database {
         Ok(done)
     }
 
+    /// Reads several statements as one moment shows them.
+    pub(crate) async fn snapshot(&self, texts: impl Iterator<Item = &'static str>) -> Result<Vec<Vec<Row>>, Error> {
+        let mut held = self.reader().await?;
+        let mut c = held.connection();
+        let begin = if matches!(c, Connection::Sqlite(_)) { sql::BEGIN } else { sql::BEGIN_REPEATABLE };
+        c.run(begin, vec![]).await?;
+        let mut all = vec![];
+        for text in texts {
+            match c.rows(text, vec![]).await {
+                Ok(rows) => all.push(rows),
+                Err(error) => {
+                    held.close_on_drop();
+                    return Err(error);
+                }
+            }
+        }
+        c.run(sql::ROLLBACK, vec![]).await?;
+        Ok(all)
+    }
+
+    /// Begins to write everything anew. What is dropped without its commit was never written.
+    pub(crate) async fn rewrite(&self) -> Result<Rewriting, Error> {
+        let mut held = self.writer().await?;
+        held.close_on_drop();
+        held.connection().run(sql::BEGIN, vec![]).await?;
+        Ok(Rewriting(held))
+    }
+
+    /// The schema's version.
+    #[must_use]
+    pub fn schema(&self) -> i64 {
+        SQLITE.last().map_or(0, |v| v.0)
+    }
+
+    /// Which database it is, for people.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self.pools {
+            Pools::Sqlite { .. } => "SQLite",
+            Pools::Postgres(_) => "PostgreSQL",
+        }
+    }
+
     /// The time that leases are counted with, where several processes with clocks of their own share the database.
     async fn clock(&self, c: &mut Connection<'_>) -> Result<Option<Time>, Error> {
         if !self.own_clock {
@@ -208,6 +272,18 @@ impl Store for Database {
     async fn meta(&self, name: &str, fresh: &str) -> Result<String, Error> {
         self.write(sql::META_ADD, values![name, fresh]).await?;
         Ok(self.read(sql::META_GET, values![name]).await?.first().map_or_else(String::new, |row| row.text(0)))
+    }
+
+    async fn put_meta(&self, name: &str, value: &str) -> Result<(), Error> {
+        self.write(sql::META_PUT, values![name, value]).await.map(drop)
+    }
+
+    async fn metas(&self, prefix: &str) -> Result<Vec<(String, String)>, Error> {
+        Ok(self.read(sql::META_LIKE, values![prefix]).await?.iter().map(|row| (row.text(0), row.text(1))).collect())
+    }
+
+    async fn remove_meta(&self, name: &str) -> Result<(), Error> {
+        self.write(sql::META_REMOVE, values![name]).await.map(drop)
     }
 
     async fn deployments(&self) -> Result<Vec<Versioned<Deployment>>, Error> {

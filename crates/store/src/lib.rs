@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod conformance;
 mod connection;
+pub mod copy;
 pub mod database;
 #[cfg(test)]
 mod databases;

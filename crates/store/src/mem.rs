@@ -161,6 +161,21 @@ impl Store for Mem {
         Ok(self.state().meta.entry(name.to_owned()).or_insert_with(|| fresh.to_owned()).clone())
     }
 
+    async fn put_meta(&self, name: &str, value: &str) -> Result<(), Error> {
+        self.state().meta.insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    async fn metas(&self, prefix: &str) -> Result<Vec<(String, String)>, Error> {
+        let state = self.state();
+        Ok(state.meta.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(n, v)| (n.clone(), v.clone())).collect())
+    }
+
+    async fn remove_meta(&self, name: &str) -> Result<(), Error> {
+        self.state().meta.remove(name);
+        Ok(())
+    }
+
     async fn deployments(&self) -> Result<Vec<Versioned<Deployment>>, Error> {
         let mut rows: Vec<_> = self.state().deployments.values().cloned().collect();
         rows.sort_by(|a, b| (a.state.created_at, &a.state.id).cmp(&(b.state.created_at, &b.state.id)));

@@ -257,6 +257,12 @@ pub trait Store: Send + Sync {
     async fn installation(&self, fresh: &str) -> Result<String, Error>;
     /// A value that stands for the whole installation: the one that is stored, or else `fresh`, which is stored now.
     async fn meta(&self, name: &str, fresh: &str) -> Result<String, Error>;
+    /// Stores such a value in place of the present one.
+    async fn put_meta(&self, name: &str, value: &str) -> Result<(), Error>;
+    /// All such values whose names begin with `prefix`.
+    async fn metas(&self, prefix: &str) -> Result<Vec<(String, String)>, Error>;
+    /// Forgets one.
+    async fn remove_meta(&self, name: &str) -> Result<(), Error>;
     /// All deployments, oldest first.
     async fn deployments(&self) -> Result<Vec<Versioned<Deployment>>, Error>;
     /// One deployment by id or by name.

@@ -1,7 +1,16 @@
 //! Every statement, once. The text keeps to what SQLite and PostgreSQL share: `$n` parameters, TEXT and 64-bit
 //! integers, `RETURNING`, `ON CONFLICT`; no arrays, no `now()`, no row locks.
 
+pub(crate) const BEGIN: &str = "BEGIN";
+pub(crate) const BEGIN_REPEATABLE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+pub(crate) const COMMIT: &str = "COMMIT";
+pub(crate) const ROLLBACK: &str = "ROLLBACK";
+
 pub(crate) const META_ADD: &str = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+pub(crate) const META_PUT: &str =
+    "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+pub(crate) const META_REMOVE: &str = "DELETE FROM meta WHERE name = $1";
+pub(crate) const META_LIKE: &str = "SELECT name, value FROM meta WHERE substr(name, 1, length($1)) = $1 ORDER BY name";
 pub(crate) const META_GET: &str = "SELECT value FROM meta WHERE name = $1";
 
 pub(crate) const DEPLOYMENTS: &str = "SELECT version, state FROM deployments ORDER BY created_at, id";
@@ -96,3 +105,10 @@ pub(crate) const TOMBSTONE_ADD: &str = "INSERT INTO tombstones (provider, instan
     ON CONFLICT (provider, instance, tag) DO UPDATE SET gone_at = excluded.gone_at";
 pub(crate) const TOMBSTONES: &str =
     "SELECT provider, instance, tag, gone_at FROM tombstones WHERE gone_at >= $1 ORDER BY gone_at, instance";
+
+/// After a copy its numbers go on where those of the original ended.
+pub(crate) const FACTS_NEXT: &str =
+    "SELECT setval(pg_get_serial_sequence('facts', 'seq'), GREATEST((SELECT COALESCE(MAX(seq), 1) FROM facts), 1))";
+pub(crate) const SPEND_NEXT: &str =
+    "SELECT setval(pg_get_serial_sequence('spend', 'seq'), GREATEST((SELECT COALESCE(MAX(seq), 1) FROM spend), 1))";
+pub(crate) const ONCE_MAY_HAVE_BEGUN: &str = "UPDATE intents SET started_at = $1 WHERE kind = 'create' AND started_at IS NULL";

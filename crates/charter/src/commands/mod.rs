@@ -1,8 +1,10 @@
 //! One module per command, or per family of commands.
 
+mod admin;
 mod backend;
 mod budget;
 mod demo;
+mod doctor;
 mod down;
 mod engine;
 mod hosts;
@@ -71,6 +73,8 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
         Command::Budget => small(budget::budget(&context)),
         Command::Extend(args) => small(budget::extend(&context, &args)),
         Command::Sweep { execute } => small(sweep::sweep(&context, execute)),
+        Command::Doctor => small(doctor::doctor(&context)),
+        Command::Admin(args) => small(admin::admin(&context, args)),
         Command::Panic => small(panic::panic(&context)),
         Command::Key(args) => small(key::key(&context, args)),
         Command::Engine(args) => engine::engine(&context, args),

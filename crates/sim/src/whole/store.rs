@@ -82,11 +82,14 @@ pass! {
     fn keys(&self) -> Vec<KeyRow>;
     fn backends(&self) -> Vec<BackendRow>;
     fn gateways(&self) -> Vec<String>;
+    fn metas(&self, prefix: &str) -> Vec<(String, String)>;
     fn tombstones(&self, since: Time) -> Vec<Tombstone>;
     fn pulse(&self) -> String;
     write:
     fn installation(&self, fresh: &str) -> String;
     fn meta(&self, name: &str, fresh: &str) -> String;
+    fn put_meta(&self, name: &str, value: &str) -> ();
+    fn remove_meta(&self, name: &str) -> ();
     fn commit(&self, commit: Commit) -> ();
     fn claim(&self, owner: &str, now: Time, until: Time, limit: u32) -> Vec<Claimed>;
     fn abandon_leases(&self, place: &str) -> ();
