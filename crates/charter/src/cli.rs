@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Turns a file into a running model, on machines that you own or rent.
 #[derive(Debug, Parser)]
-#[command(name = "charter", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "charter", version, max_term_width = 80, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

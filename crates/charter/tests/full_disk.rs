@@ -37,3 +37,57 @@ fn what_was_refused_for_a_full_disk_works_as_soon_as_there_is_room() {
     let mode = Command::new("stat").args(["-c", "%a"]).arg(place.data().join("charter.db")).output().expect("stat");
     assert_eq!(String::from_utf8_lossy(&mode.stdout).trim(), "600");
 }
+
+/// A small file system of its own, which only root can make: `cargo test -p charter --test full_disk -- --ignored`.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn mount(at: &std::path::Path) -> Self {
+        std::fs::create_dir_all(at).expect("a folder");
+        let done = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m,mode=700", "tmpfs"]).arg(at).status();
+        assert!(done.expect("mount").success(), "only root can mount");
+        Self(at.to_owned())
+    }
+
+    /// Fills it to the last byte.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).expect("a file");
+        while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("filler")).expect("the filler");
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
+#[test]
+#[ignore = "mounts a file system, and so needs root"]
+fn on_a_small_tmpfs_that_is_full_nothing_is_lost_and_all_goes_on_when_there_is_room() {
+    let mut place = Place::new("tmpfs");
+    let disk = Small::mount(&place.data());
+    place.configure("", "  small: {profile: small}\n  more: {profile: small, served-name: more}\n");
+    place.serve(&[]);
+    place.ok(&["up", "small"]);
+    disk.fill();
+    for command in [vec!["down", "small"], vec!["up", "more"], vec!["key", "create"]] {
+        let refused = place.charter(&command);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("D0001") && said.contains("disk"), "{command:?}: {said}");
+    }
+    assert_eq!(place.engines().len(), 1, "nothing was begun or ended that is not written down");
+    // The server is killed while its disk is full, and another one has to open the same database.
+    place.kill_server();
+    disk.free();
+    place.serve(&[]);
+    place.ok(&["up", "more"]);
+    assert_eq!(place.engines().len(), 2);
+    place.ok(&["down", "--all"]);
+    assert!(place.engines().is_empty());
+    place.stop_server();
+}

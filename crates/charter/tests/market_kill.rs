@@ -33,10 +33,12 @@ fn whatever_the_moment_it_does_so_on_postgresql_too() {
     kill_rounds("postgresql", Some(&database.url()));
 }
 
-/// `KILL_ROUNDS` rounds, for instance `KILL_ROUNDS=1000`; ten where nothing is said.
+/// `KILL_ROUNDS` rounds, for instance `KILL_ROUNDS=1000`; ten where nothing is said. `KILL_SEED` moves the moments and the
+/// faults, so that several runs beside each other are not the same.
 fn kill_rounds(store: &str, database: Option<&str>) {
-    let rounds: u64 = std::env::var("KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
-    let bed = Bed::start("kill", &["--speed", "20", "--seed", "7", "--faults", FAULTS, "--balance", "500"]);
+    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    let (rounds, seed) = (number("KILL_ROUNDS", 10), number("KILL_SEED", 7));
+    let bed = Bed::start("kill", &["--speed", "20", "--seed", &seed.to_string(), "--faults", FAULTS, "--balance", "500"]);
     let mut place = Place::bare(&format!("market-kill-{store}"));
     let profile = "    limits: {stall: 3s, boot: 20s, ssh: 2s, load: 10s, attempts: 8, failed-restarts: 1, search-retries: 8}\n";
     let begun = Instant::now();
@@ -45,11 +47,11 @@ fn kill_rounds(store: &str, database: Option<&str>) {
         bed.configure(&place, profile, &format!("  {name}: {{profile: small}}\n"));
         // The data directory remembers its database: the later starts need not name it.
         place.serve_with(&[], &database.map(|url| ("CHARTER_DATABASE", url)).into_iter().collect::<Vec<_>>());
-        place.killed_during(&["up"], chance(77 + round * 2, 1500));
+        place.killed_during(&["up"], chance(77 + seed * 10_000 + round * 2, 1500));
         place.ok(&["up"]);
         let ledger = bed.ledger();
         assert_eq!((ledger["alive"].as_u64(), ledger["twice"].as_u64()), (Some(1), Some(0)), "round {round}: {ledger}");
-        place.killed_during(&["down", &name], chance(78 + round * 2, 1200));
+        place.killed_during(&["down", &name], chance(78 + seed * 10_000 + round * 2, 1200));
         place.ok(&["down", &name]);
         bed.must_be_empty();
         place.stop_server();

@@ -93,6 +93,40 @@ fn each_limit_refuses_its_own_and_says_so_before_anything_is_rented() {
 }
 
 #[test]
+fn where_a_limit_leaves_too_little_for_the_first_card_a_cheaper_one_is_taken() {
+    let bed = Bed::start("step-down", &["--speed", "20"]);
+    let card = |name: &str, budgets: &str| {
+        let mut place = place(name, &bed, budgets, "", "  small: {profile: small}\n");
+        let file = place.folder.join("charter.yaml");
+        let text = std::fs::read_to_string(&file).expect("configuration");
+        let tiers = "gpu: {min-vram: 16GB, tiers: [{gpu: RTX 4090, max-usd-per-hour: 2}, {gpu: RTX 3090, max-usd-per-hour: 2}]}";
+        std::fs::write(&file, text.replace("gpu: {min-vram: 16GB}", tiers)).expect("configuration");
+        place.serve(&[]);
+        place.ok(&["up"]);
+        let status: Value = serde_json::from_str(&place.ok(&["--json", "status"])).expect("JSON");
+        place.ok(&["down", "--all"]);
+        status["deployments"][0]["replicas"][0]["gpu"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(card("step-down-rich", "{total: {hard-usd: \"50\"}}"), "1x RTX 4090");
+    assert_eq!(card("step-down-poor", "{rental: {hard-usd: \"0.14\"}}"), "1x RTX 3090");
+    bed.must_be_empty();
+}
+
+#[test]
+fn a_limit_that_has_passed_its_marks_says_so_once() {
+    let bed = Bed::start("marks", &["--speed", "20"]);
+    let budgets = "{total: {target-usd: \"0.01\", alert-usd: \"0.02\", hard-usd: \"50\"}}";
+    let mut place = place("marks", &bed, budgets, "", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["up"]);
+    wait_until("the alert is told", || place.server_log().contains("has passed its alert of $0.02"));
+    let budget: Value = serde_json::from_str(&place.ok(&["--json", "budget"])).expect("JSON");
+    assert_eq!(budget["limits"][0]["state"], "alert", "{budget}");
+    assert_eq!(place.server_log().matches("has passed its alert").count(), 1);
+    place.ok(&["down", "--all"]);
+}
+
+#[test]
 fn more_time_is_given_where_there_is_money_for_it() {
     let bed = Bed::start("extend", &["--speed", "20"]);
     let deployments = "  small: {profile: small, serve-for: 30m}\n  idle: {profile: small, served-name: idle}\n";

@@ -5,7 +5,7 @@ use crate::live::{EngineView, Live};
 use crate::peers::Peers;
 use crate::ports::{Clock, DataPlane, Ids, Machines, Secrets};
 use crate::tasks::Tasks;
-use charter_domain::budget::Budget;
+use charter_domain::budget::{Budget, Scope};
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
 use charter_domain::ids::{DeploymentId, ReplicaId};
@@ -90,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) forwards: Mutex<BTreeMap<ReplicaId, (u16, OpenForward)>>,
     /// Where nothing runs by itself.
     pub(crate) hands: Option<Hands>,
+    /// How far each limit has come: 1 past its target, 2 past its alert.
+    pub(crate) marks: Mutex<BTreeMap<(Scope, Option<String>), u8>>,
     /// What the last sweep found.
     pub(crate) swept: Mutex<Judgement>,
     pub(crate) ended: CancellationToken,
@@ -125,6 +127,7 @@ impl Controller {
             drivers: Mutex::default(),
             forwards: Mutex::default(),
             hands,
+            marks: Mutex::default(),
             swept: Mutex::default(),
             ended: CancellationToken::new(),
         }))

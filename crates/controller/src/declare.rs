@@ -4,6 +4,7 @@ use crate::controller::Controller;
 use crate::money::{END_BEFORE, paid};
 use charter_domain::deployment::{Deployment, Forward, Wish};
 use charter_domain::ids::DeploymentId;
+use charter_domain::money::Usd;
 use charter_domain::profile::Profile;
 use charter_domain::replica::{Phase, Replica};
 use charter_domain::reservation::Asked;
@@ -231,7 +232,7 @@ impl Controller {
     fn asked_until(&self, state: &Deployment, replicas: &[Replica], until: Time) -> Vec<Asked> {
         let rentals = replicas.iter().filter_map(|r| Some((r, paid(r.instance())?)));
         let asked = rentals.map(|(replica, (price, since))| {
-            let mut asked = self.asked(state, replica, price);
+            let mut asked = self.asked(state, replica, price, Usd(0));
             asked.reservation.from = since;
             asked.reservation.until = asked.reservation.until.max(until + END_BEFORE);
             asked

@@ -305,7 +305,8 @@ impl Controller {
     async fn see_offers(&self, replica: &Replica, deployment: &Deployment) -> Sight {
         let need = Requirement {
             excluded_hosts: replica.excluded_hosts.clone(),
-            excluded_providers: replica.excluded_providers.clone(),
+            avoided_providers: replica.excluded_providers.clone(),
+            avoided_cards: replica.doubtful_cards(),
             reputations: self.reputations().await,
             ..self.requirement(deployment)
         };
@@ -320,12 +321,17 @@ impl Controller {
         let frozen: Vec<String> =
             self.providers().iter().filter(|p| named(p.name())).filter_map(|p| self.frozen(p.name())).collect();
         offers.retain(|o| self.frozen(&o.provider).is_none());
+        let dear = self.too_dear(deployment, &need, &mut offers).await;
         // What another replica is ordering at this moment would be gone: several that start together would all run after it.
         let ordered = self.ordered_by_others(replica).await;
         offers.retain(|o| o.market.is_none() || !ordered.contains(&(o.provider.clone(), o.id.clone())));
         problems.extend(exhausted.iter().map(|why| (why.clone(), true)));
         let chosen = choose(&need, &offers);
-        if chosen.is_err() && !frozen.is_empty() && exhausted.is_none() {
+        // Money says no only where something dearer would have fitted.
+        let short = dear.filter(|_| chosen.is_err()).filter(|(dear, _)| choose(&need, dear).is_ok()).map(|(_, why)| why);
+        problems.extend(short.iter().map(|why| (why.clone(), true)));
+        let lasting = problems.iter().any(|(_, lasting)| *lasting);
+        if chosen.is_err() && !frozen.is_empty() && !lasting {
             // It is no search that failed: as soon as the list is clear again, it is made.
             return Sight::Unclear(frozen.join("; "));
         }
@@ -354,8 +360,29 @@ impl Controller {
             let refused =
                 offers.is_empty() && exhausted.is_none() && !problems.is_empty() && problems.iter().all(|(_, lasting)| *lasting);
             reasons.extend(problems.into_iter().map(|(text, _)| text));
-            NoOffer { reasons, lasting, over_budget: exhausted.is_some(), refused: refused && market }
+            NoOffer {
+                reasons,
+                lasting: lasting || short.is_some(),
+                over_budget: exhausted.is_some() || short.is_some(),
+                refused: refused && market,
+            }
         }))
+    }
+
+    /// Takes out what costs more than the limits leave, so that a cheaper card is taken where there is one; returns it, with
+    /// what the limits leave in words.
+    async fn too_dear(
+        &self,
+        deployment: &Deployment,
+        need: &Requirement,
+        offers: &mut Vec<Offer>,
+    ) -> Option<(Vec<Offer>, String)> {
+        let (most, why) = self.affordable(deployment).await.ok()??;
+        let price = |o: &Offer| if o.market.is_some() { agreed(o, cap(need, o)) } else { o.price };
+        let (dear, fitting) = std::mem::take(offers).into_iter().partition(|o| o.price.0 > 0 && price(o) > most);
+        *offers = fitting;
+        let dear: Vec<Offer> = dear;
+        (!dear.is_empty()).then_some((dear, why))
     }
 
     /// What is remembered of hosts that failed. Where that cannot be read, nothing is held against anybody.

@@ -11,6 +11,7 @@ use charter_domain::replica::{Phase, Replica};
 use charter_domain::reservation::{Asked, Spend};
 use charter_domain::step::{Event, step};
 use charter_domain::time::{Span, Time};
+use charter_engines::fit::fetched_bytes;
 use charter_providers::{CreateError, Provider};
 use charter_store::{Begun, Claimed, Close, Commit, Error, Lease, NewIntent, ReplicaWrite, Tombstone, Write};
 use std::sync::Arc;
@@ -26,6 +27,14 @@ const CONFLICTS_MAX: u32 = 50;
 fn ended(before: &Replica, after: &Replica, tenant: &str, now: Time) -> Option<Spend> {
     let instance = before.let_go(after).filter(|i| i.placement.offer.price.0 > 0)?;
     Some(Spend::of(&before.deployment, tenant, &before.id, instance, now))
+}
+
+/// What a machine that has become ours with this step fetches, and what that costs where the network is paid by its bytes.
+fn fetched(before: &Replica, after: &Replica, deployment: &Deployment, now: Time) -> Option<Spend> {
+    let instance = after.let_go(before)?;
+    let amount = instance.placement.offer.traffic(fetched_bytes(&deployment.profile));
+    let spend = Spend::of(&after.deployment, &deployment.tenant, &after.id, instance, now);
+    (amount.0 > 0).then_some(Spend { amount, from: now, until: now, ..spend })
 }
 
 /// The rented instance that this step has seen the end of.
@@ -113,8 +122,9 @@ impl Controller {
             }
             let open: Vec<NewIntent> = done.intents.into_iter().map(|d| self.new_intent(id, d)).collect();
             let facts = done.facts.into_iter().map(|text| self.fact(&row.state.deployment, Some(id), text)).collect();
-            let spend: Vec<Spend> = ended(&row.state, &done.next, &deployment.state.tenant, self.now()).into_iter().collect();
+            let mut spend: Vec<Spend> = ended(&row.state, &done.next, &deployment.state.tenant, self.now()).into_iter().collect();
             let unreserve = done.next.phase.is_closed() || !spend.is_empty();
+            spend.extend(fetched(&row.state, &done.next, &deployment.state, self.now()));
             let commit = Commit {
                 replicas: vec![ReplicaWrite {
                     write: Write { expected: row.version, state: done.next.clone() },
@@ -184,7 +194,8 @@ impl Controller {
         // The most that the order may cost, not what the offer says.
         let order = bid.placement.order.as_ref().and_then(|o| o.max_price);
         let price = order.map_or(bid.placement.offer.price, |max| max.max(bid.placement.offer.price));
-        (price.0 > 0).then(|| self.asked(deployment, next, price))
+        let traffic = bid.placement.offer.traffic(fetched_bytes(&deployment.profile));
+        (price.0 > 0).then(|| self.asked(deployment, next, price, traffic))
     }
 
     /// What follows a commit in this process: perform, look, plan, route.

@@ -4,7 +4,7 @@
 
 use crate::controller::Controller;
 use charter_domain::budget::{Budget, OverBudget, Scope};
-use charter_domain::deployment::Deployment;
+use charter_domain::deployment::{Deployment, Wish};
 use charter_domain::ids::DeploymentId;
 use charter_domain::instance::Instance;
 use charter_domain::money::{Usd, UsdPerHour};
@@ -12,6 +12,7 @@ use charter_domain::replica::Replica;
 use charter_domain::reservation::{Asked, Reservation, Spend, Whose, part, room, whose};
 use charter_domain::time::{Span, Time};
 use charter_store::{Commit, Error};
+use std::sync::PoisonError;
 
 /// Money is set aside for so long a run before it is looked at again; longer where `keep-alive` lets it run longer unasked.
 const HORIZON: Span = Span::min(60);
@@ -144,11 +145,91 @@ impl Controller {
         Ok(None)
     }
 
-    /// What is set aside for an order: the most that it may cost, for as long as it may run unasked.
-    pub(crate) fn asked(&self, deployment: &Deployment, replica: &Replica, price: UsdPerHour) -> Asked {
-        let now = self.now();
+    /// The most that an hour of one more rental may cost under every limit, and the limit that says so in words. `None` where
+    /// there is no limit.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn affordable(&self, deployment: &Deployment) -> Result<Option<(UsdPerHour, String)>, Error> {
+        let reservations = self.store().reservations().await?;
+        let horizon = self.horizon(deployment);
+        let mut least: Option<(UsdPerHour, String)> = None;
+        for budget in self.budgets() {
+            let since = budget.scope.since(self.now());
+            let committed = match scope_of(budget.scope, deployment) {
+                None => Usd(0),
+                Some(whose) => {
+                    let held = reservations.iter().filter(|r| whose.counts(&r.deployment, &r.tenant));
+                    held.fold(self.store().spent(&whose, since).await?, |sum, r| sum.plus(r.amount(since)))
+                }
+            };
+            let left = budget.hard.0.saturating_sub(committed.0).max(0);
+            let most = i128::from(left) * 3_600_000 / i128::from(horizon.0.max(1));
+            let most = UsdPerHour(i64::try_from(most).unwrap_or(i64::MAX));
+            if least.as_ref().is_none_or(|(price, _)| most < *price) {
+                let (scope, hard) = (budget.scope.as_str(), budget.hard);
+                let why = format!(
+                    "the hard limit of the budget `{scope}` is {hard}, and {committed} of it are spent or set aside: {} are left, or {most} for {horizon}",
+                    Usd(left)
+                );
+                least = Some((most, why));
+            }
+        }
+        Ok(least)
+    }
+
+    /// For so long money is set aside at first: as long as it may run unasked.
+    fn horizon(&self, deployment: &Deployment) -> Span {
         let idle = deployment.profile.keep_alive.unwrap_or(self.0.parts.settings.keep_alive);
-        let horizon = if idle.0 < Span::min(7 * 24 * 60).0 { idle.max(HORIZON) } else { HORIZON };
+        if idle.0 < Span::min(7 * 24 * 60).0 { idle.max(HORIZON) } else { HORIZON }
+    }
+
+    /// What is set aside for one rental at a price.
+    #[must_use]
+    pub fn commits(&self, deployment: &Deployment, price: UsdPerHour) -> Usd {
+        price.cost(self.horizon(deployment))
+    }
+
+    /// Tells once of each limit that has passed its target or its alert.
+    async fn tell_marks(&self) -> Result<(), Error> {
+        for account in self.accounts().await? {
+            let budget = &account.budget;
+            let mark = match account.committed {
+                c if c >= budget.alert && budget.alert < budget.hard => 2,
+                c if c >= budget.target && budget.target < budget.alert => 1,
+                _ => 0,
+            };
+            let key = (budget.scope, account.of.clone());
+            let before = {
+                let mut marks = self.0.marks.lock().unwrap_or_else(PoisonError::into_inner);
+                marks.insert(key, mark).unwrap_or(0)
+            };
+            if mark > before {
+                let (name, passed) = if mark == 2 { ("alert", budget.alert) } else { ("target", budget.target) };
+                let of = account.of.as_ref().map_or_else(String::new, |of| format!(" of `{of}`"));
+                let text = format!(
+                    "the budget `{}`{of} has passed its {name} of {passed}: {} are spent or set aside; it refuses from {} on",
+                    budget.scope.as_str(),
+                    account.committed,
+                    budget.hard
+                );
+                tracing::warn!(text);
+                let running = self.store().deployments().await?.into_iter().filter(|row| row.state.wish == Wish::Run);
+                let facts = running.map(|row| self.fact(&row.state.id, None, text.clone())).collect();
+                self.store().commit(Commit { facts, ..Commit::default() }).await?;
+                self.changed();
+            }
+        }
+        Ok(())
+    }
+
+    /// What is set aside for an order: the most that it may cost, for as long as it may run unasked.
+    pub(crate) fn asked(&self, deployment: &Deployment, replica: &Replica, price: UsdPerHour, traffic: Usd) -> Asked {
+        let now = self.now();
+        let horizon = self.horizon(deployment);
+        // What is fetched at the beginning is set aside as time: it is spent as soon as the machine is ours.
+        let traffic = i128::from(traffic.0) * 3_600_000 / i128::from(price.0.max(1));
+        let horizon = Span(horizon.0.saturating_add(i64::try_from(traffic).unwrap_or(0)));
         let reservation = Reservation {
             deployment: deployment.id.clone(),
             tenant: deployment.tenant.clone(),
@@ -188,6 +269,9 @@ impl Controller {
                 }
             }
         }
+        if self.mine("money") {
+            self.tell_marks().await?;
+        }
         Ok(format!("{renewed} reservations renewed, {ended} deployments ended"))
     }
 
@@ -207,7 +291,7 @@ impl Controller {
         if until.since(now) >= RENEW_BEFORE && held.is_some_and(|r| r.price == price) {
             return Ok(Renewed::Not);
         }
-        let mut asked = self.asked(deployment, replica, price);
+        let mut asked = self.asked(deployment, replica, price, Usd(0));
         asked.reservation.from = held.map_or(since, |r| r.from);
         asked.reservation.until = until.max(now + HORIZON);
         // Every refusal shortens the wish to what that limit leaves; there are as many limits.

@@ -105,7 +105,7 @@ pub(crate) fn check(need: &Requirement, offer: &Offer, tier: Option<usize>) -> (
     if need.offer.as_ref().is_some_and(|id| *id != offer.id) {
         all.push(unmet(Filter::Exact, "is not the offer that was asked for".to_owned(), None));
     }
-    if need.excluded_hosts.contains(&offer.host) || need.excluded_providers.contains(&offer.provider) {
+    if need.excluded_hosts.contains(&offer.host) {
         all.push(unmet(Filter::Excluded, "failed before and is left out".to_owned(), None));
     }
     if let Some(bad) = need.reputation(offer).filter(|r| r.weight >= LEFT_OUT && need.offer.is_none()) {

@@ -1,6 +1,6 @@
 //! Something rentable now, or a machine of ours with free GPUs: a hint that may be gone.
 
-use crate::money::UsdPerHour;
+use crate::money::{Usd, UsdPerHour};
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -60,9 +60,19 @@ pub struct Market {
     pub country: Option<String>,
     /// When its listing ends, and every rental with it.
     pub listed_until: Option<Time>,
+    /// What a gigabyte costs that is fetched from the network.
+    #[serde(default)]
+    pub down_per_gb: Usd,
 }
 
 impl Offer {
+    /// What it costs to fetch so many bytes there, rounded up to whole gigabytes.
+    #[must_use]
+    pub fn traffic(&self, bytes: u64) -> Usd {
+        let gigabytes = i64::try_from(bytes.div_ceil(1_000_000_000)).unwrap_or(i64::MAX);
+        self.market.as_ref().map_or(Usd(0), |m| Usd(m.down_per_gb.0.saturating_mul(gigabytes)))
+    }
+
     /// Such as `2x NVIDIA L4`, or `no GPU`.
     #[must_use]
     pub fn label(&self) -> String {

@@ -46,8 +46,10 @@ pub struct Requirement {
     pub disk_bytes: u64,
     /// Hosts that failed this replica before.
     pub excluded_hosts: Vec<String>,
-    /// Providers that failed this replica before.
-    pub excluded_providers: Vec<String>,
+    /// Providers that failed this replica before: taken only where nothing else is left.
+    pub avoided_providers: Vec<String>,
+    /// Cards on which it failed more than once: the same.
+    pub avoided_cards: Vec<String>,
     /// What is remembered of hosts that failed whomever.
     pub reputations: BTreeMap<HostKey, Reputation>,
 }
@@ -170,6 +172,15 @@ pub fn rank<'a>(need: &Requirement, offers: &'a [Offer]) -> Ranking<'a> {
 /// # Errors
 /// For every offer what it does not meet.
 pub fn choose(need: &Requirement, offers: &[Offer]) -> Result<Placement, Vec<Rejection>> {
+    let avoided = |o: &Offer| {
+        need.avoided_providers.contains(&o.provider) || (o.market.is_some() && need.avoided_cards.iter().any(|c| c == card(o)))
+    };
+    if offers.iter().any(avoided) {
+        let others: Vec<Offer> = offers.iter().filter(|o| !avoided(o)).cloned().collect();
+        if let Some(best) = rank(need, &others).fitting.into_iter().next() {
+            return Ok(Placement { offer: best.offer.clone(), gpus: best.gpus, order: None });
+        }
+    }
     let ranking = rank(need, offers);
     match ranking.fitting.into_iter().next() {
         Some(best) => Ok(Placement { offer: best.offer.clone(), gpus: best.gpus, order: None }),
@@ -254,6 +265,24 @@ mod tests {
         let offers =
             [offer("c", 2, vec![gpu(0, 24, true)]), offer("b", 1, vec![gpu(0, 24, true)]), offer("a", 1, vec![gpu(0, 24, true)])];
         assert_eq!(choose(&need(), &offers).map(|p| p.offer.host), Ok("a".to_owned()));
+    }
+
+    #[test]
+    fn what_failed_is_taken_only_where_nothing_else_is_left() {
+        let mut other = rented("b", 2, "RTX 4090", 24);
+        other.provider = "shop".into();
+        let offers = [rented("a", 1, "RTX 3090", 24), other];
+        for (providers, cards, taken) in [
+            (vec![], vec![], "a"),
+            (vec!["lab"], vec![], "b"),
+            (vec![], vec!["RTX 3090"], "b"),
+            (vec!["lab", "shop"], vec![], "a"),
+            (vec!["shop"], vec!["RTX 3090"], "a"),
+        ] {
+            let text = |all: Vec<&str>| all.into_iter().map(str::to_owned).collect();
+            let need = Requirement { avoided_providers: text(providers), avoided_cards: text(cards), ..need() };
+            assert_eq!(choose(&need, &offers).map(|p| p.offer.host), Ok(taken.to_owned()), "{need:?}");
+        }
     }
 
     #[test]

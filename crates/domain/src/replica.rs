@@ -34,8 +34,11 @@ pub struct Replica {
     pub failed_launches: u32,
     /// Hosts that failed this replica.
     pub excluded_hosts: Vec<String>,
-    /// Providers that failed this replica.
+    /// Providers that failed this replica, as a whole or by a machine that let nobody in.
     pub excluded_providers: Vec<String>,
+    /// The cards of rented machines that failed this replica, once for each machine.
+    #[serde(default)]
+    pub failed_cards: Vec<String>,
     /// The last thing that went wrong.
     pub cause: Option<Cause>,
     /// Where it is.
@@ -117,6 +120,21 @@ pub enum Phase {
 }
 
 impl Replica {
+    /// Cards on which it has failed on more than one machine.
+    #[must_use]
+    pub fn doubtful_cards(&self) -> Vec<String> {
+        let mut twice: Vec<String> = self
+            .failed_cards
+            .iter()
+            .enumerate()
+            .filter(|(n, c)| self.failed_cards[..*n].contains(c))
+            .map(|(_, c)| c.clone())
+            .collect();
+        twice.sort();
+        twice.dedup();
+        twice
+    }
+
     /// The instance that was held before and is not any more: its end was seen.
     #[must_use]
     pub fn let_go<'a>(&'a self, after: &Self) -> Option<&'a Instance> {
@@ -139,6 +157,7 @@ impl Replica {
             failed_launches: 0,
             excluded_hosts: vec![],
             excluded_providers: vec![],
+            failed_cards: vec![],
             cause: None,
             phase: Phase::Pending { not_before: now },
             since: now,

@@ -9,6 +9,7 @@ use crate::instance::{Acquired, Acquisition, Address, Bid, Instance, Release};
 use crate::intent::{Draft, Effect, Outcome, Process, Refusal};
 use crate::look::{AwaySight, EngineSight, NoOffer, Sight, Verdict};
 use crate::money::UsdPerHour;
+use crate::offer::Offer;
 use crate::placement::Placement;
 use crate::policy::Policy;
 use crate::replica::{Phase, Replica, Stop};
@@ -199,7 +200,7 @@ impl Turn<'_> {
         self.facts.push(format!("`{host}` refused: {}", refusal.message));
         let hint = "see the provider's own words above";
         self.r.cause = Some(Cause::new("create_refused", refusal.action, refusal.message.clone(), hint));
-        self.exclude(&bid.placement.offer.provider, host, refusal.action);
+        self.exclude(&bid.placement.offer, refusal.action);
         match refusal.action {
             // The next search is made at once: nothing has failed, and the market is large.
             Action::Wait => {
@@ -216,10 +217,21 @@ impl Turn<'_> {
         }
     }
 
-    fn exclude(&mut self, provider: &str, host: String, action: Action) {
+    fn exclude(&mut self, offer: &Offer, action: Action) {
+        let class = self.r.cause.as_ref().map_or("", |c| c.class.as_str());
+        // Where nobody gets in, it is often the provider's way in that is broken: others come first from now on.
+        let no_way_in = class.starts_with("ssh_");
         match action {
-            Action::OtherHost => self.r.excluded_hosts.push(host),
-            Action::OtherProvider => self.r.excluded_providers.push(provider.to_owned()),
+            Action::OtherHost => {
+                self.r.excluded_hosts.push(offer.host.clone());
+                if offer.market.is_some() && class != "create_refused" {
+                    self.r.failed_cards.extend(offer.gpus.first().map(|g| g.name.clone()));
+                    if no_way_in {
+                        self.r.excluded_providers.push(offer.provider.clone());
+                    }
+                }
+            }
+            Action::OtherProvider => self.r.excluded_providers.push(offer.provider.clone()),
             Action::None | Action::Wait | Action::RetryHere | Action::ChangeProfile | Action::AskUser => {}
         }
     }
@@ -403,15 +415,13 @@ impl Turn<'_> {
                 }
                 // On a rented machine it may be the machine's fault after all; another one costs no more than this one.
                 if instance.placement.order.is_some() && self.r.tried() < self.policy.limits.attempts {
-                    let offer = instance.placement.offer.clone();
-                    self.exclude(&offer.provider, offer.host, Action::OtherHost);
+                    self.exclude(&instance.placement.offer, Action::OtherHost);
                     return self.release(instance);
                 }
                 self.give_up(instance)
             }
             Action::OtherHost | Action::OtherProvider if self.r.tried() < self.policy.limits.attempts => {
-                let offer = instance.placement.offer.clone();
-                self.exclude(&offer.provider, offer.host, action);
+                self.exclude(&instance.placement.offer, action);
                 self.release(instance)
             }
             Action::OtherHost | Action::OtherProvider | Action::ChangeProfile | Action::AskUser => self.give_up(instance),

@@ -66,6 +66,15 @@ pub fn need(profile: &Profile) -> Option<Need> {
     Some(Need { parameters, weights_bytes, total_bytes: weights_bytes + cache + ENGINE_BYTES })
 }
 
+/// An image of the engine, compressed, in bytes: so much comes over the network before the model does.
+const IMAGE_BYTES: u64 = 10_000_000_000;
+
+/// What a fresh machine fetches before it answers: the engine's image and the model's weights, as far as a name tells them.
+#[must_use]
+pub fn fetched_bytes(profile: &Profile) -> u64 {
+    IMAGE_BYTES.saturating_add(need(profile).map_or(0, |n| n.weights_bytes))
+}
+
 /// Memory that each GPU must have, in bytes, so that the engine's share of it holds the need.
 #[must_use]
 pub fn per_gpu(profile: &Profile) -> Option<u64> {

@@ -59,6 +59,8 @@ pub struct Cloud {
     returning: Vec<(Time, Machine)>,
     /// What machines that are gone have cost: those that were known, and those that only a sweep could find.
     billed: (i64, i64),
+    /// Machines that were made long after their callers had given them up.
+    pub made_late: u64,
 }
 
 impl Machine {
@@ -233,6 +235,7 @@ impl Cloud {
         self.late = later;
         for (_, bid) in due {
             self.create(&bid, now, rng, false);
+            self.made_late += 1;
             self.machines.last_mut().into_iter().for_each(|m| m.late = true);
         }
         for machine in &mut self.machines {

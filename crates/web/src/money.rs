@@ -7,6 +7,7 @@ use crate::status::rfc3339;
 use axum::extract::{Json, Path, State};
 use charter_controller::{Account, ExtendError, Extension};
 use charter_domain::budget::Scope;
+use charter_domain::sweep::Quarantined;
 use charter_domain::time::{Span, Time};
 use charter_store::{Error, Role};
 use serde_json::{Value, json};
@@ -31,6 +32,12 @@ fn line(account: &Account) -> Value {
     })
 }
 
+/// Something that stands in our accounts, costs money, and is not touched.
+fn quarantined(shown: &Quarantined) -> Value {
+    json!({"provider": shown.provider, "id": shown.held.id, "label": shown.held.label, "status": shown.held.status,
+        "price_usd_micros_per_hour": shown.held.price.0, "why": shown.why})
+}
+
 /// When the month of a time ends, in UTC.
 fn month_end(now: Time) -> Time {
     let begin = Scope::Month.since(now);
@@ -49,10 +56,12 @@ pub(crate) async fn budget(State(app): State<App>, caller: Caller) -> Answer<Jso
     let month = controller.spent(None, Scope::Month.since(now)).await?;
     let rest = charter_domain::money::UsdPerHour(price).cost(month_end(now).since(now));
     let bound = controller.overshoot_bound().await?;
+    let swept = controller.swept();
     Ok(Json(json!({
         "schema": "charter.budget/1", "limits": limits, "price_usd_micros_per_hour": price,
         "spent_this_month_usd_micros": month.0, "forecast_month_usd_micros": month.plus(rest).0,
         "overshoot_bound_usd_micros": bound.0,
+        "quarantined": swept.quarantined.iter().map(quarantined).collect::<Vec<_>>(), "frozen": swept.suspicious,
     })))
 }
 

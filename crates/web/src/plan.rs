@@ -140,7 +140,14 @@ async fn look_for_offers(app: &App, wanted: Declared, old: Option<Deployment>, r
     if let Ok(Some(text)) = app.controller.exhausted(&probe).await {
         made.reports.push(Report { code: "M0001".into(), text });
     }
-    let (offers, problems) = app.controller.offers_within(&need, probe.profile.limits.search).await;
+    let (mut offers, problems) = app.controller.offers_within(&need, probe.profile.limits.search).await;
+    if let Ok(Some((most, why))) = app.controller.affordable(&probe).await {
+        let before = offers.len();
+        offers.retain(|o| o.price <= most);
+        if offers.is_empty() && before > 0 {
+            made.reports.push(Report { code: "M0001".into(), text: why });
+        }
+    }
     if offers.is_empty() && problems.is_empty() {
         let text = match &need.offer {
             Some(id) => format!("the offer `{id}` is not there; `charter offers` shows what is"),
@@ -159,6 +166,7 @@ async fn look_for_offers(app: &App, wanted: Declared, old: Option<Deployment>, r
         match choose(&need, &free) {
             Ok(placement) => {
                 made.price_after_usd_micros_per_hour += placement.offer.price.0;
+                made.committed_usd_micros += app.controller.commits(&probe, placement.offer.price).0;
                 made.offers.push(Offer {
                     id: placement.offer.id.clone(),
                     provider: placement.offer.provider.clone(),

@@ -43,6 +43,16 @@ pub(crate) async fn budget(context: &Context<'_>) -> Done {
     let month = Usd(micros(&answer, "spent_this_month_usd_micros"));
     let forecast = dollars(micros(&answer, "forecast_month_usd_micros"));
     printer.say(&format!("running now: {price}; this month {month}, {forecast} at its end if all of it goes on"));
+    for shown in answer.get("quarantined").and_then(Value::as_array).into_iter().flatten() {
+        let text = |key: &str| shown.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let price = UsdPerHour(micros(shown, "price_usd_micros_per_hour"));
+        let line = format!("beside that `{}` of `{}` costs {price}: {}", text("id"), text("provider"), text("why"));
+        printer.wrapped("", &line);
+    }
+    for (name, why) in answer.get("frozen").and_then(Value::as_object).into_iter().flatten() {
+        let line = format!("nothing new is rented at `{name}` for now: {}", why.as_str().unwrap_or_default());
+        printer.wrapped("", &line);
+    }
     let bound = Usd(micros(&answer, "overshoot_bound_usd_micros"));
     printer.say_in(Tone::Faint, &format!("a hard limit may be overshot by {bound} at most: what runs, while an end takes long"));
     Ok(ExitCode::SUCCESS)

@@ -37,6 +37,10 @@ pub(crate) async fn plan(context: &Context<'_>, names: Names) -> Done {
                 let price = charter_domain::money::UsdPerHour(offer.price_usd_micros_per_hour);
                 printer.data(&format!("  would take `{}` of `{}`: {}, {price}", offer.id, offer.provider, offer.gpu));
             }
+            if entry.committed_usd_micros > 0 {
+                let commits = charter_domain::money::Usd(entry.committed_usd_micros);
+                printer.data(&format!("  sets aside {commits} at first; `charter budget` shows the limits"));
+            }
             for report in &entry.reports {
                 printer.wrapped("  ", &report.text);
             }

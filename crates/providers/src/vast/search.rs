@@ -3,6 +3,7 @@
 
 use super::row::{Row, price};
 use charter_domain::card::{is_named, with_spaces};
+use charter_domain::money::Usd;
 use charter_domain::offer::{Accelerator, Market, Offer};
 use charter_domain::placement::Requirement;
 use charter_domain::time::Time;
@@ -164,6 +165,7 @@ pub(super) fn offer(provider: &str, value: &Value, disk_bytes: u64, now: Time) -
             cuda_tenths: row.scaled("cuda_max_good", 10.0).filter(|c| *c > 0),
             reliability_permille: row.scaled("reliability2", 1000.0).or_else(|| row.scaled("reliability", 1000.0)).unwrap_or(0),
             inet_down_mbps: row.small("inet_down").unwrap_or(0),
+            down_per_gb: Usd(row.usd_micros("inet_down_cost").unwrap_or(0)),
             inet_up_mbps: row.small("inet_up").unwrap_or(0),
             direct_ports: row.small("direct_port_count").unwrap_or(0),
             country,

@@ -10,7 +10,7 @@ use charter_domain::instance::{Bid, Instance};
 use charter_domain::intent::Outcome;
 use charter_domain::inventory::Held;
 use charter_domain::look::{AwaySight, EngineSight, MachineSight, Sight, Verdict};
-use charter_domain::money::UsdPerHour;
+use charter_domain::money::{Usd, UsdPerHour};
 use charter_domain::offer::{Accelerator, Market, Offer};
 use charter_domain::order::LaunchWay;
 use charter_domain::placement::Requirement;
@@ -20,6 +20,10 @@ use charter_providers::{CreateError, Descriptor, Kind, Listing, Observed, OfferP
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
+
+/// What the network costs: the image alone is ten gigabytes.
+const TRAFFIC_PER_GB: Usd = Usd(1_000);
+const TRAFFIC_PER_MACHINE: i64 = 10_000;
 
 /// The world's state.
 pub(crate) struct State {
@@ -70,6 +74,13 @@ impl Outside {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was billed by now for machines that were known: their time, and what they fetched.
+    pub(crate) fn billed(&self) -> i64 {
+        let state = self.state();
+        let made = i64::try_from(state.cloud.created - state.cloud.made_late).unwrap_or(0);
+        state.cloud.ledger(state.now).0 + made * TRAFFIC_PER_MACHINE
     }
 
     pub(crate) fn reached(&self, what: &'static str) {
@@ -182,7 +193,13 @@ impl Provider for Stall {
             disk_bytes: Some(500_000_000_000),
             driver: None,
             price: UsdPerHour(price),
-            market: Some(Market { cuda_tenths: Some(130), reliability_permille: 999, inet_down_mbps: 1000, ..Market::default() }),
+            market: Some(Market {
+                cuda_tenths: Some(130),
+                reliability_permille: 999,
+                inet_down_mbps: 1000,
+                down_per_gb: TRAFFIC_PER_GB,
+                ..Market::default()
+            }),
         };
         let offers = (0..12).map(|n| offer(n, state.rng.between(80_000, 260_000))).collect();
         OfferPage { offers, problems: vec![] }

@@ -78,10 +78,7 @@ impl World {
     /// What was spent stays under the hard limit and the bound that is published for it. While the market answers nothing no end
     /// can be had; what that costs is counted beside it.
     pub(crate) async fn money(&mut self, budget: &Budget) {
-        let ledger = {
-            let state = self.outside.state();
-            state.cloud.ledger(state.now).0
-        };
+        let ledger = self.outside.billed();
         let late = Span::s(10 + 15 * 60 - 5 * 60);
         let held = self.store.reservations().await.unwrap_or_default();
         let bound = held.iter().fold(Usd(0), |sum, r| sum.plus(r.price.cost(late))).0;
@@ -96,10 +93,8 @@ impl World {
 
     /// What was counted is what was billed, and never less.
     pub(crate) async fn ledgers(&mut self) {
-        let (known, created) = {
-            let state = self.outside.state();
-            (state.cloud.ledger(state.now).0, i64::try_from(state.cloud.created).unwrap_or(0))
-        };
+        let known = self.outside.billed();
+        let created = i64::try_from(self.outside.state().cloud.created).unwrap_or(0);
         let counted = self.store.spent(&Whose::All, Time(0)).await.map_or(0, |usd| usd.0);
         if counted + ROUNDING_MICROS * created < known {
             let text = format!("{known} micro-dollars were billed for machines that were known, and {counted} were counted");
