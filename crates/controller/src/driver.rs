@@ -148,10 +148,8 @@ impl Controller {
             }
         }
         // A pause is no look: whoever waits is told why it is made, and not that an answer is slow.
-        if let Phase::Pending { not_before } = row.state.phase
-            && not_before > self.now()
-        {
-            self.rest(Some(not_before), driver).await;
+        if row.state.looks_from() > self.now() {
+            self.rest(Some(row.state.looks_from()), driver).await;
             return true;
         }
         let asks = asks(&look);
@@ -317,6 +315,7 @@ impl Controller {
             None => self.offers_within(&need, deployment.profile.limits.search).await,
         };
         offers.retain(|o| exhausted.is_none() || o.price.0 == 0);
+        self.slow_down(&mut offers).await;
         let named = |name: &str| need.providers.is_empty() || need.providers.iter().any(|n| n == name);
         let frozen: Vec<String> =
             self.providers().iter().filter(|p| named(p.name())).filter_map(|p| self.frozen(p.name())).collect();
@@ -367,6 +366,15 @@ impl Controller {
                 refused: refused && market,
             }
         }))
+    }
+
+    /// A host that was measured to be slower than it says is taken by its measure.
+    async fn slow_down(&self, offers: &mut [Offer]) {
+        let speeds = self.store().host_speeds().await.unwrap_or_default();
+        for speed in speeds.into_iter().filter(|s| s.counts(self.now())) {
+            let same = offers.iter_mut().filter(|o| o.provider == speed.provider && o.host == speed.host);
+            same.filter_map(|o| o.market.as_mut()).for_each(|m| m.inet_down_mbps = m.inet_down_mbps.min(speed.mbps));
+        }
     }
 
     /// Takes out what costs more than the limits leave, so that a cheaper card is taken where there is one; returns it, with

@@ -5,6 +5,7 @@ use crate::probe::{Answer, Engine, Way};
 use crate::script;
 use charter_domain::cause::{Action, Cause};
 use charter_domain::deployment::Deployment;
+use charter_domain::host_memory::HostSpeed;
 use charter_domain::ids::{ReplicaId, Tag};
 use charter_domain::instance::Instance;
 use charter_domain::intent::{Outcome, Process};
@@ -12,11 +13,14 @@ use charter_domain::look::{EngineSight, Sight, Verdict};
 use charter_domain::profile::{EnvValue, SecretRef, Source, is_secret_name};
 use charter_domain::replica::{Phase as ReplicaPhase, Replica};
 use charter_domain::time::Span;
+use charter_engines::fit::need;
+use charter_engines::log::phase::fetched_in;
 use charter_engines::log::{Phase, capacity, clean, explain, phase};
 use charter_engines::vllm::launch::KEY_VARIABLE;
 use charter_engines::vllm::version::Version;
 use charter_remote::HostError;
 use charter_remote::host::Observation;
+use charter_store::Commit;
 
 /// The end of a log that is kept in memory while an engine starts.
 pub(crate) const TAIL_BYTES: usize = 64 * 1024;
@@ -249,6 +253,7 @@ impl Controller {
     /// Keeps what was seen: how far the start has come, and the symptom line.
     pub(crate) fn note(&self, replica: &Replica, process: &Process, seen: &Observation) {
         let now = self.now();
+        let mut fetched = None;
         let moved = self.0.live.update(&replica.id, replica.launches, now, |view| {
             let mut moved = false;
             if let Some(log) = &seen.log {
@@ -257,14 +262,37 @@ impl Controller {
                 let reached = view.phase.map_or(reached, |before| before.max(reached));
                 view.percent = percent.filter(|_| reached < Phase::Running);
                 view.phase = Some(reached);
+                let told = fetched_in(&clean::lines(log)).filter(|_| view.fetched_in.is_none());
+                if let Some(took) = told {
+                    view.fetched_in = Some(took);
+                    fetched = Some(took);
+                }
             }
             view.seen_at = now;
             view.symptom = symptom(process, seen, &view.log_tail, now.since(replica.since));
             moved
         });
+        if let Some(took) = fetched {
+            self.measure(replica.clone(), took);
+        }
         if moved {
             self.changed();
         }
+    }
+
+    /// Remembers how fast a rented host fetched the weights; nothing waits for it.
+    fn measure(&self, replica: Replica, took: Span) {
+        let this = self.clone();
+        self.0.tasks.spawn(crate::tasks::Kind::Timer(self.0.ended.clone()), async move {
+            let Some(offer) = replica.instance().map(|i| &i.placement.offer).filter(|o| o.market.is_some()) else { return };
+            let Ok(Some(row)) = this.store().deployment(replica.deployment.as_str()).await else { return };
+            let bytes = need(&row.state.profile).map_or(0, |n| n.weights_bytes);
+            let speed = HostSpeed::measured(&offer.provider, &offer.host, bytes, took, this.now());
+            let commit = Commit { host_speeds: speed.into_iter().collect(), ..Commit::default() };
+            if let Err(error) = this.store().commit(commit).await {
+                tracing::debug!(%error, "a host's speed was not written down");
+            }
+        });
     }
 
     /// Keeps the log of an engine that failed, for after its machine is gone.

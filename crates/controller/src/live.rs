@@ -33,6 +33,8 @@ pub struct EngineView {
     pub log_asked_at: Option<Time>,
     /// When its machine's price was read.
     pub price_asked_at: Option<Time>,
+    /// How long its weights took to fetch, once its log has told.
+    pub fetched_in: Option<Span>,
     /// When anything moved last.
     pub moved_at: Time,
     /// How far it has come.

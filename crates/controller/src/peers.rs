@@ -33,6 +33,9 @@ struct Report {
     engines: BTreeMap<ReplicaId, EngineView>,
     /// What they wait for.
     waits: BTreeMap<ReplicaId, String>,
+    /// Providers whose lists it does not believe, where it is the one that sweeps.
+    #[serde(default)]
+    suspicious: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug)]
@@ -135,7 +138,7 @@ impl Controller {
 
     async fn own_report(&self) -> Result<Report, Error> {
         let table = std::sync::Arc::clone(&self.0.routes.borrow());
-        let mut report = Report::default();
+        let mut report = Report { suspicious: self.swept().suspicious, ..Report::default() };
         for (row, _) in self.store().replicas(None).await? {
             let id = row.state.id;
             let counted = self.0.parts.data_plane.in_flight(&id.0, table.version);
@@ -206,6 +209,11 @@ impl Controller {
     pub(crate) fn is_routed_by_others(&self, replica: &Replica) -> bool {
         let old = self.now().since(replica.since) >= GONE;
         old || self.with_peers(|all| all.iter().all(|p| p.report.routed.contains(&replica.id)))
+    }
+
+    /// Why a provider's list is not believed by the one that sweeps.
+    pub(crate) fn suspected_by_others(&self, provider: &str) -> Option<String> {
+        self.with_peers(|all| all.iter().find_map(|p| p.report.suspicious.get(provider).cloned()))
     }
 
     pub(crate) fn seen_by_others(&self, replica: &ReplicaId) -> Option<EngineView> {

@@ -118,7 +118,8 @@ impl Controller {
 
     /// Why nothing new is rented at a provider, if that is so. Who waits for it has the list looked at again soon.
     pub(crate) fn frozen(&self, provider: &str) -> Option<String> {
-        let why = self.swept().suspicious.get(provider).cloned()?;
+        let own = self.swept().suspicious.get(provider).cloned();
+        let why = own.or_else(|| self.suspected_by_others(provider))?;
         self.0.tasks.wake("sweep");
         Some(format!("nothing new is rented at `{provider}` for now: {why}"))
     }

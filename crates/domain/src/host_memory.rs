@@ -42,6 +42,38 @@ pub struct HostRecord {
     pub last_at: Time,
 }
 
+/// A measured speed counts for so long.
+const SPEED_KEPT: Span = Span::min(30 * 24 * 60);
+
+/// How fast a host really fetched something large.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostSpeed {
+    /// Whose host.
+    pub provider: String,
+    /// Which.
+    pub host: String,
+    /// Megabits per second.
+    pub mbps: u32,
+    /// When it was measured.
+    pub at: Time,
+}
+
+impl HostSpeed {
+    /// The speed of a transfer; nothing for one that was too short to tell.
+    #[must_use]
+    pub fn measured(provider: &str, host: &str, bytes: u64, took: Span, at: Time) -> Option<Self> {
+        let ms = u64::try_from(took.0).ok().filter(|ms| *ms >= 1000)?;
+        let mbps = u32::try_from(bytes.saturating_mul(8) / 1000 / ms).unwrap_or(u32::MAX);
+        Some(Self { provider: provider.to_owned(), host: host.to_owned(), mbps, at }).filter(|_| bytes > 0)
+    }
+
+    /// Does it still count?
+    #[must_use]
+    pub fn counts(&self, now: Time) -> bool {
+        now.since(self.at) < SPEED_KEPT
+    }
+}
+
 /// What a host's records add up to now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reputation {
@@ -112,6 +144,15 @@ mod tests {
 
     fn failure(class: &str, day: i64) -> HostFailure {
         HostFailure { provider: "market".into(), host: "7".into(), class: class.into(), at: Time(day * DAY) }
+    }
+
+    #[test]
+    fn a_measured_speed_is_bits_over_time_and_counts_for_a_month() {
+        let speed = HostSpeed::measured("p", "h", 14_000_000_000, Span::s(112), Time(0)).expect("a speed");
+        assert_eq!(speed.mbps, 1000);
+        assert!(speed.counts(Time(0) + Span::min(29 * 24 * 60)) && !speed.counts(Time(0) + Span::min(30 * 24 * 60)));
+        assert_eq!(HostSpeed::measured("p", "h", 14_000_000_000, Span::ms(900), Time(0)), None);
+        assert_eq!(HostSpeed::measured("p", "h", 0, Span::s(10), Time(0)), None);
     }
 
     #[test]

@@ -5,10 +5,13 @@ use crate::ids::{DeploymentId, ReplicaId};
 use crate::instance::{Acquisition, Instance, Release};
 use crate::intent::Process;
 use crate::look::Look;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use serde::{Deserialize, Serialize};
 
 /// A replica's whole stored state.
+/// A start is begun within so long where its machine is well.
+pub const LAUNCH_QUIET: Span = Span::s(10);
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {
     /// Its id.
@@ -195,6 +198,23 @@ impl Replica {
         }
     }
 
+    /// From when on it wants to look: a start that is on its way is not disturbed.
+    #[must_use]
+    pub fn looks_from(&self) -> Time {
+        match self.phase {
+            Phase::Pending { not_before } => not_before,
+            Phase::Loading { process: None, .. } => self.since + LAUNCH_QUIET,
+            Phase::Acquiring(_)
+            | Phase::Booting { .. }
+            | Phase::Loading { .. }
+            | Phase::Ready { .. }
+            | Phase::Unreachable { .. }
+            | Phase::Draining { .. }
+            | Phase::Releasing(_)
+            | Phase::Closed => self.since,
+        }
+    }
+
     /// What it wants to see next; `None` while an effect is under way, and at the end.
     #[must_use]
     pub fn look(&self) -> Option<Look> {
@@ -210,6 +230,10 @@ impl Replica {
             }
             Phase::Draining { .. } => Some(Look::InFlight),
             Phase::Releasing(release) if release.accepted => Some(Look::Absence(release.instance.clone())),
+            // A rented machine may be taken away before anything was started there.
+            Phase::Loading { instance, process: None, .. } if instance.placement.order.is_some() => {
+                Some(Look::Machine(instance.clone()))
+            }
             Phase::Acquiring(Acquisition::Renting(_)) | Phase::Loading { process: None, .. } => None,
             Phase::Unreachable { .. } | Phase::Releasing(_) | Phase::Closed => None,
         }

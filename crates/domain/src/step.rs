@@ -12,7 +12,7 @@ use crate::money::UsdPerHour;
 use crate::offer::Offer;
 use crate::placement::Placement;
 use crate::policy::Policy;
-use crate::replica::{Phase, Replica, Stop};
+use crate::replica::{LAUNCH_QUIET, Phase, Replica, Stop};
 use crate::time::{Span, Time};
 
 /// What happened.
@@ -99,6 +99,8 @@ impl Turn<'_> {
             {
                 self.launched(instance, deadline, outcome)
             }
+            // A machine may be taken away before anything was started there.
+            (Phase::Loading { instance, process: None, .. }, Saw(Sight::MachineUnfit(cause))) => self.fail(instance, cause),
             (Phase::Loading { instance, process: Some(process), deadline }, Saw(Sight::Engine(sight))) => {
                 self.loading(instance, process, deadline, sight)
             }
@@ -481,6 +483,8 @@ impl Turn<'_> {
                 self.now + self.policy.look_gap.min(self.policy.look_starting)
             }
             Phase::Ready { failures: 0, .. } => self.now + self.policy.look_ready,
+            // What takes long to begin is looked at through its provider.
+            Phase::Loading { process: None, .. } => self.now + LAUNCH_QUIET,
             Phase::Booting { .. } | Phase::Loading { .. } => self.now + young,
             Phase::Releasing(release) if release.absent_looks == 0 => self.now + young,
             Phase::Draining { .. } if elapsed.0 == 0 => self.now + young,

@@ -65,6 +65,8 @@ pub enum Variant {
     CancelledDestroy,
     /// A deletion removes the row, and what it ran goes on.
     DeleteForgets,
+    /// Nobody remembers the numbers of what was ended.
+    NoTombstones,
 }
 
 /// A wrong variant, what happened elsewhere, and what it is here.
@@ -103,6 +105,7 @@ pub const MUTATIONS: &[Mutation] = &[
     Mutation { variant: Variant::FailedLaunchForgets, bug: "a failed launch is ended before it is remembered" },
     Mutation { variant: Variant::CancelledDestroy, bug: "the end of something idle is cancelled before its call" },
     Mutation { variant: Variant::DeleteForgets, bug: "a deletion removes the row, and what it ran goes on" },
+    Mutation { variant: Variant::NoTombstones, bug: "what was ended comes back without its label" },
     Mutation { variant: Variant::NoSweep, bug: "a create that takes effect after it was given up" },
 ];
 

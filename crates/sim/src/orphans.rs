@@ -143,7 +143,8 @@ impl Sim {
             // It has no record of its own, and may come back without its label.
             let tag = held.tag.as_ref().map(ToString::to_string).unwrap_or_default();
             let stone = Tombstone { provider: "sim".into(), instance: held.id.clone(), tag, gone_at: at };
-            let written = now(self.store.commit(Commit { tombstones: vec![stone], ..Commit::default() }));
+            let tombstones = if variant == Variant::NoTombstones { vec![] } else { vec![stone] };
+            let written = now(self.store.commit(Commit { tombstones, ..Commit::default() }));
             self.expect(written);
             self.orphans.ended.push((self.now, ours));
             if !(self.faults && self.rng.chance(30)) {

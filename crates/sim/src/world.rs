@@ -370,7 +370,7 @@ impl Sim {
         }
         self.crash_here()?;
         let open = done.intents.into_iter().map(|draft| self.intent(id, draft.effect, draft.not_before)).collect();
-        let stone = state.let_go(&done.next).map(|i| self.stone(i));
+        let stone = state.let_go(&done.next).filter(|_| self.setup.variant != Variant::NoTombstones).map(|i| self.stone(i));
         let commit = Commit {
             tombstones: stone.into_iter().collect(),
             replicas: vec![ReplicaWrite { write: Write { expected: version, state: done.next }, wake_at: done.wake_at }],

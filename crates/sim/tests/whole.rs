@@ -44,9 +44,11 @@ fn a_machine_that_was_found_late_is_counted_from_its_order_on() {
 }
 
 #[test]
-fn a_limit_that_is_looked_at_too_late_is_found() {
-    let found = (0..40).find_map(|seed| run(seed, &Kind::Memory, Bug::LimitUnknown).violations.into_iter().next());
-    assert_eq!(found.map(|v| v.id), Some(InvariantId::WithinBudget));
+fn a_limit_that_is_looked_at_too_late_or_never_again_is_found() {
+    for bug in [Bug::LimitUnknown, Bug::NeverRenews] {
+        let found = (0..60).find_map(|seed| run(seed, &Kind::Memory, bug).violations.into_iter().next());
+        assert_eq!(found.map(|v| v.id), Some(InvariantId::WithinBudget), "{bug:?}");
+    }
 }
 
 #[test]

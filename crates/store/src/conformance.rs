@@ -6,7 +6,7 @@ use crate::port::{
 use charter_domain::budget::{BUILT_IN, Budget, Scope};
 use charter_domain::deployment::{Deployment, Wish};
 use charter_domain::fact::Fact;
-use charter_domain::host_memory::HostFailure;
+use charter_domain::host_memory::{HostFailure, HostSpeed};
 use charter_domain::ids::{BackendId, DeploymentId, IntentId, KeyId, ReplicaId, Tag};
 use charter_domain::instance::Instance;
 use charter_domain::intent::{Effect, Intent};
@@ -354,6 +354,14 @@ async fn after_a_clock_has_jumped_back_nothing_waits_for_it(store: &dyn Store) {
     assert!(claimed.iter().any(|c| c.intent.id == IntentId::new("ahead")));
 }
 
+async fn the_last_measured_speed_of_a_host_counts(store: &dyn Store) {
+    let speed = |mbps, at| HostSpeed { provider: "lab".into(), host: "h".into(), mbps, at: Time(at) };
+    for one in [speed(100, 1), speed(800, 2)] {
+        store.commit(Commit { host_speeds: vec![one], ..Commit::default() }).await.expect("commit");
+    }
+    assert_eq!(store.host_speeds().await.expect("read"), [speed(800, 2)]);
+}
+
 async fn tombstones_are_kept_by_id_and_tag(store: &dyn Store) {
     let stone =
         |instance: &str, at| Tombstone { provider: "lab".into(), instance: instance.into(), tag: "t".into(), gone_at: Time(at) };
@@ -409,6 +417,7 @@ pub(crate) async fn run(shared: Arc<dyn Store>) {
     keys_and_backends_come_and_go(store).await;
     an_installation_keeps_its_first_name(store).await;
     what_stands_for_the_installation_is_kept(store).await;
+    the_last_measured_speed_of_a_host_counts(store).await;
     tombstones_are_kept_by_id_and_tag(store).await;
     after_a_clock_has_jumped_back_nothing_waits_for_it(store).await;
     control_planes_know_of_each_other(store).await;

@@ -68,6 +68,7 @@ pub(crate) const TABLES: &[Table] = &[
         "itttiiit"
     ),
     table!("host_failures", "provider, host, class, count, weight, last_at", "$1, $2, $3, $4, $5, $6", "tttiii"),
+    table!("host_speeds", "provider, host, mbps, at", "$1, $2, $3, $4", "ttii"),
     table!("tombstones", "provider, instance, tag, gone_at", "$1, $2, $3, $4", "ttti"),
 ];
 

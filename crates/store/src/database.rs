@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use charter_domain::clock_jump::NEVER_SO_FAR;
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
-use charter_domain::host_memory::HostRecord;
+use charter_domain::host_memory::{HostRecord, HostSpeed};
 use charter_domain::ids::{DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::money::Usd;
 use charter_domain::replica::Replica;
@@ -361,6 +361,10 @@ impl Store for Database {
 
     async fn hosts(&self) -> Result<Vec<HostRecord>, Error> {
         Ok(self.read(sql::HOSTS, vec![]).await?.iter().map(rows::host).collect())
+    }
+
+    async fn host_speeds(&self) -> Result<Vec<HostSpeed>, Error> {
+        Ok(self.read(sql::HOST_SPEEDS, vec![]).await?.iter().map(rows::host_speed).collect())
     }
 
     async fn keys(&self) -> Result<Vec<KeyRow>, Error> {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use charter_domain::clock_jump::is_from_another_clock;
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
-use charter_domain::host_memory::HostRecord;
+use charter_domain::host_memory::{HostRecord, HostSpeed};
 use charter_domain::ids::{DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::money::Usd;
 use charter_domain::replica::Replica;
@@ -26,6 +26,7 @@ pub struct State {
     reservations: BTreeMap<ReplicaId, Reservation>,
     facts: Vec<Fact>,
     hosts: BTreeMap<(String, String, String), HostRecord>,
+    speeds: BTreeMap<(String, String), HostSpeed>,
     keys: Vec<KeyRow>,
     backends: Vec<BackendRow>,
     gateways: BTreeSet<String>,
@@ -98,6 +99,8 @@ impl State {
             let record = HostRecord::with(self.hosts.remove(&key), &failure);
             self.hosts.insert(key, record);
         }
+        let speeds = commit.host_speeds.into_iter().map(|s| ((s.provider.clone(), s.host.clone()), s));
+        self.speeds.extend(speeds);
         for stone in commit.tombstones {
             self.tombstones.insert((stone.provider, stone.instance, stone.tag), stone.gone_at);
         }
@@ -270,6 +273,10 @@ impl Store for Mem {
 
     async fn hosts(&self) -> Result<Vec<HostRecord>, Error> {
         Ok(self.state().hosts.values().cloned().collect())
+    }
+
+    async fn host_speeds(&self) -> Result<Vec<HostSpeed>, Error> {
+        Ok(self.state().speeds.values().cloned().collect())
     }
 
     async fn keys(&self) -> Result<Vec<KeyRow>, Error> {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use charter_domain::budget::OverBudget;
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
-use charter_domain::host_memory::{HostFailure, HostRecord};
+use charter_domain::host_memory::{HostFailure, HostRecord, HostSpeed};
 use charter_domain::ids::{BackendId, DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::intent::Intent;
 use charter_domain::money::Usd;
@@ -114,6 +114,8 @@ pub struct Commit {
     pub facts: Vec<Fact>,
     /// Hosts that have failed.
     pub host_failures: Vec<HostFailure>,
+    /// How fast hosts were.
+    pub host_speeds: Vec<HostSpeed>,
     /// Instances that were seen to be gone.
     pub tombstones: Vec<Tombstone>,
 }
@@ -290,6 +292,8 @@ pub trait Store: Send + Sync {
     async fn spent(&self, of: &Whose, since: Time) -> Result<Usd, Error>;
     /// What is remembered of hosts that failed.
     async fn hosts(&self) -> Result<Vec<HostRecord>, Error>;
+    /// How fast hosts were when they were measured last.
+    async fn host_speeds(&self) -> Result<Vec<HostSpeed>, Error>;
     /// All keys, oldest first.
     async fn keys(&self) -> Result<Vec<KeyRow>, Error>;
     /// Stores a key, or replaces the one of the same id.

@@ -7,12 +7,13 @@ use crate::port::{
 use crate::{persist, sql};
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
-use charter_domain::host_memory::{HostFailure, HostRecord};
+use charter_domain::host_memory::{HostFailure, HostRecord, HostSpeed};
 use charter_domain::ids::{BackendId, DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::intent::Intent;
 use charter_domain::money::{Usd, UsdPerHour};
 use charter_domain::replica::Replica;
 use charter_domain::reservation::{Asked, Reservation, Whose, admit, part, whose};
+use charter_domain::sweep::TOMBSTONE_KEPT;
 use charter_domain::time::Time;
 
 pub(crate) fn deployment(row: &Row) -> Result<Versioned<Deployment>, Error> {
@@ -59,6 +60,10 @@ pub(crate) fn host(row: &Row) -> HostRecord {
         weight: row.count(4),
         last_at: Time(row.int(5)),
     }
+}
+
+pub(crate) fn host_speed(row: &Row) -> HostSpeed {
+    HostSpeed { provider: row.text(0), host: row.text(1), mbps: row.count(2), at: Time(row.int(3)) }
 }
 
 pub(crate) fn fact(row: &Row) -> Fact {
@@ -211,7 +216,11 @@ pub(crate) async fn write_all(c: &mut Connection<'_>, commit: Commit, clock: Opt
     for failure in commit.host_failures {
         remember(c, &failure).await?;
     }
+    for s in commit.host_speeds {
+        c.run(sql::HOST_SPEED_PUT, values![s.provider, s.host, s.mbps, s.at.0]).await?;
+    }
     for stone in commit.tombstones {
+        c.run(sql::TOMBSTONES_OLD, values![stone.gone_at.0.saturating_sub(TOMBSTONE_KEPT.0)]).await?;
         c.run(sql::TOMBSTONE_ADD, values![stone.provider, stone.instance, stone.tag, stone.gone_at.0]).await?;
     }
     for fact in commit.facts {

@@ -61,6 +61,10 @@ pub(crate) const HOST: &str =
 pub(crate) const HOST_PUT: &str = "INSERT INTO host_failures (provider, host, class, count, weight, last_at) VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (provider, host, class) DO UPDATE SET count = excluded.count, weight = excluded.weight, last_at = excluded.last_at";
 
+pub(crate) const HOST_SPEEDS: &str = "SELECT provider, host, mbps, at FROM host_speeds ORDER BY provider, host";
+pub(crate) const HOST_SPEED_PUT: &str = "INSERT INTO host_speeds (provider, host, mbps, at) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (provider, host) DO UPDATE SET mbps = excluded.mbps, at = excluded.at";
+
 pub(crate) const KEYS: &str =
     "SELECT id, name, sha256, prefix, role, routes, created_at, expires_at FROM keys ORDER BY created_at, id";
 pub(crate) const KEY_PUT: &str = "INSERT INTO keys (id, name, sha256, prefix, role, routes, created_at, expires_at)
@@ -103,6 +107,7 @@ pub(crate) const CONTROL_PLANE_REMOVE: &str = "DELETE FROM control_planes WHERE 
 
 pub(crate) const TOMBSTONE_ADD: &str = "INSERT INTO tombstones (provider, instance, tag, gone_at) VALUES ($1, $2, $3, $4)
     ON CONFLICT (provider, instance, tag) DO UPDATE SET gone_at = excluded.gone_at";
+pub(crate) const TOMBSTONES_OLD: &str = "DELETE FROM tombstones WHERE gone_at < $1";
 pub(crate) const TOMBSTONES: &str =
     "SELECT provider, instance, tag, gone_at FROM tombstones WHERE gone_at >= $1 ORDER BY gone_at, instance";
 

@@ -15,6 +15,8 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<
     let (records, now) = (app.controller.store().hosts().await?, app.controller.now());
     let known = reputations(&records, now);
     let mut keys: Vec<_> = records.iter().map(|r| (r.provider.clone(), r.host.clone())).collect();
+    let speeds: Vec<_> = app.controller.store().host_speeds().await?.into_iter().filter(|s| s.counts(now)).collect();
+    keys.extend(speeds.iter().map(|s| (s.provider.clone(), s.host.clone())));
     keys.sort();
     keys.dedup();
     let weight = |key: &(String, String)| known.get(key).map_or(0, |r| r.weight);
@@ -24,7 +26,9 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<
         let failures: Vec<Value> =
             mine.map(|r| json!({"class": r.class, "count": r.count, "last_at": rfc3339(r.last_at)})).collect();
         let weight = weight(&key);
-        json!({"provider": key.0, "host": key.1, "weight": f64::from(weight) / 1000.0, "left_out": weight >= LEFT_OUT, "failures": failures})
+        let mbps = speeds.iter().find(|s| (&s.provider, &s.host) == (&key.0, &key.1)).map(|s| s.mbps);
+        json!({"provider": key.0, "host": key.1, "weight": f64::from(weight) / 1000.0, "left_out": weight >= LEFT_OUT,
+            "download_mbps": mbps, "failures": failures})
     };
     Ok(Json(json!({"schema": "charter.hosts/1", "hosts": keys.into_iter().map(host).collect::<Vec<_>>()})))
 }

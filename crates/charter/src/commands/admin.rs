@@ -138,9 +138,12 @@ async fn restore_from(context: &Context<'_>, data_dir: &Path, file: &Path, backu
         let hint = "back it up first (`charter admin backup FILE`), and then say `--replace`";
         return Err(Problem::new(0, "D0009", message, hint));
     }
-    let key = data_dir.join("installation.key");
-    private_file(&key).and_then(|mut f| f.write_all(secret.as_bytes())).map_err(|e| data_problem(data_dir, &e))?;
     let copied = copy(backup, &to, Purpose::Restore { backup_at: at, now: now() }).await.map_err(|e| failed(&e))?;
+    // The key comes last, and at once: with another one the database would be refused, and the restore could be made again.
+    let key = data_dir.join("installation.key");
+    let part = data_dir.join("installation.part");
+    let written = private_file(&part).and_then(|mut f| f.write_all(secret.as_bytes()).and_then(|()| f.sync_all()));
+    written.and_then(|()| std::fs::rename(&part, &key)).map_err(|e| data_problem(data_dir, &e))?;
     for (name, _) in &metas {
         to.remove_meta(name).await.map_err(|e| failed(&e))?;
     }

@@ -21,15 +21,21 @@ pub(crate) async fn hosts(context: &Context<'_>) -> Done {
             .map(|f| format!("{} x{}", f["class"].as_str().unwrap_or_default(), f["count"].as_u64().unwrap_or(0)))
             .collect();
         let last = failures.iter().filter_map(|f| f["last_at"].as_str()).max().unwrap_or_default().to_owned();
-        let out = if host["left_out"] == true { "left out" } else { "taken last" };
-        vec![text("provider"), text("host"), out.to_owned(), classes.join(", "), last]
+        let out = match (host["left_out"].as_bool(), failures.is_empty()) {
+            (Some(true), _) => "left out",
+            (_, false) => "taken last",
+            (_, true) => "-",
+        };
+        let speed = host["download_mbps"].as_u64().map_or("-".to_owned(), |mbps| format!("{mbps} Mb/s"));
+        let last = last.split('T').next().unwrap_or_default().to_owned();
+        vec![text("provider"), text("host"), out.to_owned(), speed, classes.join(", "), last]
     };
     if all.is_empty() {
-        printer.data("no host has failed so far");
+        printer.data("no host has failed or was measured so far");
         return Ok(ExitCode::SUCCESS);
     }
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
-    table(&["PROVIDER", "HOST", "NOW", "FAILED", "LAST"], &rows).iter().for_each(|line| printer.data(line));
+    table(&["PROVIDER", "HOST", "NOW", "DOWN", "FAILED", "LAST"], &rows).iter().for_each(|line| printer.data(line));
     printer.say_in(Tone::Faint, "a failure counts half after three days; two within that time leave a host out");
     Ok(ExitCode::SUCCESS)
 }

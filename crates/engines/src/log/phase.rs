@@ -1,6 +1,7 @@
 //! The phases of a start, found by lines that have stayed the same over many versions.
 
 use crate::log::clean::Line;
+use charter_domain::time::Span;
 
 /// How far a start has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -155,10 +156,29 @@ fn percent(text: &str) -> Option<u8> {
     digits.chars().rev().collect::<String>().parse().ok().filter(|p| *p <= 100)
 }
 
+/// How long the engine says that fetching the weights took: `Time spent downloading weights for M: S seconds`.
+#[must_use]
+pub fn fetched_in(lines: &[Line]) -> Option<Span> {
+    let told = lines.iter().rev().find_map(|l| l.text.split_once("Time spent downloading weights for ").map(|(_, rest)| rest))?;
+    let (_, seconds) = told.rsplit_once(": ")?;
+    let seconds: f64 = seconds.split_whitespace().next()?.parse().ok().filter(|s| (0.0..1e7).contains(s))?;
+    #[expect(clippy::cast_possible_truncation, reason = "within ten million seconds")]
+    Some(Span::ms((seconds * 1000.0) as i64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::log::clean::lines;
+
+    #[test]
+    fn the_time_of_a_download_is_read_from_the_log() {
+        let log = "(EngineCore_DP0 pid=7) INFO 11-20 18:00:01 [weight_utils.py:392] Time spent downloading weights for org/m-7B: 112.500000 seconds";
+        assert_eq!(fetched_in(&lines(log)), Some(Span::ms(112_500)));
+        for odd in ["nothing", "Time spent downloading weights for x: many seconds", "Time spent downloading weights for "] {
+            assert_eq!(fetched_in(&lines(odd)), None, "{odd}");
+        }
+    }
 
     #[test]
     fn a_real_start_passes_its_phases_in_order() {

@@ -2,6 +2,7 @@
 
 use super::market::{Outside, Stall};
 use super::store::Flaky;
+use super::world::Bug;
 use charter_controller::{Controller, Parts, Settings};
 use charter_domain::budget::Budget;
 use charter_domain::ids::ReplicaId;
@@ -42,10 +43,11 @@ pub(crate) struct Plane {
     pub(crate) asleep_until: Time,
     /// Its process must still do what a process does first.
     fresh: bool,
+    bug: Bug,
 }
 
 impl Plane {
-    pub(crate) fn new(number: usize, outside: &Arc<Outside>, store: &Arc<dyn Store>, budgets: &[Budget]) -> Self {
+    pub(crate) fn new(number: usize, outside: &Arc<Outside>, store: &Arc<dyn Store>, budgets: &[Budget], bug: Bug) -> Self {
         let stall = Arc::new(Stall { outside: Arc::clone(outside), plane: number });
         let settings = Settings {
             budgets: budgets.to_vec(),
@@ -70,7 +72,7 @@ impl Plane {
             settings,
         });
         let now = outside.state().now;
-        Self { number, controller, memory: Memory::default(), due: [now; TURNS.len()], asleep_until: Time(0), fresh: true }
+        Self { number, controller, memory: Memory::default(), due: [now; TURNS.len()], asleep_until: Time(0), fresh: true, bug }
     }
 
     /// When it has something to do next.
@@ -123,6 +125,7 @@ impl Plane {
             Turn::Claim => drop(controller.turn_claim().await),
             Turn::Plan => drop(controller.turn_plan().await),
             Turn::Routes => drop(controller.turn_routes().await),
+            Turn::Money if self.bug == Bug::NeverRenews => {}
             Turn::Money => drop(controller.turn_money().await),
             Turn::KeepAlive => drop(controller.turn_keep_alive().await),
             Turn::Sweep => drop(controller.turn_sweep(&mut self.memory).await),

@@ -4,7 +4,7 @@ use super::market::Outside;
 use async_trait::async_trait;
 use charter_domain::deployment::Deployment;
 use charter_domain::fact::Fact;
-use charter_domain::host_memory::HostRecord;
+use charter_domain::host_memory::{HostRecord, HostSpeed};
 use charter_domain::ids::{DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::money::Usd;
 use charter_domain::replica::Replica;
@@ -79,6 +79,7 @@ pass! {
     fn reservations(&self) -> Vec<Reservation>;
     fn spent(&self, of: &Whose, since: Time) -> Usd;
     fn hosts(&self) -> Vec<HostRecord>;
+    fn host_speeds(&self) -> Vec<HostSpeed>;
     fn keys(&self) -> Vec<KeyRow>;
     fn backends(&self) -> Vec<BackendRow>;
     fn gateways(&self) -> Vec<String>;

@@ -66,6 +66,8 @@ pub enum Bug {
     Right,
     /// The limit is checked after the rental is remembered, and so never: it is not known when money is set aside.
     LimitUnknown,
+    /// Nobody looks at the limits again while something runs.
+    NeverRenews,
 }
 
 /// Runs one world to its end.
@@ -158,7 +160,7 @@ impl World {
             if self.planes[number].is_none() {
                 let unknown = Budget { hard: Usd(i64::MAX / 4), ..self.budget };
                 let budgets = [if self.bug == Bug::LimitUnknown { unknown } else { self.budget }];
-                self.planes[number] = Some(Plane::new(number, &self.outside, &self.store, &budgets));
+                self.planes[number] = Some(Plane::new(number, &self.outside, &self.store, &budgets, self.bug));
             }
         }
     }
