@@ -66,8 +66,17 @@ pub(crate) async fn installation_secret(store: &dyn Store, data_dir: &Path) -> R
 
 /// The database of a data directory: the one that is named, or the one that was named last; else a file in it.
 pub(crate) async fn open_database(data_dir: &Path, named: Option<&str>) -> Result<Database, Problem> {
+    not_retired(open_any(data_dir, named).await?).await
+}
+
+/// The same, even if everything in it was moved elsewhere.
+pub(crate) async fn open_any(data_dir: &Path, named: Option<&str>) -> Result<Database, Problem> {
     let kept = data_dir.join("database.url");
-    let last = std::fs::read_to_string(&kept).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let last = match std::fs::read_to_string(&kept) {
+        Ok(text) => Some(text.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(data_problem(data_dir, &error)),
+    };
     let Some(url) = named.or(last.as_deref()) else {
         return Database::open(&data_dir.join("charter.db")).await.map_err(|e| database_problem(&e));
     };
@@ -83,11 +92,26 @@ pub(crate) async fn open_database(data_dir: &Path, named: Option<&str>) -> Resul
 pub(crate) fn remember_database(data_dir: &Path, url: Option<&str>) -> Result<(), Problem> {
     let kept = data_dir.join("database.url");
     let written = match url {
-        Some(url) => private_file(&kept).and_then(|mut file| file.write_all(url.as_bytes())),
+        Some(url) => {
+            // All or nothing: with half an address, or none, the next server would begin an empty database.
+            let part = data_dir.join("database.part");
+            let text = private_file(&part).and_then(|mut file| file.write_all(url.as_bytes()).and_then(|()| file.sync_all()));
+            text.and_then(|()| std::fs::rename(&part, &kept))
+        }
         None if kept.exists() => std::fs::remove_file(&kept),
         None => Ok(()),
     };
     written.map_err(|e| data_problem(data_dir, &e))
+}
+
+/// What was moved away is not worked on: two that believe in different databases would end each other's machines.
+async fn not_retired(store: Database) -> Result<Database, Problem> {
+    if store.is_retired().await.map_err(|e| database_problem(&e))? {
+        let message = format!("everything in this {} database was moved to another one", store.kind());
+        let hint = "name that one with `--database`; if the move was cut off, say `charter admin migrate --to` again";
+        return Err(Problem::new(0, "D0013", message, hint));
+    }
+    Ok(store)
 }
 
 /// A PostgreSQL database by its address.

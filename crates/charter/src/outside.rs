@@ -22,9 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Providers and records.
 pub(crate) struct Outside {
     pub(crate) providers: Vec<Arc<dyn Provider>>,
-    pub(crate) store: Database,
+    pub(crate) store: Arc<Database>,
     pub(crate) installation: String,
     pub(crate) data_dir: PathBuf,
+    /// What of the file could not be used.
+    pub(crate) problems: Vec<String>,
 }
 
 /// Something that a provider holds.
@@ -61,13 +63,24 @@ impl Outside {
         }
         let secret = std::fs::read_to_string(&secret).unwrap_or_default();
         let secret = secret.trim();
-        let file = config::find(&context.global, None).map(|path| config::read(&path)).transpose()?;
-        let section = file.map(|f| f.server).unwrap_or_default();
+        let mut problems = vec![];
+        // What cannot be used must not keep the rest from being asked: this is the last resort.
+        let file = config::find(&context.global, None).map(|path| config::read(&path)).transpose();
+        let section = file.unwrap_or_else(|problem| {
+            problems.push(format!("the file cannot be used: {}", problem.message));
+            None
+        });
+        let section = section.map(|f| f.server).unwrap_or_default();
         let own = KeyPair::derive(secret.as_bytes(), "installation");
         let links = Links::default();
-        let made = section.providers.iter().map(|p| assemble::provider(p, &own, secret, &links, &data_dir, None));
-        let mut providers = made.collect::<Result<Vec<_>, _>>()?;
-        if providers.is_empty() {
+        let mut providers = vec![];
+        for one in &section.providers {
+            match assemble::provider(one, &own, secret, &links, &data_dir, None) {
+                Ok(made) => providers.push(made),
+                Err(problem) => problems.push(format!("{}: the key of last time is taken, if there is one", problem.message)),
+            }
+        }
+        if providers.is_empty() && section.providers.is_empty() {
             providers.extend(assemble::from_environment(secret, None).transpose()?);
         }
         let store = open_database(&data_dir, None).await?;
@@ -77,43 +90,60 @@ impl Outside {
             let hint = "name the server's file with `--config`, or set `VASTAI_API_KEY`";
             return Err(Problem::new(0, "C0014", "no provider is known that could be asked", hint));
         }
-        let installation = store.installation("none").await.map_err(|e| database_problem(&e))?;
-        Ok(Self { providers, store, installation, data_dir })
+        let known = store.metas("installation").await.map_err(|e| database_problem(&e))?;
+        let Some((_, installation)) = known.into_iter().next() else {
+            let message = format!("`{}` holds no records of an installation", data_dir.display());
+            return Err(Problem::new(0, "D0004", message, "name the server's own folder with `--data-dir`"));
+        };
+        Ok(Self { providers, store: Arc::new(store), installation, data_dir, problems })
     }
 
     pub(crate) fn provider(&self, name: &str) -> Option<&Arc<dyn Provider>> {
         self.providers.iter().find(|p| p.name() == name)
     }
 
-    /// Asks every provider first and the records second: those can only be newer.
+    /// Asks every provider first, all at the same time, and the records second: those can only be newer.
     pub(crate) async fn look(&self) -> Result<Seen, Problem> {
-        let mut listed = vec![];
-        let mut problems = vec![];
-        for provider in &self.providers {
-            let name = provider.name().to_owned();
-            match tokio::time::timeout(PATIENCE, provider.inventory()).await {
-                Ok(Ok((held, whole))) => {
-                    if !whole {
-                        problems.push(format!("`{name}` did not tell everything that it holds"));
-                    }
-                    listed.extend(held.into_iter().map(|h| (name.clone(), h)));
-                }
-                Ok(Err(error)) => problems.push(format!("`{name}`: {error}")),
-                Err(_) => problems.push(format!("`{name}` does not answer within {} s", PATIENCE.as_secs())),
-            }
+        let mut asking = tokio::task::JoinSet::new();
+        for (at, provider) in self.providers.iter().cloned().enumerate() {
+            asking.spawn(async move { (at, provider.name().to_owned(), ask(&provider, PATIENCE).await) });
         }
+        let mut answers = asking.join_all().await;
+        answers.sort_by_key(|(at, ..)| *at);
+        let (mut listed, mut problems) = (vec![], self.problems.clone());
+        for (_, name, answer) in answers {
+            let (held, problem) = answer;
+            problems.extend(problem);
+            listed.extend(held.into_iter().map(|h| (name.clone(), h)));
+        }
+        Ok(Seen { all: self.belonging(listed).await?, problems })
+    }
+
+    /// Whose each thing is, by the records of this moment.
+    pub(crate) async fn belonging(&self, listed: Vec<(String, Held)>) -> Result<Vec<Found>, Problem> {
         let open = self.store.replicas(None).await.map_err(|e| database_problem(&e))?;
         let open: Vec<Replica> = open.into_iter().map(|(row, _)| row.state).collect();
         let found = |(provider, held): (String, Held)| {
             let belongs = belongs(&held, &self.installation, &open);
             Found { provider, held, belongs }
         };
-        Ok(Seen { all: listed.into_iter().map(found).collect(), problems })
+        Ok(listed.into_iter().map(found).collect())
     }
 
     /// Between two lists that are to say the same: as long as a provider lets itself be asked, and two seconds at most.
     pub(crate) async fn pause(&self) {
         let longest = self.providers.iter().map(|p| p.descriptor().look_gap.std()).max().unwrap_or_default();
         tokio::time::sleep(longest.clamp(Duration::from_millis(100), Duration::from_secs(2))).await;
+    }
+}
+
+/// What a provider holds, and why that is not all.
+pub(crate) async fn ask(provider: &Arc<dyn Provider>, patience: Duration) -> (Vec<Held>, Option<String>) {
+    let name = provider.name();
+    match tokio::time::timeout(patience, provider.inventory()).await {
+        Ok(Ok((held, true))) => (held, None),
+        Ok(Ok((held, false))) => (held, Some(format!("`{name}` did not tell everything that it holds"))),
+        Ok(Err(error)) => (vec![], Some(format!("`{name}`: {error}"))),
+        Err(_) => (vec![], Some(format!("`{name}` does not answer within {} s", patience.as_secs()))),
     }
 }

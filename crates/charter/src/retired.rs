@@ -7,6 +7,7 @@ use crate::ports::random;
 use async_trait::async_trait;
 use charter_api::file::server::Provider as ProviderFile;
 use charter_api::problem::Problem;
+use charter_controller::Controller;
 use charter_domain::ids::Tag;
 use charter_domain::instance::{Bid, Instance};
 use charter_domain::inventory::Held;
@@ -21,6 +22,9 @@ use ring::hmac;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// How often it is looked whether a key was accepted.
+const PROVE_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+const PROVE_FIRST: std::time::Duration = std::time::Duration::from_millis(50);
 /// Where the database keeps them.
 const PREFIX: &str = "provider.";
 
@@ -56,8 +60,27 @@ fn unseal(secret: &str, name: &str, sealed: &str) -> Option<String> {
     String::from_utf8(text.to_vec()).ok()
 }
 
-/// Keeps what the file says of its marketplaces.
-pub(crate) async fn remember(store: &dyn Store, secret: &str, all: &[ProviderFile]) -> Result<(), Problem> {
+/// Keeps what the file says of its marketplaces, each as soon as its key was accepted once: a wrong one must not take the place
+/// of the last that was right. Nothing waits for it.
+pub(crate) fn remember(controller: Controller, secret: String, all: Vec<ProviderFile>, mut left: Vec<String>) {
+    tokio::spawn(async move {
+        let mut pause = PROVE_FIRST;
+        while !left.is_empty() {
+            let (proven, unproven) = left.into_iter().partition::<Vec<_>, _>(|name| controller.proven(name));
+            left = unproven;
+            for name in proven {
+                if let Err(problem) = keep(controller.store().as_ref(), &secret, &all, &name).await {
+                    tracing::warn!(why = problem.message, "a provider's key was not kept");
+                    left.push(name);
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PROVE_AGAIN);
+        }
+    });
+}
+
+async fn keep(store: &dyn Store, secret: &str, all: &[ProviderFile], name: &str) -> Result<(), Problem> {
     // A server without a file has one marketplace if its environment holds a key.
     let unnamed = ProviderFile {
         name: "vast".to_owned(),
@@ -68,7 +91,7 @@ pub(crate) async fn remember(store: &dyn Store, secret: &str, all: &[ProviderFil
         machines: vec![],
     };
     let only = if all.is_empty() { std::slice::from_ref(&unnamed) } else { all };
-    for provider in only {
+    for provider in only.iter().filter(|p| p.name == name) {
         let Some(api_key) = assemble::api_key(provider) else { continue };
         let (kind, base_url) = (provider.kind.clone(), provider.base_url.clone());
         let known = Known { kind, base_url, api_key, entrypoint: provider.entrypoint };
@@ -120,6 +143,10 @@ pub(crate) async fn retired(
             continue;
         }
         if !living.contains(&name) && !lately.contains(&name) {
+            if store.shared() {
+                // Another control plane's file may name it.
+                continue;
+            }
             store.remove_meta(&key).await.map_err(failed)?;
             continue;
         }

@@ -147,6 +147,8 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         tokio::spawn(async move { gateway.serve(listener, routes, stop).await })
     });
     controller.start();
+    let (secret, named) = controller.secrets_for_keeping();
+    retired::remember(controller.clone(), secret, section.providers.clone(), named);
     if let Some(mut failing) = failing {
         let controller = controller.clone();
         tokio::spawn(async move {
@@ -212,7 +214,6 @@ async fn parts(
     if providers.is_empty() {
         providers.extend(from_environment(&secret, switch).transpose()?);
     }
-    retired::remember(store.as_ref(), &secret, &section.providers).await?;
     let named: Vec<String> = providers.iter().map(|p| p.name().to_owned()).collect();
     providers.extend(retired::retired(store.as_ref(), &secret, &named, now(), switch).await?);
     Ok(Parts {
@@ -224,6 +225,7 @@ async fn parts(
         data_plane: Arc::new(counters),
         links,
         machines: None,
+        named,
         place: place(data_dir),
         installation,
         secret: secret.into_bytes(),

@@ -16,7 +16,7 @@ mod support;
 use postgres::Postgres;
 use serde_json::Value;
 use support::market::Bed;
-use support::{Place, wait_until};
+use support::{Place, chat, request, wait_until};
 
 fn status(place: &Place) -> Value {
     serde_json::from_str(&place.ok(&["--json", "status"])).expect("JSON")
@@ -57,7 +57,13 @@ fn a_backup_brings_back_what_was_and_what_is_younger_is_shown_and_not_ended() {
     assert!(kinds.contains(&"in-use") && kinds.contains(&"stray"), "{shown}");
     place.serve(&[]);
     wait_until("what was there before runs as before", || is(&place, "running"));
-    assert_eq!((alive(&bed), bed.ledger()["created"].as_u64()), (2, Some(2)), "nothing was rented anew, and nothing ended");
+    // Its machine is taken away: another one is taken, and no number of before is used again.
+    let taken = bed.ledger()["machines"].as_array().expect("machines")[0]["id"].to_string();
+    let gone = request(bed.address, "DELETE", &format!("/api/v0/instances/{taken}/"), &bed.key, b"").expect("an answer");
+    assert_eq!(gone.status, 200, "{gone:?}");
+    chat(place.gateway(), &place.key(), "old", 1, false).ok();
+    wait_until("another machine runs it", || bed.ledger()["created"].as_u64() == Some(3) && is(&place, "running"));
+    assert_eq!((alive(&bed), bed.ledger()["twice"].as_u64()), (2, Some(0)), "the younger one stands");
     let output = place.charter(&["--config", &config, "sweep", "--execute"]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(alive(&bed), 1);
@@ -162,4 +168,75 @@ fn the_doctor_says_what_to_do() {
     std::fs::write(place.folder.join("vast.key"), &bed.key).expect("key");
     place.serve(&[]);
     place.ok(&["down", "--all"]);
+}
+
+#[test]
+fn a_backup_of_another_installation_does_not_orphan_what_runs() {
+    let bed = Bed::start("foreign-backup", &["--speed", "20"]);
+    let (mut first, mut second) = (Place::bare("foreign-first"), Place::bare("foreign-second"));
+    for place in [&mut first, &mut second] {
+        bed.configure(place, "", "  small: {profile: small}\n");
+        place.serve(&[]);
+    }
+    let file = first.folder.join("backup.db").display().to_string();
+    first.ok(&["admin", "backup", &file]);
+    second.ok(&["up"]);
+    second.kill_server();
+    let key = std::fs::read(second.data().join("installation.key")).expect("key");
+    let refused = second.charter(&["admin", "restore", &file, "--replace"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("D0012"), "{refused:?}");
+    // A damaged one changes nothing either, the key least of all.
+    let mut bytes = std::fs::read(&file).expect("backup");
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0xff);
+    std::fs::write(&file, bytes).expect("damage");
+    assert!(!second.charter(&["admin", "restore", &file, "--replace"]).status.success());
+    assert_eq!(std::fs::read(second.data().join("installation.key")).expect("key"), key);
+    second.serve(&[]);
+    second.ok(&["down", "--all"]);
+    bed.must_be_empty();
+}
+
+#[test]
+fn panic_ends_what_it_can_although_the_file_or_a_provider_is_broken() {
+    let bed = Bed::start("broken-panic", &["--speed", "20"]);
+    let mut place = Place::bare("broken-panic");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    let config = place.folder.join("charter.yaml");
+    let good = std::fs::read_to_string(&config).expect("file");
+    let unusable = good.replace("providers:\n", "providers:\n    other: {kind: vast, api-key: {env: NOT_SET_AT_ALL}}\n");
+    for broken in [unusable.as_str(), "server: [this is: no file", "version: 1\n"] {
+        std::fs::write(&config, &good).expect("file");
+        place.serve(&[]);
+        place.ok(&["up"]);
+        place.kill_server();
+        std::fs::write(&config, broken).expect("file");
+        let output = place.charter(&["--config", &config.display().to_string(), "panic"]);
+        assert_eq!(alive(&bed), 0, "{broken}: {output:?}");
+    }
+    // A folder that never was an installation stays one.
+    let fresh = Place::bare("broken-fresh");
+    std::fs::create_dir_all(fresh.data()).expect("folder");
+    std::fs::write(fresh.data().join("charter.db"), "").expect("file");
+    std::fs::write(fresh.folder.join("charter.yaml"), &good).expect("file");
+    let swept = fresh.charter(&["--config", &fresh.folder.join("charter.yaml").display().to_string(), "sweep"]);
+    assert!(String::from_utf8_lossy(&swept.stderr).contains("D0004"), "{swept:?}");
+}
+
+#[test]
+fn a_key_that_was_never_accepted_does_not_take_the_place_of_the_last_good_one() {
+    let bed = Bed::start("typo", &["--speed", "20"]);
+    let mut place = Place::bare("typo");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["up"]);
+    place.stop_server();
+    std::fs::write(place.folder.join("vast.key"), "a-typo").expect("key");
+    place.serve(&[]);
+    wait_until("the wrong key is refused", || place.server_log().contains("nothing new is rented there"));
+    place.stop_server();
+    std::fs::write(place.folder.join("charter.yaml"), "version: 1\n").expect("file");
+    place.serve(&[]);
+    place.ok(&["down", "--all"]);
+    bed.must_be_empty();
 }

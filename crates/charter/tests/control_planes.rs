@@ -151,3 +151,42 @@ fn a_data_directory_with_another_key_is_refused_and_a_server_without_the_address
     pair.second.ok(&["panic"]);
     pair.bed.must_be_empty();
 }
+
+#[test]
+fn one_that_slept_through_a_move_writes_nothing_any_more() {
+    let mut pair = Pair::start("moved", Bed::start("moved", &["--speed", "20"]));
+    pair.first.ok(&["up"]);
+    let frozen = pair.second.server_pid();
+    signal("STOP", frozen);
+    pair.first.stop_server();
+    let begun = Instant::now();
+    wait_until("nobody was heard for long enough", || {
+        assert!(begun.elapsed() < PATIENCE);
+        pair.first.charter(&["admin", "migrate", "--to", "sqlite"]).status.success()
+    });
+    signal("CONT", frozen);
+    pair.first.serve(&[]);
+    let ended = pair.second.charter(&["down", "small", "--no-wait"]);
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("restored or moved"), "{ended:?}");
+    pair.second.kill_server();
+    let url = pair.database.url();
+    let again = pair.second.command(&["serve", "--listen", "127.0.0.1:0"]).env("CHARTER_DATABASE", &url).output().expect("serve");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("D0013"), "{again:?}");
+    assert_eq!(pair.bed.ledger()["alive"].as_u64(), Some(1));
+    pair.first.ok(&["down", "--all"]);
+    pair.bed.must_be_empty();
+}
+
+#[test]
+fn one_whose_file_knows_fewer_providers_leaves_the_work_to_the_other() {
+    let mut pair = Pair::start("fewer", Bed::start("fewer", &["--speed", "20"]));
+    pair.second.stop_server();
+    std::fs::write(pair.second.folder.join("charter.yaml"), "version: 1\n").expect("file");
+    pair.second.serve(&[]);
+    let names: String = (0..4).map(|n| format!("  m{n}: {{profile: small, served-name: m{n}}}\n")).collect();
+    pair.bed.configure(&pair.first, LIMITS, &names);
+    pair.first.ok(&["up"]);
+    assert_eq!(pair.bed.ledger()["alive"].as_u64(), Some(4), "{}", pair.second.server_log());
+    pair.first.ok(&["down", "--all"]);
+    pair.bed.must_be_empty();
+}

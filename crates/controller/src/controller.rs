@@ -19,7 +19,7 @@ use charter_domain::time::Span;
 use charter_providers::Provider;
 use charter_remote::{Forward as OpenForward, Host, Links};
 use charter_store::{Commit, Error, ReplicaWrite, Store, Write};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -60,6 +60,8 @@ pub struct Parts {
     pub links: Links,
     /// Machines that are not reached over SSH.
     pub machines: Option<Arc<dyn Machines>>,
+    /// The providers that the file names, by name.
+    pub named: Vec<String>,
     /// Begins the name of every process of this data directory, in a database that others may share.
     pub place: String,
     /// Marks what is ours; eight characters.
@@ -92,6 +94,8 @@ pub(crate) struct Inner {
     pub(crate) hands: Option<Hands>,
     /// How far each limit has come: 1 past its target, 2 past its alert.
     pub(crate) marks: Mutex<BTreeMap<(Scope, Option<String>), u8>>,
+    /// Providers that have accepted our key and told what they hold.
+    pub(crate) proven: Mutex<BTreeSet<String>>,
     /// What the last sweep found.
     pub(crate) swept: Mutex<Judgement>,
     pub(crate) ended: CancellationToken,
@@ -128,6 +132,7 @@ impl Controller {
             forwards: Mutex::default(),
             hands,
             marks: Mutex::default(),
+            proven: Mutex::default(),
             swept: Mutex::default(),
             ended: CancellationToken::new(),
         }))
@@ -199,6 +204,12 @@ impl Controller {
     #[must_use]
     pub fn fresh(&self) -> String {
         self.0.parts.ids.fresh()
+    }
+
+    /// The installation's secret, and the providers that the file names: whoever keeps their keys sealed needs both.
+    #[must_use]
+    pub fn secrets_for_keeping(&self) -> (String, Vec<String>) {
+        (String::from_utf8_lossy(&self.0.parts.secret).into_owned(), self.0.parts.named.clone())
     }
 
     /// The providers, in the order of the configuration.

@@ -10,7 +10,7 @@ use charter_domain::replica::Replica;
 use charter_domain::time::{Span, Time};
 use charter_store::Error;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 /// How often each says that it is there.
@@ -33,6 +33,9 @@ struct Report {
     engines: BTreeMap<ReplicaId, EngineView>,
     /// What they wait for.
     waits: BTreeMap<ReplicaId, String>,
+    /// Providers that its file names.
+    #[serde(default)]
+    providers: Vec<String>,
     /// Providers whose lists it does not believe, where it is the one that sweeps.
     #[serde(default)]
     suspicious: BTreeMap<String, String>,
@@ -138,7 +141,8 @@ impl Controller {
 
     async fn own_report(&self) -> Result<Report, Error> {
         let table = std::sync::Arc::clone(&self.0.routes.borrow());
-        let mut report = Report { suspicious: self.swept().suspicious, ..Report::default() };
+        let providers = self.0.parts.named.clone();
+        let mut report = Report { suspicious: self.swept().suspicious, providers, ..Report::default() };
         for (row, _) in self.store().replicas(None).await? {
             let id = row.state.id;
             let counted = self.0.parts.data_plane.in_flight(&id.0, table.version);
@@ -169,8 +173,19 @@ impl Controller {
 
     /// Does this control plane look after it? Each thing is the share of one of those that are there.
     pub(crate) fn mine(&self, what: &str) -> bool {
-        let others: Vec<String> = self.with_peers(|all| all.iter().map(|p| p.id.clone()).collect());
-        is_mine(&self.0.process, &others, what)
+        let named = &self.0.parts.named;
+        self.with_peers(|all| {
+            // Whoever has a file with fewer providers looks after nothing, as long as somebody has one with all of them.
+            let union: BTreeSet<&String> = all.iter().flat_map(|p| &p.report.providers).chain(named).collect();
+            let knows_all = |names: &[String]| union.iter().all(|n| names.contains(*n));
+            let somebody = knows_all(named) || all.iter().any(|p| knows_all(&p.report.providers));
+            if somebody && !knows_all(named) {
+                return false;
+            }
+            let others: Vec<String> =
+                all.iter().filter(|p| !somebody || knows_all(&p.report.providers)).map(|p| p.id.clone()).collect();
+            is_mine(&self.0.process, &others, what)
+        })
     }
 
     pub(crate) fn my_deployment(&self, id: &DeploymentId) -> bool {

@@ -44,6 +44,12 @@ impl Controller {
         self.0.swept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Has a provider accepted our key since this process started?
+    #[must_use]
+    pub fn proven(&self, provider: &str) -> bool {
+        self.0.proven.lock().unwrap_or_else(PoisonError::into_inner).contains(provider)
+    }
+
     fn swept_says(&self) -> String {
         let judged = self.swept();
         let mut said = format!("{} strays, {} shown", judged.strays, judged.quarantined.len());
@@ -64,6 +70,9 @@ impl Controller {
         let mut lists = vec![];
         for provider in self.providers() {
             let held = provider.inventory().await.map_err(|e| e.to_string());
+            if held.is_ok() {
+                self.0.proven.lock().unwrap_or_else(PoisonError::into_inner).insert(provider.name().to_owned());
+            }
             lists.push(List { provider: provider.name().to_owned(), rented: provider.descriptor().rented, held });
         }
         let open: Vec<Replica> = self.store().replicas(None).await?.into_iter().map(|(row, _)| row.state).collect();

@@ -29,6 +29,12 @@ pub struct Replica {
     /// Of those, how many were refused before anything was rented: an offer that is gone is no failed machine.
     #[serde(default)]
     pub refused: u32,
+    /// Attempts that count no longer: those before it ran well for a while, and numbers that a restored backup leaves out.
+    #[serde(default)]
+    pub left_out: u32,
+    /// It has run well for a while: from then on it comes back, however long that takes.
+    #[serde(default)]
+    pub settled: bool,
     /// Searches in a row that found nothing.
     pub searches: u32,
     /// Engine starts on the present machine.
@@ -155,6 +161,8 @@ impl Replica {
             stop: None,
             attempt: 0,
             refused: 0,
+            left_out: 0,
+            settled: false,
             searches: 0,
             launches: 0,
             failed_launches: 0,
@@ -170,7 +178,16 @@ impl Replica {
     /// Machines that were tried in earnest.
     #[must_use]
     pub const fn tried(&self) -> u32 {
-        self.attempt.saturating_sub(self.refused)
+        self.attempt.saturating_sub(self.refused).saturating_sub(self.left_out)
+    }
+
+    /// What has run well for a while begins anew when it fails: earlier failures say nothing of it any more.
+    pub(crate) fn settle(&mut self, now: Time, settled_after: Span) {
+        if matches!(self.phase, Phase::Ready { .. }) && now.since(self.since) >= settled_after {
+            self.settled = true;
+            self.failed_launches = 0;
+            self.left_out = self.attempt.saturating_sub(self.refused);
+        }
     }
 
     /// The instance that is held now, if one is known.

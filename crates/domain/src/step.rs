@@ -51,6 +51,7 @@ pub fn step(replica: &Replica, event: Event, now: Time, policy: &Policy, install
         turn.r.stop = Some(*why);
     }
     bring_back(&mut turn.r, now, policy);
+    turn.r.settle(now, policy.settled_after);
     let before = turn.r.phase.clone();
     turn.r.phase = turn.phase(before, event, installation);
     if turn.r.phase.name() != replica.phase.name() {
@@ -148,7 +149,9 @@ impl Turn<'_> {
             }
             Err(NoOffer { reasons, lasting, over_budget, refused }) => {
                 self.r.searches = self.r.searches.saturating_add(1);
-                if !lasting && self.r.searches <= self.policy.limits.search_retries {
+                // What has served before waits for stock, for room under a limit, and for a provider that is cured.
+                let patient = self.r.settled && self.r.stop.is_none();
+                if patient || (!lasting && self.r.searches <= self.policy.limits.search_retries) {
                     if self.r.searches == 1 && !reasons.is_empty() {
                         self.facts.push(format!("no machine yet: {}", reasons.join("; ")));
                     }
@@ -405,9 +408,6 @@ impl Turn<'_> {
         self.facts.push(format!("failed ({}): {}", cause.class, cause.evidence));
         let action = cause.action;
         self.r.cause = Some(cause);
-        if matches!(self.r.phase, Phase::Ready { .. }) && self.now.since(self.r.since) >= self.policy.settled_after {
-            self.r.failed_launches = 0;
-        }
         match action {
             Action::None | Action::Wait | Action::RetryHere => {
                 self.r.failed_launches = self.r.failed_launches.saturating_add(1);

@@ -2,7 +2,7 @@
 //! PostgreSQL can be restored into either.
 
 use crate::connection::{Connection, Row, Value, values};
-use crate::database::Database;
+use crate::database::{Database, EPOCH};
 use crate::persist;
 use crate::port::Error;
 use crate::{rows, sql};
@@ -103,11 +103,11 @@ pub enum Purpose {
     },
 }
 
-/// Copies everything. What is in `to` before is gone afterwards; it is all or nothing.
+/// Copies everything. What is in `to` before is gone afterwards; it is all or nothing. `epoch` must be a new one.
 ///
 /// # Errors
 /// What either database says.
-pub async fn copy(from: &Database, to: &Database, purpose: Purpose) -> Result<Copied, Error> {
+pub async fn copy(from: &Database, to: &Database, purpose: Purpose, epoch: &str) -> Result<Copied, Error> {
     let mut copied = Copied::default();
     let all = from.snapshot(TABLES.iter().map(|t| t.read)).await?;
     let mut writing = to.rewrite().await?;
@@ -125,7 +125,9 @@ pub async fn copy(from: &Database, to: &Database, purpose: Purpose) -> Result<Co
             copied.deployments = count;
         }
     }
-    c.run(sql::META_ADD, values!["pulse", "0"]).await?;
+    // Another life begins: who knew the last one writes nothing any more.
+    c.run(sql::META_PUT, values!["pulse", "0"]).await?;
+    c.run(sql::META_PUT, values![EPOCH, epoch]).await?;
     if let Connection::Postgres(_) = c {
         c.rows(sql::FACTS_NEXT, vec![]).await?;
         c.rows(sql::SPEND_NEXT, vec![]).await?;
@@ -136,6 +138,7 @@ pub async fn copy(from: &Database, to: &Database, purpose: Purpose) -> Result<Co
     // Leases were given to processes of another time.
     c.run(sql::LEASES_ABANDON, values![""]).await?;
     writing.commit().await?;
+    to.lives(epoch.to_owned());
     Ok(copied)
 }
 
@@ -150,7 +153,7 @@ async fn go_back(c: &mut Connection<'_>, backup_at: Time, now: Time) -> Result<(
         let name = state.id.0.trim_start_matches(charter_domain::ids::ReplicaId::PREFIX).to_owned();
         restored.open.insert(name, state.attempt);
         state.attempt = state.attempt.saturating_add(ATTEMPTS_LEFT_OUT);
-        state.refused = state.refused.saturating_add(ATTEMPTS_LEFT_OUT);
+        state.left_out = state.left_out.saturating_add(ATTEMPTS_LEFT_OUT);
         let (phase, text) = (state.phase.name(), persist::write(&state)?);
         c.run(sql::REPLICA_SET, values![state.id.0, row.version, phase, wake_at.map(|t| t.0), text]).await?;
     }

@@ -23,10 +23,15 @@ use sqlx::{Postgres, Sqlite};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a free connection is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where a database keeps which of its lives it is in, and the one after its end.
+pub(crate) const EPOCH: &str = "epoch";
+const MOVED: &str = "moved";
 
 #[derive(Debug)]
 enum Pools {
@@ -76,6 +81,8 @@ pub struct Database {
     pools: Pools,
     /// Leases are counted with the database's clock, because those who share it have clocks of their own.
     own_clock: bool,
+    /// Which of the lives of this database is known here.
+    epoch: Mutex<String>,
     commits: AtomicU64,
 }
 
@@ -103,7 +110,12 @@ impl Database {
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
         migrate_sqlite(&writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(2).connect_lazy_with(options.read_only(true));
-        Ok(Self { pools: Pools::Sqlite { writer, readers }, own_clock: false, commits: AtomicU64::new(0) })
+        Ok(Self {
+            pools: Pools::Sqlite { writer, readers },
+            own_clock: false,
+            epoch: Mutex::default(),
+            commits: AtomicU64::new(0),
+        })
     }
 
     /// Connects to a PostgreSQL database, `postgres://user:password@host/name`, and brings it to the newest schema.
@@ -113,10 +125,20 @@ impl Database {
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let unreadable = |_| Error::Database("the address is not `postgres://user:password@host:port/name`".to_owned());
         let options = PgConnectOptions::from_str(url).map_err(unreadable)?.application_name("charter");
+        // A pool tells only that it waited in vain; one connection says why.
+        let first = tokio::time::timeout(PATIENCE, sqlx::PgConnection::connect_with(&options)).await;
+        let first = first.map_err(|_| Error::Database(format!("no answer within {} s", PATIENCE.as_secs())))?;
+        first.map_err(failed)?.close().await.map_err(failed)?;
         let pool = PgPoolOptions::new().max_connections(6).acquire_timeout(PATIENCE);
         let pool = pool.connect_with(options).await.map_err(failed)?;
         migrate_postgres(&pool).await?;
-        Ok(Self { pools: Pools::Postgres(pool), own_clock: true, commits: AtomicU64::new(0) })
+        let made = Self { pools: Pools::Postgres(pool), own_clock: true, epoch: Mutex::default(), commits: AtomicU64::new(0) };
+        let mut held = made.writer().await?;
+        held.connection().run(sql::META_ADD, values![EPOCH, "1"]).await?;
+        let row = held.connection().row(sql::META_GET, values![EPOCH]).await?;
+        made.lives(row.map(|row| row.text(0)).unwrap_or_default());
+        drop(held);
+        Ok(made)
     }
 
     /// Leases count with the clock of the caller, as they do in SQLite.
@@ -176,11 +198,53 @@ impl Database {
     /// One statement that writes. Where others may share the database they are told that something has changed.
     pub(crate) async fn write(&self, text: &'static str, values: Vec<crate::connection::Value>) -> Result<u64, Error> {
         let mut held = self.writer().await?;
-        let done = held.connection().run(text, values).await?;
         if let Held::Postgres(_) = held {
-            held.connection().run(sql::PULSE, vec![]).await?;
+            self.pulse_in(&mut held.connection()).await?;
         }
-        Ok(done)
+        held.connection().run(text, values).await
+    }
+
+    /// Which life of the database this process knows from now on.
+    pub(crate) fn lives(&self, epoch: String) {
+        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
+    }
+
+    fn epoch(&self) -> String {
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn pulse_in(&self, c: &mut Connection<'_>) -> Result<(), Error> {
+        match c.run(sql::PULSE, values![self.epoch()]).await? {
+            1 => Ok(()),
+            _ => Err(Error::Database("it was restored or moved since this process opened it: end the process".to_owned())),
+        }
+    }
+
+    /// Says that everything lives elsewhere now: nobody writes here any more, and nobody opens it for work.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn retire(&self) -> Result<(), Error> {
+        self.writer().await?.connection().run(sql::META_PUT, values![EPOCH, MOVED]).await.map(drop)
+    }
+
+    /// Takes that back, because the move failed.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn reinstate(&self) -> Result<(), Error> {
+        let known = self.epoch();
+        let epoch = if known.is_empty() { "1" } else { known.as_str() };
+        self.writer().await?.connection().run(sql::META_PUT, values![EPOCH, epoch]).await.map(drop)
+    }
+
+    /// Does everything live elsewhere?
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn is_retired(&self) -> Result<bool, Error> {
+        let read = self.read(sql::META_GET, values![EPOCH]).await?;
+        Ok(read.first().is_some_and(|row| row.text(0) == MOVED))
     }
 
     /// Reads several statements as one moment shows them.
@@ -254,9 +318,7 @@ impl Database {
         let mut tx = pool.begin().await.map_err(failed)?;
         let mut c = Connection::Postgres(&mut tx);
         // One commit at a time: what it reads of money cannot change under it, and two commits never wait for each other.
-        if c.run(sql::PULSE, vec![]).await? != 1 {
-            return Err(Error::Corrupt("the row `pulse` of `meta` is missing".to_owned()));
-        }
+        self.pulse_in(&mut c).await?;
         let clock = self.clock(&mut c).await?;
         rows::write_all(&mut c, commit, clock).await?;
         tx.commit().await.map_err(failed)

@@ -96,7 +96,10 @@ pub(crate) const SPENT_ACROSS: &str = "SELECT from_at, until_at, amount_usd_micr
 
 /// Rises with every change of a database that several processes share. It is also the lock that puts commits in a row: an
 /// update holds its row until the transaction ends.
-pub(crate) const PULSE: &str = "UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE name = 'pulse'";
+///
+/// A database that was restored or moved has another epoch: whoever knew it before writes nothing any more.
+pub(crate) const PULSE: &str = "UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT)
+    WHERE name = 'pulse' AND EXISTS (SELECT 1 FROM meta AS now WHERE now.name = 'epoch' AND now.value = $1)";
 /// PostgreSQL's clock, in milliseconds; the one text that SQLite does not run.
 pub(crate) const CLOCK: &str = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
 pub(crate) const CONTROL_PLANE_PUT: &str = "INSERT INTO control_planes (id, seen_at, report) VALUES ($1, $2, $3)

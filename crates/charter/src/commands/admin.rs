@@ -4,7 +4,7 @@ use super::{Context, Done};
 use crate::cli::Admin;
 use crate::config;
 use crate::install::{
-    connect, data_problem, database_problem, lock, make_private_folder, open_database, private_file, remember_database,
+    connect, data_problem, database_problem, lock, make_private_folder, open_any, open_database, private_file, remember_database,
 };
 use crate::ports::now;
 use charter_api::problem::Problem;
@@ -18,6 +18,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// A database that is being written by a move.
+const MOVING: &str = "moving";
 /// Where a backup keeps what is no row: the time of its making, and the installation's secret.
 const AT: &str = "backup.at";
 const SECRET: &str = "backup.installation-key";
@@ -37,11 +39,20 @@ fn failed(error: &Error) -> Problem {
 
 /// The data directory's database, which must be there.
 async fn present(data_dir: &Path) -> Result<Database, Problem> {
+    there(data_dir)?;
+    open_database(data_dir, None).await
+}
+
+fn there(data_dir: &Path) -> Result<(), Problem> {
     if !data_dir.join("charter.db").exists() && !data_dir.join("database.url").exists() {
         let message = format!("`{}` holds no records of an installation", data_dir.display());
         return Err(Problem::new(0, "D0004", message, "name the server's own folder with `--data-dir`"));
     }
-    open_database(data_dir, None).await
+    Ok(())
+}
+
+async fn kept(database: &Database, prefix: &str) -> Result<Vec<(String, String)>, Problem> {
+    database.metas(prefix).await.map_err(|e| failed(&e))
 }
 
 /// Removes a database file and what SQLite keeps beside it.
@@ -64,7 +75,7 @@ async fn backup(context: &Context<'_>, data_dir: &Path, file: &Path) -> Done {
         let to = Database::open(&part).await?;
         // The time of the snapshot at the latest: what is younger is not in it.
         let at = now();
-        let copied = copy(&from, &to, Purpose::Move).await?;
+        let copied = copy(&from, &to, Purpose::Move, &at.0.to_string()).await?;
         to.put_meta(AT, &at.0.to_string()).await?;
         let secret = std::fs::read_to_string(data_dir.join("installation.key")).map_err(|e| Error::Database(e.to_string()))?;
         to.put_meta(SECRET, secret.trim()).await?;
@@ -133,12 +144,21 @@ async fn restore_from(context: &Context<'_>, data_dir: &Path, file: &Path, backu
     let to = open_database(data_dir, None).await?;
     nobody_works_on(&to).await?;
     let there = to.deployments().await.map_err(|e| failed(&e))?.len();
+    let open = to.replicas(None).await.map_err(|e| failed(&e))?.len();
+    let (ours, theirs) = (kept(&to, "installation").await?, kept(backup, "installation").await?);
+    if open > 0 && !ours.is_empty() && ours != theirs {
+        let message = format!("the backup is one of another installation, and {open} copies of this one hold machines");
+        let hint =
+            "nobody would end them afterwards: end them first (`charter down --all`), or restore into another `--data-dir`";
+        return Err(Problem::new(0, "D0012", message, hint));
+    }
     if there > 0 && !replace {
         let message = format!("the data directory knows {there} deployments, and a restore would forget them");
         let hint = "back it up first (`charter admin backup FILE`), and then say `--replace`";
         return Err(Problem::new(0, "D0009", message, hint));
     }
-    let copied = copy(backup, &to, Purpose::Restore { backup_at: at, now: now() }).await.map_err(|e| failed(&e))?;
+    let copied =
+        copy(backup, &to, Purpose::Restore { backup_at: at, now: now() }, &now().0.to_string()).await.map_err(|e| failed(&e))?;
     // The key comes last, and at once: with another one the database would be refused, and the restore could be made again.
     let key = data_dir.join("installation.key");
     let part = data_dir.join("installation.part");
@@ -182,7 +202,9 @@ async fn nobody_works_on(database: &Database) -> Result<(), Problem> {
 }
 
 async fn migrate(context: &Context<'_>, data_dir: &Path, to: Option<&str>) -> Done {
-    let from = present(data_dir).await?;
+    there(data_dir)?;
+    // One that was retired by a move that was cut off is moved again.
+    let from = open_any(data_dir, None).await?;
     let Some(to) = to else {
         let (kind, schema) = (from.kind(), from.schema());
         if context.printer.json {
@@ -196,11 +218,25 @@ async fn migrate(context: &Context<'_>, data_dir: &Path, to: Option<&str>) -> Do
     nobody_works_on(&from).await?;
     let own = data_dir.join("charter.db");
     let target = if to == "sqlite" { Database::open(&own).await.map_err(|e| failed(&e))? } else { connect(to).await? };
-    if from.kind() == target.kind() || !target.deployments().await.map_err(|e| failed(&e))?.is_empty() {
+    let taken = !target.deployments().await.map_err(|e| failed(&e))?.is_empty();
+    // What was left behind by a move, or by one that was cut off, may be written over.
+    let left_behind = target.is_retired().await.map_err(|e| failed(&e))? || !kept(&target, MOVING).await?.is_empty();
+    if from.kind() == target.kind() || (taken && !left_behind) {
         let message = "the database to move to is not an empty one of the other kind";
         return Err(Problem::new(0, "D0011", message, "name an empty PostgreSQL database, or `sqlite` to come back from one"));
     }
-    let copied = copy(&from, &target, Purpose::Move).await.map_err(|e| failed(&e))?;
+    from.put_meta(MOVING, to).await.map_err(|e| failed(&e))?;
+    // From here on nobody writes to the old one, whoever sleeps with it open.
+    from.retire().await.map_err(|e| failed(&e))?;
+    let copied = match copy(&from, &target, Purpose::Move, &now().0.to_string()).await {
+        Ok(copied) => copied,
+        Err(error) => {
+            from.reinstate().await.map_err(|e| failed(&e))?;
+            from.remove_meta(MOVING).await.map_err(|e| failed(&e))?;
+            return Err(failed(&error));
+        }
+    };
+    target.remove_meta(MOVING).await.map_err(|e| failed(&e))?;
     remember_database(data_dir, (to != "sqlite").then_some(to))?;
     let kind = target.kind();
     from.close().await;

@@ -14,6 +14,10 @@ fn micros(value: &Value, key: &str) -> i64 {
 
 /// Dollars for a table: to the cent, upwards, so that nothing looks cheaper than it is.
 fn dollars(micros: i64) -> String {
+    if (1..100_000).contains(&micros) {
+        // Cents would say little of so little.
+        return Usd(micros).to_string();
+    }
     let cents = micros.div_euclid(10_000) + i64::from(micros.rem_euclid(10_000) > 0);
     format!("${}.{:02}", cents / 100, cents % 100)
 }

@@ -67,7 +67,8 @@ async fn server(context: &Context<'_>) -> Vec<Finding> {
         client.get::<Value>("/api/v1/doctor").await
     };
     match asked.await {
-        Err(problem) => vec![good("server", format!("none answers: {}", problem.message))],
+        Err(problem) if problem.code == "A0001" => vec![good("server", "none runs here".to_owned())],
+        Err(problem) => vec![bad("server", problem.message, "see the server's log")],
         Ok(told) => {
             let tasks = told["tasks"].as_array().cloned().unwrap_or_default();
             let failing: Vec<&Value> = tasks.iter().filter(|t| t["failed"] == true).collect();
@@ -79,9 +80,13 @@ async fn server(context: &Context<'_>) -> Vec<Finding> {
                 all.push(good("server", format!("it runs, and its {} background tasks do", tasks.len())));
             }
             let frozen = tasks.iter().find(|t| t["name"] == "sweep" && text(t, "said").contains("nothing new is rented"));
-            all.extend(
-                frozen.map(|t| bad("market", text(t, "said"), "wait until the list is whole again; nothing is lost meanwhile")),
-            );
+            all.extend(frozen.map(|t| {
+                bad(
+                    "market",
+                    text(t, "said"),
+                    "if its key is right, wait until the list is whole again; nothing is lost meanwhile",
+                )
+            }));
             all
         }
     }
@@ -138,10 +143,10 @@ async fn providers(outside: &Outside) -> Result<Vec<Finding>, Problem> {
     let count = |kind: Belongs| seen.all.iter().filter(|f| f.belongs == kind).count();
     let price: i64 = seen.all.iter().filter(|f| f.belongs != Belongs::Foreign).map(|f| f.held.price.0).sum();
     let price = charter_domain::money::UsdPerHour(price);
-    all.push(good(
-        "provider",
-        format!("{} asked; {} machines in use, {price} in all", outside.providers.len(), count(Belongs::InUse)),
-    ));
+    if seen.problems.is_empty() || !seen.all.is_empty() {
+        let said = format!("{} asked; {} machines in use, {price} in all", outside.providers.len(), count(Belongs::InUse));
+        all.push(good("provider", said));
+    }
     if count(Belongs::Stray) > 0 {
         let said = format!("{} machines are ours and held by nobody", count(Belongs::Stray));
         all.push(bad("sweep", said, "a running server ends them; without one `charter sweep --execute` does"));

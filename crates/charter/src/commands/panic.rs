@@ -4,24 +4,30 @@ use super::sweep::rows;
 use super::{Context, Done};
 use crate::client::{Client, segment};
 use crate::install::{data_problem, database_problem};
-use crate::output::{Tone, table};
-use crate::outside::{Found, Outside};
+use crate::output::{Printer, Tone, table};
+use crate::outside::{Found, Outside, ask};
 use crate::ports::now;
 use charter_api::problem::Problem;
 use charter_api::status::Status;
 use charter_domain::deployment::Wish;
 use charter_domain::fact::Fact;
 use charter_domain::inventory::Belongs;
+use charter_providers::Provider;
 use charter_store::{Commit, Error, Store, Write};
 use hyper::Method;
 use serde_json::{Value, json};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a server may take to answer before it is left aside.
 const SERVER_PATIENCE: Duration = Duration::from_secs(5);
 /// Rounds of list and destroy before it is told that something is left.
 const ROUNDS_MAX: u32 = 120;
+/// How long one provider may take for one list.
+const PROVIDER_PATIENCE: Duration = Duration::from_secs(30);
+/// Lists in a row without an answer before a provider is given up, and told as left.
+const SILENT_MAX: u32 = 10;
 /// Lists in a row that must be whole and empty.
 const EMPTY_LISTS: u32 = 2;
 
@@ -65,25 +71,30 @@ async fn write_down(outside: &Outside) -> Result<(), Problem> {
     Err(database_problem(&Error::Conflict))
 }
 
-/// Ends everything of ours until whole lists show none of it, twice in a row. Returns what was ended, and what is left or
-/// could not be asked.
-async fn end_all(context: &Context<'_>, outside: &Outside) -> Result<(Vec<Found>, Vec<String>), Problem> {
-    let (mut ended, mut empty): (Vec<Found>, u32) = (vec![], 0);
+/// Ends everything of ours at one provider, until whole lists show none of it, twice in a row. Returns what was ended, and what
+/// is left or could not be asked.
+async fn end_at(outside: Arc<Outside>, provider: Arc<dyn Provider>, printer: Printer) -> (Vec<Found>, Vec<String>) {
+    let (mut ended, mut empty, mut silent): (Vec<Found>, u32, u32) = (vec![], 0, 0);
     let mut left = vec![];
     for _ in 0..ROUNDS_MAX {
-        let seen = outside.look().await?;
-        let ours: Vec<Found> = seen.all.into_iter().filter(|f| matches!(f.belongs, Belongs::InUse | Belongs::Stray)).collect();
-        left = seen.problems;
+        let (held, problem) = ask(&provider, PROVIDER_PATIENCE).await;
+        silent = if problem.is_some() && held.is_empty() { silent + 1 } else { 0 };
+        left = problem.into_iter().collect();
+        let listed = held.into_iter().map(|h| (provider.name().to_owned(), h)).collect();
+        let found = outside.belonging(listed).await.unwrap_or_default();
+        let ours: Vec<Found> = found.into_iter().filter(|f| matches!(f.belongs, Belongs::InUse | Belongs::Stray)).collect();
         empty = if ours.is_empty() && left.is_empty() { empty + 1 } else { 0 };
         if empty >= EMPTY_LISTS {
-            return Ok((ended, vec![]));
+            return (ended, vec![]);
+        }
+        if silent >= SILENT_MAX {
+            return (ended, left);
         }
         for found in ours {
-            let (Some(provider), Some(tag)) = (outside.provider(&found.provider), &found.held.tag) else { continue };
-            match provider.destroy_stray(Some(tag), &found.held.id).await {
-                Ok(()) if ended.iter().any(|e| e.held.id == found.held.id && e.provider == found.provider) => {}
+            match provider.destroy_stray(found.held.tag.as_ref(), &found.held.id).await {
+                Ok(()) if ended.iter().any(|e| e.held.id == found.held.id) => {}
                 Ok(()) => {
-                    context.printer.say(&format!("ended `{}` of `{}`, {}", found.held.id, found.provider, found.held.price));
+                    printer.say(&format!("ended `{}` of `{}`, {}", found.held.id, found.provider, found.held.price));
                     ended.push(found);
                 }
                 Err(error) => left.push(format!("`{}` of `{}`: {error}", found.held.id, found.provider)),
@@ -92,13 +103,30 @@ async fn end_all(context: &Context<'_>, outside: &Outside) -> Result<(Vec<Found>
         outside.pause().await;
     }
     if left.is_empty() {
-        left.push("providers still show what was ended".to_owned());
+        left.push(format!("`{}` still shows what was ended", provider.name()));
     }
-    Ok((ended, left))
+    (ended, left)
+}
+
+/// All providers at the same time: one that does not answer holds up no other.
+async fn end_all(context: &Context<'_>, outside: &Arc<Outside>) -> (Vec<Found>, Vec<String>) {
+    let mut ending = tokio::task::JoinSet::new();
+    for provider in outside.providers.iter().cloned() {
+        let (outside, printer) = (Arc::clone(outside), context.printer.clone());
+        ending.spawn(end_at(outside, provider, printer));
+    }
+    let (mut ended, mut left) = (vec![], outside.problems.clone());
+    while let Some(done) = ending.join_next().await {
+        if let Ok((some, rest)) = done {
+            ended.extend(some);
+            left.extend(rest);
+        }
+    }
+    (ended, left)
 }
 
 pub(crate) async fn panic(context: &Context<'_>) -> Done {
-    let outside = Outside::open(context).await?;
+    let outside = Arc::new(Outside::open(context).await?);
     let told = match context.client() {
         Ok(client) => tell(&client).await.unwrap_or(false),
         Err(_) => false,
@@ -107,7 +135,7 @@ pub(crate) async fn panic(context: &Context<'_>) -> Done {
         context.printer.say("no server answers: what it wanted is written down as not wanted any more");
         write_down(&outside).await?;
     }
-    let (ended, left) = end_all(context, &outside).await?;
+    let (ended, left) = end_all(context, &outside).await;
     let at = now();
     let path = outside.data_dir.join(format!("panic-{}.json", at.0));
     let machines: Vec<Value> = ended

@@ -25,7 +25,9 @@ fn show(context: &Context<'_>, seen: &Seen) {
     if context.printer.json {
         return;
     }
-    if seen.all.is_empty() {
+    if seen.all.is_empty() && !seen.problems.is_empty() {
+        context.printer.data("nothing is listed, and not everybody could be asked:");
+    } else if seen.all.is_empty() {
         context.printer.data("nothing stands at any provider");
     } else {
         let lines = table(&["PROVIDER", "ID", "BELONGS", "PRICE", "LABEL"], &rows(&seen.all));

@@ -56,20 +56,23 @@ impl World {
         for stored in &intents {
             seen.intents.entry(stored.intent.replica.0.clone()).or_default().push(&stored.intent.effect);
         }
-        self.violations.extend(invariants::check(&seen));
-        self.one_generation();
+        let found = invariants::check(&seen);
+        let generations = open.iter().map(|(r, _)| (r.id.0.clone(), (r.deployment.0.clone(), r.generation))).collect();
+        self.violations.extend(found);
+        self.one_generation(&generations);
     }
 
     /// New requests go to one generation of a deployment, whichever control plane's gateway gets them.
-    fn one_generation(&mut self) {
+    fn one_generation(&mut self, generations: &BTreeMap<String, (String, u32)>) {
         for plane in self.planes.iter().flatten() {
             let routes = plane.controller.routes();
-            let mut names: BTreeMap<String, u32> = BTreeMap::new();
-            for backend in routes.borrow().backends.iter().filter(|b| b.ready) {
-                backend.served_names.iter().for_each(|n| *names.entry(n.name.clone()).or_default() += 1);
+            let mut routed: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+            let table = std::sync::Arc::clone(&routes.borrow());
+            for (deployment, generation) in table.backends.iter().filter(|b| b.ready).filter_map(|b| generations.get(&b.id)) {
+                routed.entry(deployment).or_default().insert(*generation);
             }
-            if let Some((name, n)) = names.iter().find(|(_, n)| **n > 2) {
-                let text = format!("{n} ready backends for `{name}`, and two are wanted at the most");
+            if let Some((name, all)) = routed.iter().find(|(_, all)| all.len() > 1) {
+                let text = format!("generations {all:?} of `{name}` get new requests at once");
                 self.violations.push(violation(InvariantId::OneGenerationRouted, text));
             }
         }
