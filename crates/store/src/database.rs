@@ -2,7 +2,7 @@
 //! may share. Every commit is on disk before it counts. The statements are the same.
 
 use crate::connection::{Connection, Row, failed, values};
-use crate::migrations::{SQLITE, migrate_postgres, migrate_sqlite};
+use crate::migrations::{migrate_postgres, migrate_sqlite};
 use crate::port::{BackendRow, Begun, Claimed, Commit, ControlPlane, Error, KeyRow, Store, StoredIntent, Tombstone, Versioned};
 use crate::{persist, rows, sql};
 use async_trait::async_trait;
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a database keeps which of its lives it is in, and the one after its end.
 pub(crate) const EPOCH: &str = "epoch";
-const MOVED: &str = "moved";
+pub(crate) const MOVED: &str = "moved";
 
 #[derive(Debug)]
 enum Pools {
@@ -40,13 +40,13 @@ enum Pools {
 }
 
 /// A connection taken out of a pool.
-enum Held {
+pub(crate) enum Held {
     Sqlite(PoolConnection<Sqlite>),
     Postgres(PoolConnection<Postgres>),
 }
 
 impl Held {
-    fn connection(&mut self) -> Connection<'_> {
+    pub(crate) fn connection(&mut self) -> Connection<'_> {
         match self {
             Self::Sqlite(held) => Connection::Sqlite(held),
             Self::Postgres(held) => Connection::Postgres(held),
@@ -54,24 +54,11 @@ impl Held {
     }
 
     /// The connection ends with its use, and whatever it had begun.
-    fn close_on_drop(&mut self) {
+    pub(crate) fn close_on_drop(&mut self) {
         match self {
             Self::Sqlite(held) => held.close_on_drop(),
             Self::Postgres(held) => held.close_on_drop(),
         }
-    }
-}
-
-/// A transaction that writes everything anew.
-pub(crate) struct Rewriting(Held);
-
-impl Rewriting {
-    pub(crate) fn connection(&mut self) -> Connection<'_> {
-        self.0.connection()
-    }
-
-    pub(crate) async fn commit(mut self) -> Result<(), Error> {
-        self.connection().run(sql::COMMIT, vec![]).await.map(drop)
     }
 }
 
@@ -175,7 +162,7 @@ impl Database {
         self.commits.fetch_add(1, Ordering::Relaxed);
     }
 
-    async fn reader(&self) -> Result<Held, Error> {
+    pub(crate) async fn reader(&self) -> Result<Held, Error> {
         match &self.pools {
             Pools::Sqlite { readers, .. } => readers.acquire().await.map(Held::Sqlite),
             Pools::Postgres(pool) => pool.acquire().await.map(Held::Postgres),
@@ -183,7 +170,7 @@ impl Database {
         .map_err(failed)
     }
 
-    async fn writer(&self) -> Result<Held, Error> {
+    pub(crate) async fn writer(&self) -> Result<Held, Error> {
         match &self.pools {
             Pools::Sqlite { writer, .. } => writer.acquire().await.map(Held::Sqlite),
             Pools::Postgres(pool) => pool.acquire().await.map(Held::Postgres),
@@ -209,7 +196,7 @@ impl Database {
         *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
     }
 
-    fn epoch(&self) -> String {
+    pub(crate) fn epoch(&self) -> String {
         self.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -218,67 +205,6 @@ impl Database {
             1 => Ok(()),
             _ => Err(Error::Database("it was restored or moved since this process opened it: end the process".to_owned())),
         }
-    }
-
-    /// Says that everything lives elsewhere now: nobody writes here any more, and nobody opens it for work.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn retire(&self) -> Result<(), Error> {
-        self.writer().await?.connection().run(sql::META_PUT, values![EPOCH, MOVED]).await.map(drop)
-    }
-
-    /// Takes that back, because the move failed.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn reinstate(&self) -> Result<(), Error> {
-        let known = self.epoch();
-        let epoch = if known.is_empty() { "1" } else { known.as_str() };
-        self.writer().await?.connection().run(sql::META_PUT, values![EPOCH, epoch]).await.map(drop)
-    }
-
-    /// Does everything live elsewhere?
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn is_retired(&self) -> Result<bool, Error> {
-        let read = self.read(sql::META_GET, values![EPOCH]).await?;
-        Ok(read.first().is_some_and(|row| row.text(0) == MOVED))
-    }
-
-    /// Reads several statements as one moment shows them.
-    pub(crate) async fn snapshot(&self, texts: impl Iterator<Item = &'static str>) -> Result<Vec<Vec<Row>>, Error> {
-        let mut held = self.reader().await?;
-        let mut c = held.connection();
-        let begin = if matches!(c, Connection::Sqlite(_)) { sql::BEGIN } else { sql::BEGIN_REPEATABLE };
-        c.run(begin, vec![]).await?;
-        let mut all = vec![];
-        for text in texts {
-            match c.rows(text, vec![]).await {
-                Ok(rows) => all.push(rows),
-                Err(error) => {
-                    held.close_on_drop();
-                    return Err(error);
-                }
-            }
-        }
-        c.run(sql::ROLLBACK, vec![]).await?;
-        Ok(all)
-    }
-
-    /// Begins to write everything anew. What is dropped without its commit was never written.
-    pub(crate) async fn rewrite(&self) -> Result<Rewriting, Error> {
-        let mut held = self.writer().await?;
-        held.close_on_drop();
-        held.connection().run(sql::BEGIN, vec![]).await?;
-        Ok(Rewriting(held))
-    }
-
-    /// The schema's version.
-    #[must_use]
-    pub fn schema(&self) -> i64 {
-        SQLITE.last().map_or(0, |v| v.0)
     }
 
     /// Which database it is, for people.

@@ -10,6 +10,7 @@ pub mod copy;
 pub mod database;
 #[cfg(test)]
 mod databases;
+mod lives;
 pub mod mem;
 mod migrations;
 mod persist;

@@ -44,6 +44,11 @@ async fn present(data_dir: &Path) -> Result<Database, Problem> {
 }
 
 fn there(data_dir: &Path) -> Result<(), Problem> {
+    if let Err(error) = std::fs::read_dir(data_dir)
+        && error.kind() == std::io::ErrorKind::PermissionDenied
+    {
+        return Err(data_problem(data_dir, &error));
+    }
     if !data_dir.join("charter.db").exists() && !data_dir.join("database.url").exists() {
         let message = format!("`{}` holds no records of an installation", data_dir.display());
         return Err(Problem::new(0, "D0004", message, "name the server's own folder with `--data-dir`"));
@@ -71,6 +76,10 @@ async fn backup(context: &Context<'_>, data_dir: &Path, file: &Path) -> Done {
     let from = present(data_dir).await?;
     let part = PathBuf::from(format!("{}.part", file.display()));
     remove(&part);
+    private_file(&part).map_err(|e| {
+        let message = format!("`{}` cannot be written", file.display());
+        Problem::new(0, "D0014", message, "name a file in a folder that is there and yours").with_detail(e.to_string())
+    })?;
     let written = async {
         let to = Database::open(&part).await?;
         // The time of the snapshot at the latest: what is younger is not in it.
