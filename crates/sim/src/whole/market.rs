@@ -76,6 +76,15 @@ impl Outside {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The part of it that somebody can have known of, where so many machines were written down: one whose answer was lost may
+    /// be gone before anybody finds it.
+    pub(crate) fn billed_for(&self, recorded: usize) -> i64 {
+        let state = self.state();
+        let late = usize::try_from(state.cloud.made_late).unwrap_or(usize::MAX);
+        let known = i64::try_from(recorded.saturating_sub(late)).unwrap_or(0);
+        state.cloud.ledger(state.now).0 + known * TRAFFIC_PER_MACHINE
+    }
+
     /// What was billed by now for machines that were known: their time, and what they fetched.
     pub(crate) fn billed(&self) -> i64 {
         let state = self.state();

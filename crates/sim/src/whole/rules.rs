@@ -96,7 +96,9 @@ impl World {
 
     /// What was counted is what was billed, and never less.
     pub(crate) async fn ledgers(&mut self) {
-        let known = self.outside.billed();
+        let stones = self.store.tombstones(Time(i64::MIN)).await.unwrap_or_default();
+        let recorded: BTreeSet<String> = stones.into_iter().map(|s| s.instance).collect();
+        let known = self.outside.billed_for(recorded.len());
         let created = i64::try_from(self.outside.state().cloud.created).unwrap_or(0);
         let counted = self.store.spent(&Whose::All, Time(0)).await.map_or(0, |usd| usd.0);
         if counted + ROUNDING_MICROS * created < known {
