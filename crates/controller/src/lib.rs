@@ -6,6 +6,7 @@
 mod by_hand;
 mod check;
 pub mod controller;
+mod cut_back;
 mod declare;
 mod driver;
 mod engine_host;

@@ -250,6 +250,7 @@ impl Controller {
     }
 
     pub(crate) async fn renew_all(&self) -> Result<String, Error> {
+        self.cut_back().await?;
         let held = self.store().reservations().await?;
         let (mut renewed, mut ended) = (0, 0);
         for (row, _) in self.store().replicas(None).await? {
@@ -315,7 +316,7 @@ impl Controller {
         Ok(Renewed::Not)
     }
 
-    async fn end_for_money(&self, deployment: &Deployment, over: &OverBudget) -> Result<(), Error> {
+    pub(crate) async fn end_for_money(&self, deployment: &Deployment, over: &OverBudget) -> Result<(), Error> {
         let (scope, hard) = (over.budget.scope.as_str(), over.budget.hard);
         let text = format!("the budget `{scope}` has no room left under its hard limit of {hard}: it is ended");
         tracing::warn!(deployment = deployment.name, scope, %hard, "ended by its budget");
@@ -347,7 +348,7 @@ fn scope_of(scope: Scope, deployment: &Deployment) -> Option<Whose> {
 }
 
 /// Those for whom a limit counts, by name.
-fn owners(scope: Scope, deployments: &[Deployment]) -> Vec<(Option<String>, Whose)> {
+pub(crate) fn owners(scope: Scope, deployments: &[Deployment]) -> Vec<(Option<String>, Whose)> {
     match scope {
         Scope::Total | Scope::Day | Scope::Month => vec![(None, Whose::All)],
         Scope::Tenant => {

@@ -200,3 +200,18 @@ async fn what_nothing_was_set_aside_for_is_counted_from_its_beginning() {
     stage.at(45).await;
     assert_eq!(stage.wish().await, Wish::Stop, "fifty minutes cost ten cents, and forty-five are over");
 }
+
+#[tokio::test]
+async fn a_limit_that_was_lowered_and_a_price_that_rose_end_a_rental_before_its_reservation_does() {
+    let stage = Stage::set(120_000, vec![limit(Scope::Total, 200_000)]).await;
+    stage.at(0).await;
+    assert_eq!(stage.until().await, 60);
+    // Twice the price: twelve cents that were thought to last an hour are gone after half of it, and the limit after fifty minutes.
+    let row = stage.store.replicas(None).await.expect("read").remove(0).0;
+    let raised = ReplicaWrite { write: Write { expected: row.version, state: running(&deployment(), 240_000) }, wake_at: None };
+    stage.store.commit(Commit { replicas: vec![raised], ..Commit::default() }).await.expect("a raise");
+    stage.at(44).await;
+    assert_eq!(stage.wish().await, Wish::Run);
+    stage.at(45).await;
+    assert_eq!(stage.wish().await, Wish::Stop, "fifty minutes cost what the limit allows, and five of them are for its end");
+}

@@ -8,6 +8,7 @@ pub mod budget;
 pub mod card;
 pub mod cause;
 pub mod clock_jump;
+pub mod cutback;
 pub mod deployment;
 pub mod fact;
 pub mod filter;

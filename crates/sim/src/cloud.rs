@@ -40,10 +40,23 @@ pub struct Machine {
     pub stops_at: Option<Time>,
     /// What an hour of it costs.
     pub price: UsdPerHour,
+    /// Its host raised the price.
+    pub raise: Option<Raise>,
     /// Somebody ended it, and so knows its id.
     pub ended: bool,
     /// It was gone, and stood there again later.
     pub returned: bool,
+}
+
+/// A host asks more from some time on.
+#[derive(Clone, Copy, Debug)]
+pub struct Raise {
+    /// From when on.
+    pub at: Time,
+    /// So much.
+    pub price: UsdPerHour,
+    /// When it was written down by us, so that everything since is counted with it.
+    pub noted_at: Option<Time>,
 }
 
 /// What lies outside. It survives every crash of ours.
@@ -61,12 +74,33 @@ pub struct Cloud {
     billed: (i64, i64),
     /// Machines that were made long after their callers had given them up.
     pub made_late: u64,
+    /// What raised prices had cost before anybody could know of them, of machines that are gone.
+    unnoted_micros: i64,
 }
 
 impl Machine {
     /// What it has cost by now, in micro-dollars.
     fn cost(&self, now: Time) -> i64 {
-        self.price.cost(self.gone_at.unwrap_or(now).min(now).since(self.made_at)).0
+        let until = self.gone_at.unwrap_or(now).min(now);
+        let more = self.raise.map_or(0, |raise| self.more(raise).cost(until.since(raise.at)).0);
+        self.price.cost(until.since(self.made_at)).0 + more
+    }
+
+    /// What an hour costs more after a raise.
+    fn more(&self, raise: Raise) -> UsdPerHour {
+        UsdPerHour(raise.price.0 - self.price.0)
+    }
+
+    /// What an hour costs now.
+    #[must_use]
+    pub fn asks(&self, now: Time) -> UsdPerHour {
+        self.raise.filter(|raise| raise.at <= now).map_or(self.price, |raise| raise.price)
+    }
+
+    /// What a raise has cost before it was written down.
+    fn unnoted(&self, now: Time) -> i64 {
+        let until = self.gone_at.unwrap_or(now).min(now);
+        self.raise.map_or(0, |raise| self.more(raise).cost(raise.noted_at.unwrap_or(until).min(until).since(raise.at)).0)
     }
 }
 
@@ -76,6 +110,20 @@ impl Cloud {
     pub fn ledger(&self, now: Time) -> (i64, i64) {
         let sum = |late: bool| self.machines.iter().filter(|m| m.late == late).map(|m| m.cost(now)).sum::<i64>();
         (self.billed.0 + sum(false), self.billed.1 + sum(true))
+    }
+
+    /// What raised prices have cost by now before they were written down: nobody can have known it.
+    #[must_use]
+    pub fn unnoted(&self, now: Time) -> i64 {
+        self.unnoted_micros + self.machines.iter().map(|m| m.unnoted(now)).sum::<i64>()
+    }
+
+    /// A machine's raised price was written down.
+    pub fn note(&mut self, id: &str, price: UsdPerHour, now: Time) {
+        let machine = self.machines.iter_mut().find(|m| m.id == id);
+        if let Some(raise) = machine.and_then(|m| m.raise.as_mut()).filter(|raise| raise.at <= now && raise.price <= price) {
+            raise.noted_at.get_or_insert(now);
+        }
     }
 
     /// Machines that are alive and cost money.
@@ -108,6 +156,7 @@ impl Cloud {
             label_lost: faults && rng.chance(10),
             late: false,
             price: bid.placement.offer.price,
+            raise: None,
             ended: false,
             returned: false,
             stops_at: (faults && rng.chance(10)).then(|| now + Span::s(rng.between(1, 4000))),
@@ -173,6 +222,7 @@ impl Cloud {
             label_lost: false,
             late: false,
             price: UsdPerHour(0),
+            raise: None,
             ended: false,
             returned: false,
             stops_at: None,
@@ -253,6 +303,7 @@ impl Cloud {
     /// Now and then a host that was away comes back with what had been ended on it.
     fn bury(&mut self, machine: Machine, now: Time, rng: &mut Rng, faults: bool) {
         let cost = machine.cost(now);
+        self.unnoted_micros += machine.unnoted(now);
         if machine.late {
             self.billed.1 += cost
         } else {
@@ -269,6 +320,7 @@ impl Cloud {
                 visible_at: at,
                 late: true,
                 returned: true,
+                raise: None,
                 label_lost,
                 ..machine
             };

@@ -30,6 +30,34 @@ pub const MUST: &[(&str, &str)] = &[
     ("M6", "an engine failed"),
 ];
 
+/// The same for whole worlds, where money is short, prices rise, people turn knobs, and control planes and stores fail.
+pub const WHOLE_MUST: &[(&str, &str)] = &[
+    ("L2", "an answer was lost"),
+    ("L2", "a create took effect long after its answer was lost"),
+    ("L4", "a destroy was accepted and ignored"),
+    ("L4", "the provider answered nothing for a long time"),
+    ("L8", "the market refused the key"),
+    ("L9", "a control plane slept longer than its lease"),
+    ("L9", "a control plane was cut off from the market"),
+    ("L9", "a control plane was cut off from the store"),
+    ("L9", "the store refused: locked or full"),
+    ("L9", "the store wrote, and its answer was lost"),
+    ("L12", "a list came back empty"),
+    ("L12", "a list was not whole"),
+    ("M1", "a limit refused an order"),
+    ("M2", "a price rose while a machine ran"),
+    ("M2", "a price rose above what was agreed to"),
+    ("M5", "a limit ended what ran"),
+    ("M5", "the limit was lowered while machines ran"),
+];
+
+/// What so many whole worlds have never reached: each must come up in a hundred of them.
+#[must_use]
+pub fn missing_whole(reached: &BTreeMap<&'static str, u64>, worlds: u64) -> Vec<(&'static str, &'static str)> {
+    let demanded = WHOLE_MUST.iter().filter(|_| worlds >= 100);
+    demanded.filter(|(_, what)| reached.get(what).is_none_or(|n| *n < worlds / 100)).copied().collect()
+}
+
 /// Of 10,000 worlds so many reach each, at the least.
 pub const LEAST: u64 = 100;
 

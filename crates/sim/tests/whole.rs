@@ -43,6 +43,15 @@ fn a_machine_that_was_found_late_is_counted_from_its_order_on() {
     }
 }
 
+/// Somebody lowers the limit while machines run that were let through under the old one: they may not run until the end of what
+/// was set aside for them. This seed showed that they did.
+#[test]
+fn a_limit_that_is_lowered_ends_what_it_leaves_no_room_for() {
+    let seen = run(132, &Kind::Memory, Bug::Right);
+    assert_eq!(seen.violations, []);
+    assert!(seen.reached.contains_key("the limit was lowered while machines ran"), "{:?}", seen.reached);
+}
+
 #[test]
 fn a_limit_that_is_looked_at_too_late_or_never_again_is_found() {
     for bug in [Bug::LimitUnknown, Bug::NeverRenews] {

@@ -1,6 +1,6 @@
 //! What lies outside of the control planes: time, chance, a market and its machines. It survives every crash.
 
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, Raise};
 use crate::rng::Rng;
 use async_trait::async_trait;
 use charter_controller::{Clock, DataPlane, Machines, Secrets};
@@ -29,10 +29,14 @@ const TRAFFIC_PER_MACHINE: i64 = 10_000;
 pub(crate) struct State {
     pub(crate) now: Time,
     pub(crate) rng: Rng,
+    /// Chance for what was added later: prices that rise and people who turn knobs. So the worlds of old seeds stay what they were.
+    pub(crate) other: Rng,
     pub(crate) cloud: Cloud,
     pub(crate) faults: bool,
     /// From when until when the market answers nothing.
     pub(crate) outage: (Time, Time),
+    /// From when until when the market refuses the key: somebody has taken it back, and puts a new one into the file later.
+    pub(crate) locked: (Time, Time),
     /// Until when each control plane is cut off from the market, and from the store.
     pub(crate) cut: BTreeMap<usize, (Time, Time)>,
     /// The control plane that has just died.
@@ -48,8 +52,10 @@ pub(crate) struct Outside {
     died: Notify,
 }
 
-fn failed(message: &str) -> ProviderError {
-    ProviderError { kind: Kind::Transient, message: message.to_owned() }
+impl State {
+    fn is_locked(&self) -> bool {
+        self.locked.0 <= self.now && self.now < self.locked.1
+    }
 }
 
 impl Outside {
@@ -59,9 +65,11 @@ impl Outside {
         let state = State {
             now: start,
             rng: Rng::new(seed),
+            other: Rng::new(seed ^ 0x7072_6963_6573),
             cloud,
             faults: true,
             outage: (Time(0), Time(0)),
+            locked: (Time(0), Time(0)),
             cut: BTreeMap::new(),
             dead: None,
             reached: BTreeMap::new(),
@@ -90,6 +98,12 @@ impl Outside {
         let state = self.state();
         let made = i64::try_from(state.cloud.created - state.cloud.made_late).unwrap_or(0);
         state.cloud.ledger(state.now).0 + made * TRAFFIC_PER_MACHINE
+    }
+
+    /// What raised prices cost before they were written down.
+    pub(crate) fn unnoted(&self) -> i64 {
+        let state = self.state();
+        state.cloud.unnoted(state.now)
     }
 
     pub(crate) fn reached(&self, what: &'static str) {
@@ -137,6 +151,10 @@ impl Outside {
         self.crash_here(plane).await;
         let mut state = self.state();
         state.calls += 1;
+        if state.is_locked() {
+            *state.reached.entry("the market refused the key").or_default() += 1;
+            return (false, false);
+        }
         let out = state.faults && state.outage.0 <= state.now && state.now < state.outage.1;
         let cut = state.faults && state.cut.get(&plane).is_some_and(|(market, _)| state.now < *market);
         if out || cut {
@@ -161,6 +179,15 @@ pub(crate) struct Stall {
     pub(crate) plane: usize,
 }
 
+impl Stall {
+    fn failed(&self, message: &str) -> ProviderError {
+        if self.outside.state().is_locked() {
+            return ProviderError { kind: Kind::Auth, message: "the key is refused".to_owned() };
+        }
+        ProviderError { kind: Kind::Transient, message: message.to_owned() }
+    }
+}
+
 #[async_trait]
 impl Provider for Stall {
     fn name(&self) -> &'static str {
@@ -182,7 +209,8 @@ impl Provider for Stall {
     async fn offers(&self, need: &Requirement) -> OfferPage {
         let (done, _) = self.outside.call(self.plane).await;
         if !done {
-            return OfferPage { offers: vec![], problems: vec![("500".into(), false)] };
+            let lasting = self.outside.state().is_locked();
+            return OfferPage { offers: vec![], problems: vec![("500".into(), lasting)] };
         }
         let mut state = self.outside.state();
         let offer = |n: i64, price: i64| Offer {
@@ -217,7 +245,9 @@ impl Provider for Stall {
     async fn create(&self, bid: &Bid, now: Time) -> Result<Instance, CreateError> {
         let (done, lost) = self.outside.call(self.plane).await;
         if !done && !lost {
-            return Err(CreateError::Refused(ProviderError { kind: Kind::NoCapacity, message: "gone".into() }));
+            let gone = ProviderError { kind: Kind::NoCapacity, message: "gone".into() };
+            let refused = self.failed("gone");
+            return Err(CreateError::Refused(if refused.kind == Kind::Auth { refused } else { gone }));
         }
         if done {
             self.outside.reached("a machine was rented");
@@ -225,7 +255,9 @@ impl Provider for Stall {
         let made = done.then(|| {
             let mut state = self.outside.state();
             let State { cloud, rng, now: at, faults, .. } = &mut *state;
-            cloud.create(bid, *at, rng, *faults)
+            let made = cloud.create(bid, *at, rng, *faults);
+            raise_later(&mut state);
+            made
         });
         if !done && self.outside.strikes(30) {
             self.outside.reached("a create took effect long after its answer was lost");
@@ -238,7 +270,7 @@ impl Provider for Stall {
             Some(instance) if !lost => Ok(Instance { since: now, ..instance }),
             _ => {
                 self.outside.reached("an answer was lost");
-                Err(CreateError::Unknown(failed("timed out")))
+                Err(CreateError::Unknown(self.failed("timed out")))
             }
         }
     }
@@ -246,7 +278,7 @@ impl Provider for Stall {
     async fn find(&self, bid: &Bid, now: Time) -> Result<Option<Instance>, ProviderError> {
         let (done, lost) = self.outside.call(self.plane).await;
         if !done || lost {
-            return Err(failed("500"));
+            return Err(self.failed("500"));
         }
         let state = self.outside.state();
         Ok(state.cloud.list(bid, state.now, false).map(|i| Instance { since: now, ..i }))
@@ -255,7 +287,7 @@ impl Provider for Stall {
     async fn observe(&self, instance: &Instance) -> Result<Observed, ProviderError> {
         let (done, lost) = self.outside.call(self.plane).await;
         if !done || lost {
-            return Err(failed("500"));
+            return Err(self.failed("500"));
         }
         let state = self.outside.state();
         let shown = state.cloud.get(&instance.id, state.now).filter(|m| m.visible_at <= state.now);
@@ -264,7 +296,9 @@ impl Provider for Stall {
             Some(machine) if machine.stops_at.is_some_and(|at| at <= state.now) => {
                 Observed::Failed(Cause::new("stopped_by_provider", Action::OtherHost, "it was stopped", "another one is taken"))
             }
-            Some(machine) if machine.up_at <= state.now => Observed::Running { addresses: vec![], price: None },
+            Some(machine) if machine.up_at <= state.now => {
+                Observed::Running { addresses: vec![], price: Some(machine.asks(state.now)) }
+            }
             Some(_) => Observed::Pending("loading".into()),
         })
     }
@@ -272,7 +306,7 @@ impl Provider for Stall {
     async fn is_present(&self, instance: &Instance) -> Result<bool, ProviderError> {
         let (done, lost) = self.outside.call(self.plane).await;
         if !done || lost {
-            return Err(failed("500"));
+            return Err(self.failed("500"));
         }
         let state = self.outside.state();
         Ok(state.cloud.get(&instance.id, state.now).is_some())
@@ -291,7 +325,7 @@ impl Provider for Stall {
             self.outside.reached("a destroy was accepted and ignored");
             return Ok(());
         }
-        if done && !lost { Ok(()) } else { Err(failed("try again")) }
+        if done && !lost { Ok(()) } else { Err(self.failed("try again")) }
     }
 
     async fn list(&self, _: &str) -> Listing {
@@ -301,7 +335,7 @@ impl Provider for Stall {
     async fn inventory(&self) -> Result<(Vec<Held>, bool), ProviderError> {
         let (done, lost) = self.outside.call(self.plane).await;
         if !done || lost {
-            return Err(failed("500"));
+            return Err(self.failed("500"));
         }
         let (empty, short) = (self.outside.strikes(8), self.outside.strikes(8));
         let state = self.outside.state();
@@ -335,7 +369,7 @@ impl Provider for Stall {
                 state.cloud.destroy(id, now, Span::s(0));
             }
         }
-        if done && !lost { Ok(()) } else { Err(failed("try again")) }
+        if done && !lost { Ok(()) } else { Err(self.failed("try again")) }
     }
 
     fn key_file(&self, _: &Instance) -> Option<String> {
@@ -343,7 +377,7 @@ impl Provider for Stall {
     }
 
     fn target(&self, _: &Instance) -> Result<charter_remote::Target, ProviderError> {
-        Err(failed("nothing can be reached here"))
+        Err(self.failed("nothing can be reached here"))
     }
 }
 
@@ -354,7 +388,8 @@ impl Machines for Stall {
         let state = self.outside.state();
         match state.cloud.get(&instance.id, state.now) {
             Some(machine) if machine.up_at <= state.now => {
-                Sight::MachineUp(MachineSight { host_key: Some("key".into()), ..MachineSight::default() })
+                let price = Some(machine.asks(state.now));
+                Sight::MachineUp(MachineSight { host_key: Some("key".into()), price, ..MachineSight::default() })
             }
             _ => Sight::MachineAway(AwaySight { why: "refused".into(), ..AwaySight::default() }),
         }
@@ -374,6 +409,18 @@ impl Machines for Stall {
         self.outside.crash_here(self.plane).await;
         let mut state = self.outside.state();
         let now = state.now;
+        // The price is not read at each look.
+        let asked = state.cloud.get(&instance.id, now).map(|m| m.asks(now));
+        let price = asked.filter(|_| state.other.chance(40));
+        let cap = instance.placement.order.as_ref().and_then(|o| o.max_price);
+        if price.zip(cap).is_some_and(|(price, cap)| price > cap) {
+            *state.reached.entry("a price rose above what was agreed to").or_default() += 1;
+            let cause = Cause::new("price_raised", Action::OtherHost, "it asks more", "another one is taken");
+            return EngineSight { verdict: Verdict::Failed(cause), quiet: Span::s(0), moved: None, price: None };
+        }
+        if price.is_some_and(|price| price > instance.placement.offer.price) {
+            *state.reached.entry("a price rose while a machine ran").or_default() += 1;
+        }
         let verdict = match state.cloud.get(&instance.id, now).map(|m| (m.engine_fails, m.ready_at, m.stops_at)) {
             None => Verdict::Away("no route".into()),
             Some((true, ready, _)) if ready <= now => {
@@ -389,7 +436,20 @@ impl Machines for Stall {
         if verdict == Verdict::Ready {
             *state.reached.entry("an engine answered").or_default() += 1;
         }
-        EngineSight { verdict, quiet: Span::s(0), moved: None, price: None }
+        EngineSight { verdict, quiet: Span::s(0), moved: None, price }
+    }
+}
+
+/// One host in five asks more some time later: most of them a little, some of them twice as much.
+fn raise_later(state: &mut State) {
+    if !state.faults || !state.other.chance(20) {
+        return;
+    }
+    let at = state.now + Span::s(state.other.between(0, 5000));
+    let permille = if state.other.chance(60) { state.other.between(1010, 1099) } else { state.other.between(1200, 2000) };
+    if let Some(machine) = state.cloud.machines.last_mut() {
+        let price = UsdPerHour(machine.price.0 * permille / 1000);
+        machine.raise = Some(Raise { at, price, noted_at: None });
     }
 }
 

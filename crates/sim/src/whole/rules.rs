@@ -20,6 +20,8 @@ pub(crate) struct Rules {
     since: BTreeMap<String, Time>,
     /// The highest bound that was published.
     bound: i64,
+    /// What was billed when the limit was lowered: that is spent, whatever the limit is now.
+    pub(crate) before_cut: i64,
 }
 
 impl World {
@@ -37,6 +39,13 @@ impl World {
         }
         let open: Vec<(Replica, Option<Time>)> =
             self.store.replicas(None).await.unwrap_or_default().into_iter().map(|(row, at)| (row.state, at)).collect();
+        {
+            let mut state = self.outside.state();
+            let at = state.now;
+            for instance in open.iter().filter_map(|(replica, _)| replica.instance()) {
+                state.cloud.note(&instance.id, instance.placement.offer.price, at);
+            }
+        }
         let nobodys: BTreeSet<&String> = alive.iter().map(|(tag, _)| tag).filter(|tag| late.contains(*tag)).collect();
         let nobodys: BTreeSet<String> =
             nobodys.into_iter().filter(|tag| !open.iter().any(|(r, _)| accounts_for(r, tag))).cloned().collect();
@@ -86,10 +95,12 @@ impl World {
         let held = self.store.reservations().await.unwrap_or_default();
         let bound = held.iter().fold(Usd(0), |sum, r| sum.plus(r.price.cost(late))).0;
         self.rules.bound = self.rules.bound.max(bound);
-        let most = budget.hard.0.saturating_add(self.rules.bound).saturating_add(self.stuck_micros);
+        let unnoted = self.outside.unnoted();
+        // What was spent before a limit was lowered is spent.
+        let limit = budget.hard.0.max(self.rules.before_cut);
+        let most = limit.saturating_add(self.rules.bound).saturating_add(self.stuck_micros).saturating_add(unnoted);
         if ledger > most {
-            let text =
-                format!("{ledger} micro-dollars are billed; the limit is {}, the bound {}", budget.hard.0, self.rules.bound);
+            let text = format!("{ledger} micro-dollars are billed; the limit is {limit}, the bound {}", self.rules.bound);
             self.violations.push(violation(InvariantId::WithinBudget, text));
         }
     }
@@ -101,7 +112,7 @@ impl World {
         let known = self.outside.billed_for(recorded.len());
         let created = i64::try_from(self.outside.state().cloud.created).unwrap_or(0);
         let counted = self.store.spent(&Whose::All, Time(0)).await.map_or(0, |usd| usd.0);
-        if counted + ROUNDING_MICROS * created < known {
+        if counted + ROUNDING_MICROS * created + self.outside.unnoted() < known {
             let text = format!("{known} micro-dollars were billed for machines that were known, and {counted} were counted");
             self.violations.push(violation(InvariantId::LedgersAgree, text));
         }

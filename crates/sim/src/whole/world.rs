@@ -43,6 +43,10 @@ pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) planes: Vec<Option<Plane>>,
     budget: Budget,
+    /// When the limit is lowered, if ever, and to how many percent.
+    cut: Option<(Time, i64)>,
+    /// When somebody puts a new key into the file.
+    new_key: Option<Time>,
     bug: Bug,
     pub(crate) calm: Time,
     pub(crate) rules: Rules,
@@ -89,16 +93,24 @@ pub fn run(seed: u64, kind: &Kind, bug: Bug) -> Whole {
 impl World {
     fn new(seed: u64, store: Arc<dyn Store>, bug: Bug) -> Self {
         let outside = Arc::new(Outside::new(seed, START));
-        let (planes, hard) = {
+        let (planes, hard, cut, new_key) = {
             let mut state = outside.state();
             let from = START + Span::s(state.rng.between(0, CALM.0 / 1000));
             state.outage = (from, from + Span::min(state.rng.between(1, 20)));
-            (state.rng.between(1, 3), state.rng.between(50_000, 2_000_000))
+            let at = START + Span::s(state.other.between(0, ENDED.0 / 1000));
+            let cut = state.other.chance(30).then(|| (at, state.other.between(10, 90)));
+            if state.other.chance(25) {
+                let from = START + Span::s(state.other.between(0, CALM.0 / 1000));
+                state.locked = (from, from + Span::min(state.other.between(1, 20)));
+            }
+            let new_key = (state.locked.1 > START).then_some(state.locked.1);
+            (state.rng.between(1, 3), state.rng.between(50_000, 2_000_000), cut, new_key)
         };
         let budget = Budget { scope: Scope::Total, target: Usd(hard), alert: Usd(hard), hard: Usd(hard) };
         let planes = (0..usize::try_from(planes).unwrap_or(1)).map(|_| None).collect();
         let calm = START + CALM;
-        Self { outside, store, planes, budget, bug, calm, rules: Rules::default(), stuck_micros: 0, violations: vec![], trace: 0 }
+        let rules = Rules::default();
+        Self { outside, store, planes, budget, cut, new_key, bug, calm, rules, stuck_micros: 0, violations: vec![], trace: 0 }
     }
 
     fn now(&self) -> Time {
@@ -111,6 +123,7 @@ impl World {
             if self.now() >= self.calm {
                 self.outside.state().faults = false;
             }
+            self.turn_knobs();
             self.start_planes();
             if let Some(at) = wishes.iter().position(|(at, ..)| *at <= self.now()) {
                 let (at, n, run) = wishes.remove(at);
@@ -153,6 +166,21 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Somebody lowers the limit in the server file, or puts a new key there, and starts all control planes again.
+    fn turn_knobs(&mut self) {
+        if self.new_key.is_some_and(|at| at <= self.now()) {
+            self.new_key = None;
+            self.planes.iter_mut().for_each(|plane| *plane = None);
+        }
+        let Some((_, percent)) = self.cut.filter(|(at, _)| *at <= self.now()) else { return };
+        self.cut = None;
+        self.outside.reached("the limit was lowered while machines ran");
+        let hard = Usd(self.budget.hard.0 * percent / 100);
+        self.budget = Budget { scope: self.budget.scope, target: hard, alert: hard, hard };
+        self.rules.before_cut = self.outside.billed();
+        self.planes.iter_mut().for_each(|plane| *plane = None);
     }
 
     fn start_planes(&mut self) {
@@ -267,7 +295,8 @@ impl World {
         // Nobody can end anything, or not everybody: what that costs is nobody's fault.
         let out = state.outage.0 <= now && now < state.outage.1;
         let cut = state.cut.values().any(|(market, store)| now < *market.max(store));
-        let hindered = state.faults && (asleep || out || cut);
+        let locked = state.locked.0 <= now && now < state.locked.1;
+        let hindered = locked || (state.faults && (asleep || out || cut));
         state.now = state.now + span;
         let super::market::State { cloud, rng, now, faults, .. } = &mut *state;
         cloud.age(*now, rng, *faults);
