@@ -142,6 +142,12 @@ pub struct Usage {
     pub prompt_tokens: u64,
     /// Tokens out.
     pub completion_tokens: u64,
+    /// Tokens out for each second of a request.
+    #[serde(default)]
+    pub tokens_per_second: u64,
+    /// What the requests were charged with.
+    #[serde(default)]
+    pub cost_usd_micros: i64,
 }
 
 /// Sums.

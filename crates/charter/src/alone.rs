@@ -1,13 +1,14 @@
 //! A gateway in a process of its own: it takes its table from a control plane, and goes on with the last one.
 
 use crate::cli::{Gateway as GatewayArgs, Global};
+use crate::doors::Remote;
 use crate::http;
 use crate::local::{Known, find};
 use crate::ports::now;
 use crate::serve::{bind, prefix, refuse_open, signal_problem};
 use charter_api::problem::Problem;
 use charter_domain::routing::RouteTable;
-use charter_gateway::Gateway;
+use charter_gateway::{Gateway, Notice, Outside};
 use charter_remote::Links;
 use hyper::Method;
 use std::collections::BTreeSet;
@@ -31,10 +32,12 @@ pub(crate) async fn gateway(global: Global, args: GatewayArgs) -> Result<(), Pro
     let address = listener.local_addr().map_err(|e| signal_problem(&e))?;
     let mut terminated =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(|e| signal_problem(&e))?;
-    let (gateway, failing) = Gateway::new(Links::default(), Arc::new(now), prefix());
+    let doors = Arc::new(Remote(global.clone()));
+    let outside = Outside { links: Links::default(), now: Arc::new(now), bank: doors.clone(), sink: doors };
+    let (gateway, notices) = Gateway::new(outside, prefix());
     let (tables, receiver) = watch::channel(Arc::new(RouteTable::default()));
     let stop = CancellationToken::new();
-    let mut follower = Follower::new(global, gateway.clone(), failing);
+    let mut follower = Follower::new(global, gateway.clone(), notices);
     // The first table is there before anybody is told that it serves; until then it waits, as after a common restart.
     let mut said = String::new();
     loop {
@@ -97,14 +100,14 @@ struct Follower {
     id: String,
     epoch: String,
     gateway: Gateway,
-    failing: mpsc::Receiver<String>,
+    notices: mpsc::Receiver<Notice>,
     /// Where it was found last.
     found: Option<Known>,
 }
 
 impl Follower {
-    fn new(global: Global, gateway: Gateway, failing: mpsc::Receiver<String>) -> Self {
-        Self { global, id: prefix(), epoch: String::new(), gateway, failing, found: None }
+    fn new(global: Global, gateway: Gateway, notices: mpsc::Receiver<Notice>) -> Self {
+        Self { global, id: prefix(), epoch: String::new(), gateway, notices, found: None }
     }
 
     /// The next table, if it is another one.
@@ -117,9 +120,15 @@ impl Follower {
         let stats = self.gateway.stats();
         let in_flight: serde_json::Map<_, _> = stats.in_flight.into_iter().map(|(id, n)| (id, n.into())).collect();
         let last_used: serde_json::Map<_, _> = stats.last_used_ms.into_iter().map(|(id, ms)| (id, ms.into())).collect();
-        let failing: BTreeSet<String> = std::iter::from_fn(|| self.failing.try_recv().ok()).collect();
+        let (mut failing, mut wanted) = (BTreeSet::new(), BTreeSet::new());
+        while let Ok(notice) = self.notices.try_recv() {
+            match notice {
+                Notice::Failing(backend) => failing.insert(backend),
+                Notice::Wanted(deployment) => wanted.insert(deployment),
+            };
+        }
         let body = serde_json::json!({"id": self.id, "version": stats.version, "epoch": self.epoch, "in_flight": in_flight, "last_used_ms": last_used,
-            "failing": failing, "over": over});
+            "failing": failing, "wanted": wanted, "over": over});
         let url = format!("{}/api/v1/gateway/table", known.url);
         let answer = http::send(Method::POST, &url, Some(&known.key), Some(body.to_string()), PATIENCE).await;
         let answer = answer.map_err(|why| Trouble::Away(format!("`{}`: {why}", known.url)))?;

@@ -96,6 +96,11 @@ fn api_key_of_environment() -> Option<String> {
     environment::var("VASTAI_API_KEY").or_else(|| environment::var("VAST_API_KEY"))
 }
 
+fn unusable(name: &str, why: String) -> Problem {
+    let hint = "set `VASTAI_API_KEY` where the server is started, or name the key's place in `api-key`";
+    Problem::new(0, "C0013", format!("the provider `{name}` cannot be used"), hint).with_detail(why)
+}
+
 fn vast(
     name: &str,
     base_url: Option<&str>,
@@ -104,10 +109,7 @@ fn vast(
     entrypoint: bool,
     switch: Option<Span>,
 ) -> Result<Arc<dyn Provider>, Problem> {
-    let failed = |why: String| {
-        let hint = "set `VASTAI_API_KEY` where the server is started, or name the key's place in `api-key`";
-        Problem::new(0, "C0013", format!("the provider `{name}` cannot be used"), hint).with_detail(why)
-    };
+    let failed = |why: String| unusable(name, why);
     let key = match secret {
         Some(secret) => RealSecrets.read(&secret).map_err(failed)?,
         None => api_key_of_environment().ok_or_else(|| failed("it has no API key".to_owned()))?,
@@ -135,10 +137,7 @@ pub(crate) fn with_key(
     entrypoint: bool,
     switch: Option<Span>,
 ) -> Result<Arc<dyn Provider>, Problem> {
-    let failed = |why: String| {
-        let hint = "set `VASTAI_API_KEY` where the server is started, or name the key's place in `api-key`";
-        Problem::new(0, "C0013", format!("the provider `{name}` cannot be used"), hint).with_detail(why)
-    };
+    let failed = |why: String| unusable(name, why);
     let base = environment::var("CHARTER_VAST_BASE_URL").or_else(|| base_url.map(str::to_owned));
     let base = base.unwrap_or_else(|| charter_providers::vast::BASE_URL.to_owned());
     let secret = installation_secret.to_owned();

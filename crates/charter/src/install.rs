@@ -5,6 +5,7 @@ use crate::local::{ServerFile, server_file};
 use crate::ports::{new_key, now, random};
 use charter_api::problem::Problem;
 use charter_domain::ids::KeyId;
+use charter_domain::routing::KeyLimits;
 use charter_store::database::Database;
 use charter_store::{KeyRow, Role, Store};
 use charter_web::{hash, prefix_of};
@@ -165,6 +166,8 @@ pub(crate) async fn keys(store: &Database, data_dir: &Path) -> Result<Option<Str
         routes: vec![],
         created_at: now(),
         expires_at: None,
+        tenant: "default".to_owned(),
+        limits: KeyLimits::default(),
     };
     let known = store.keys().await.map_err(failed)?;
     let local = secret_file(&data_dir.join("local.key"), new_key).map_err(|e| data_problem(data_dir, &e))?;

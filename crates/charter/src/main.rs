@@ -6,6 +6,7 @@ mod cli;
 mod client;
 mod commands;
 mod config;
+mod doors;
 mod environment;
 mod http;
 mod install;

@@ -175,6 +175,15 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+/// Cuts a name that no column of a terminal can hold. Whoever reads a pipe gets it whole.
+pub(crate) fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width || !std::io::stdout().is_terminal() {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{head}…")
+}
+
 /// A table: columns as wide as their widest cell, two spaces between, no trailing spaces.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let count = |text: &str| strip(text).chars().count();

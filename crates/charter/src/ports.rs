@@ -127,6 +127,10 @@ impl DataPlane for Counters {
         Ok(others + own.in_flight(backend))
     }
 
+    fn gateways(&self) -> u32 {
+        u32::from(self.own.is_some()) + self.others.count(now())
+    }
+
     fn last_used(&self, backend: &str) -> Option<Time> {
         let own = self.own.as_ref().and_then(|g| g.last_used(backend));
         own.max(self.others.last_used(backend))

@@ -2,6 +2,7 @@
 
 use crate::assemble::{budgets, dead_man_switch, from_environment, provider};
 use crate::cli::{Global, Serve};
+use crate::doors::Own;
 use crate::install::{
     data_problem, database_problem, installation_secret, keys, lock, make_private_folder, open_database, place,
 };
@@ -13,7 +14,7 @@ use charter_api::file::server::Server as ServerSection;
 use charter_api::problem::Problem;
 use charter_controller::{Controller, LEASE, Parts, Settings};
 use charter_domain::time::Span;
-use charter_gateway::Gateway;
+use charter_gateway::{Gateway, Notice, Outside};
 use charter_remote::{KeyPair, Links};
 use charter_store::Store;
 use charter_store::database::Database;
@@ -27,6 +28,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// What a stopping server gives its work to be recorded.
@@ -117,11 +119,15 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
     let gateway_url = gateway_listener.as_ref().and_then(|l| l.local_addr().ok()).map(|a| format!("http://{a}/v1"));
     let (store, admin_key) = database(&data_dir, options.database.as_deref()).await?;
     let links = Links::default();
-    let (gateway, failing) = gateway_listener.as_ref().map(|_| Gateway::new(links.clone(), Arc::new(now), prefix())).unzip();
+    let doors = Own::default();
+    let outside =
+        Outside { links: links.clone(), now: Arc::new(now), bank: Arc::new(doors.clone()), sink: Arc::new(doors.clone()) };
+    let (gateway, notices) = gateway_listener.as_ref().map(|_| Gateway::new(outside, prefix())).unzip();
     let before = store.gateways().await.map_err(|e| database_problem(&e))?;
     let gateways = Arc::new(Gateways::known(before, now()));
     let counters = Counters { own: gateway.clone(), others: Arc::clone(&gateways) };
     let controller = Controller::new(parts(&section, settings, &store, links, counters, &data_dir).await?);
+    doors.open(controller.clone());
     controller.publish().await.map_err(|e| database_problem(&e))?;
     let stop = CancellationToken::new();
     let releases = Releases::open(data_dir.join("newest-engine"));
@@ -149,17 +155,22 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
     controller.start();
     let (secret, named) = controller.secrets_for_keeping();
     retired::remember(controller.clone(), secret, section.providers.clone(), named);
-    if let Some(mut failing) = failing {
-        let controller = controller.clone();
-        tokio::spawn(async move {
-            while let Some(backend) = failing.recv().await {
-                controller.suspect(&backend);
-            }
-        });
+    if let Some(notices) = notices {
+        tokio::spawn(heed(notices, controller.clone()));
     }
     let running = Running { url, gateway_url, admin_key, stop, controller, store, data_dir, gateway, destroys, _lock: lock };
     running.write_file()?;
     Ok(running)
+}
+
+/// Does what the gateway tells: looks at what gave no answer, and starts what is asked for.
+async fn heed(mut notices: mpsc::Receiver<Notice>, controller: Controller) {
+    while let Some(notice) = notices.recv().await {
+        match notice {
+            Notice::Failing(backend) => controller.suspect(&backend),
+            Notice::Wanted(deployment) => controller.wanted(&deployment).await,
+        }
+    }
 }
 
 /// Reads the profiles of a file, each time anew.

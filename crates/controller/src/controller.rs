@@ -144,6 +144,7 @@ impl Controller {
         self.spawn_executor();
         self.spawn_planner();
         self.spawn_routes();
+        self.spawn_forgetting();
         self.spawn_sweep();
         self.spawn_keep_alive();
         self.spawn_money();

@@ -8,6 +8,7 @@ mod check;
 pub mod controller;
 mod cut_back;
 mod declare;
+mod drawing;
 mod driver;
 mod engine_host;
 mod engine_key;

@@ -48,4 +48,8 @@ pub trait DataPlane: Send + Sync {
     fn in_flight(&self, backend: &str, version: u64) -> Result<u64, String>;
     /// When the backend answered its last request.
     fn last_used(&self, backend: &str) -> Option<Time>;
+    /// Gateways that use the table.
+    fn gateways(&self) -> u32 {
+        1
+    }
 }

@@ -4,11 +4,12 @@ use crate::controller::Controller;
 use charter_domain::deployment::{Deployment, Wish};
 use charter_domain::ids::DeploymentId;
 use charter_domain::instance::{Address, Instance};
+use charter_domain::money::UsdPerHour;
 use charter_domain::replica::{Phase, Replica};
 use charter_domain::routing::{Backend, Key, Reach, RouteTable, ServedName};
 use charter_domain::time::Span;
 use charter_remote::Forward;
-use charter_store::{Commit, Error, Write};
+use charter_store::{Commit, Error, Role, Write};
 use std::sync::{Arc, PoisonError};
 
 impl Controller {
@@ -25,7 +26,9 @@ impl Controller {
     /// # Errors
     /// What the store says.
     pub async fn publish(&self) -> Result<String, Error> {
-        let mut table = RouteTable { version: 0, backends: vec![], keys: self.keys().await? };
+        let routes = self.store().routes().await?;
+        let gateways = self.0.parts.data_plane.gateways();
+        let mut table = RouteTable { version: 0, backends: vec![], keys: self.keys().await?, routes, gateways };
         let open = self.store().replicas(None).await?;
         for (row, _) in &open {
             if let Some(deployment) = self.store().deployment(row.state.deployment.as_str()).await?
@@ -56,6 +59,7 @@ impl Controller {
         Ok(lost
             .map(|d| Backend {
                 id: d.id.0,
+                group: d.name,
                 served_names: vec![ServedName { name: d.profile.served_name, parent: None }],
                 upstream_model: None,
                 reach: Reach::Http { base_url: String::new() },
@@ -63,6 +67,9 @@ impl Controller {
                 max_concurrent: d.profile.max_concurrent,
                 ready: false,
                 starting: false,
+                asleep: false,
+                rent: UsdPerHour(0),
+                queue: 0,
             })
             .collect())
     }
@@ -94,7 +101,17 @@ impl Controller {
 
     async fn keys(&self) -> Result<Vec<Key>, Error> {
         let keys = self.store().keys().await?.into_iter();
-        Ok(keys.map(|k| Key { sha256: k.sha256, routes: k.routes, expires_at: k.expires_at }).collect())
+        Ok(keys
+            .map(|k| Key {
+                sha256: k.sha256,
+                routes: k.routes,
+                expires_at: k.expires_at,
+                id: k.id.0,
+                tenant: k.tenant,
+                operator: k.role >= Role::Operator,
+                limits: k.limits,
+            })
+            .collect())
     }
 
     fn backend(&self, replica: &Replica, deployment: &Deployment) -> Option<Backend> {
@@ -107,6 +124,7 @@ impl Controller {
         served_names.extend(adapters.map(|l| ServedName { name: l.name.clone(), parent: Some(profile.served_name.clone()) }));
         let known = Backend {
             id: replica.id.0.clone(),
+            group: deployment.name.clone(),
             served_names,
             upstream_model: None,
             reach: Reach::Http { base_url: String::new() },
@@ -114,6 +132,9 @@ impl Controller {
             max_concurrent: profile.max_concurrent,
             ready: false,
             starting: !matches!(replica.phase, Phase::Unreachable { .. }),
+            asleep: false,
+            rent: replica.instance().map_or(UsdPerHour(0), |i| i.placement.offer.price),
+            queue: 0,
         };
         let (Phase::Ready { instance, process, .. } | Phase::Unreachable { instance, process: Some(process), .. }) =
             &replica.phase
@@ -190,6 +211,7 @@ impl Controller {
 
 fn registered(row: charter_store::BackendRow) -> Backend {
     Backend {
+        group: row.name.clone(),
         id: row.name,
         served_names: row.served_names.into_iter().map(|name| ServedName { name, parent: None }).collect(),
         upstream_model: row.upstream_model,
@@ -198,5 +220,8 @@ fn registered(row: charter_store::BackendRow) -> Backend {
         max_concurrent: row.max_concurrent,
         ready: true,
         starting: false,
+        asleep: false,
+        rent: UsdPerHour(0),
+        queue: 0,
     }
 }

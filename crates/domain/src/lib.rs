@@ -33,3 +33,4 @@ pub mod score;
 pub mod step;
 pub mod sweep;
 pub mod time;
+pub mod usage;

@@ -1,73 +1,321 @@
-//! The answer's body on its way to the client: frames pass as they come, and what the request held is let go at the end.
+//! The answer's body on its way to the client: frames pass as they come, are read in passing, and are watched for time and
+//! money. What the request held is let go with it.
 
-use crate::table::Counters;
-use bytes::Bytes;
-use http_body_util::combinators::BoxBody;
+use crate::breaker::Outcome;
+use crate::cache::ANSWER_MAX;
+use crate::errors::Refusal;
+use crate::purse::Reserved;
+use crate::sse::{Scanner, usage};
+use crate::ticket::Ticket;
+use bytes::{Bytes, BytesMut};
+use charter_domain::usage::End;
+use http::{HeaderValue, Response};
+use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use tokio::sync::OwnedSemaphorePermit;
+use std::time::{Duration, Instant};
+use tokio::time::Sleep;
+
+/// Why a body broke off.
+pub(crate) type Broken = Box<dyn std::error::Error + Send + Sync>;
+type Held = Pin<Box<dyn Future<Output = Result<Response<Answer>, Refusal>> + Send>>;
+type Paying = Pin<Box<dyn Future<Output = Result<Reserved, Refusal>> + Send>>;
+
+/// A client that waits for a start hears of it so often.
+const COMMENT_EACH: Duration = Duration::from_secs(10);
+const COMMENT: &[u8] = b": the model is being started\n\n";
+/// The end of a whole answer that is looked through for its usage.
+const TAIL_MAX: usize = 64 * 1024;
 
 /// What a response of the gateway carries.
-pub(crate) type Answer = BoxBody<Bytes, hyper::Error>;
-
-/// A place at a backend, from admission to the last byte. Letting go of it frees the place, however the request ends.
-#[derive(Debug)]
-pub(crate) struct Place {
-    counters: Arc<Counters>,
-    _slot: OwnedSemaphorePermit,
+pub(crate) enum Answer {
+    /// Our own words.
+    Whole(Full<Bytes>),
+    /// A backend's.
+    Relay(Box<Relay>),
+    /// A stream whose model is being started.
+    Later(Box<Later>),
 }
 
-impl Place {
-    pub(crate) fn take(counters: Arc<Counters>, slot: OwnedSemaphorePermit) -> Self {
-        counters.in_flight.fetch_add(1, Ordering::AcqRel);
-        Self { counters, _slot: slot }
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            Self::Whole(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
+            Self::Relay(relay) => relay.poll(cx).map(|some| some.map(|one| one.map(Frame::data))),
+            Self::Later(later) => later.poll(cx).map(|some| some.map(|one| one.map(Frame::data))),
+        }
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.counters.in_flight.fetch_sub(1, Ordering::AcqRel);
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(full) => full.is_end_stream(),
+            Self::Relay(relay) => relay.over,
+            Self::Later(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(full) => full.size_hint(),
+            Self::Relay(relay) if relay.scanner.is_none() => relay.inner.size_hint(),
+            Self::Relay(_) | Self::Later(_) => SizeHint::default(),
+        }
     }
 }
 
 /// A backend's body. When the client leaves, it is dropped, and with it the connection to the backend.
 pub(crate) struct Relay {
-    pub(crate) inner: Incoming,
-    pub(crate) place: Option<Place>,
-    /// It is a stream of events: when it breaks off, the client is told by one event, and never that it is done.
-    pub(crate) events: bool,
-    pub(crate) over: bool,
+    inner: Incoming,
+    ticket: Option<Ticket>,
+    /// It is a stream of events.
+    scanner: Option<Scanner>,
+    then: Option<Bytes>,
+    /// The end of an answer that is no stream.
+    tail: Vec<Bytes>,
+    tail_bytes: usize,
+    /// All of it, where it may be kept.
+    keep: Option<(Option<HeaderValue>, BytesMut)>,
+    timer: Option<Pin<Box<Sleep>>>,
+    last: Instant,
+    paying: Option<Paying>,
+    over: bool,
 }
 
-const BROKEN: &[u8] = b"\n\ndata: {\"error\":{\"message\":\"the backend broke off in the middle of its answer\",\"type\":\"api_error\",\"param\":null,\"code\":\"upstream_unreachable\"}}\n\n";
+impl Relay {
+    pub(crate) fn new(inner: Incoming, ticket: Ticket, scanner: Option<Scanner>, kind: Option<HeaderValue>) -> Self {
+        let keep = ticket.print.is_some().then(|| (kind, BytesMut::new()));
+        let last = Instant::now();
+        Self {
+            inner,
+            ticket: Some(ticket),
+            scanner,
+            then: None,
+            tail: vec![],
+            tail_bytes: 0,
+            keep,
+            timer: None,
+            last,
+            paying: None,
+            over: false,
+        }
+    }
 
-impl Body for Relay {
-    type Data = Bytes;
-    type Error = hyper::Error;
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        loop {
+            if let Some(then) = self.then.take() {
+                return Poll::Ready(Some(Ok(then)));
+            }
+            if self.over {
+                return Poll::Ready(None);
+            }
+            if let Some(paying) = &mut self.paying {
+                let Poll::Ready(paid) = paying.as_mut().poll(cx) else { return Poll::Pending };
+                self.paying = None;
+                match (paid, &mut self.ticket) {
+                    (Ok(reserved), Some(ticket)) => ticket.reserved = reserved,
+                    (Err(refusal), _) => return Poll::Ready(self.break_off(End::Cut, None, &refusal)),
+                    (Ok(_), None) => {}
+                }
+            }
+            match Pin::new(&mut self.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    // Trailers tell clients nothing, and end here.
+                    let Ok(data) = frame.into_data() else { continue };
+                    let shown = self.pass(data);
+                    if !shown.is_empty() {
+                        return Poll::Ready(Some(Ok(shown)));
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    let refusal = Refusal::BrokeOff;
+                    return Poll::Ready(self.break_off(End::Failed, Some(Outcome::Bad), &refusal));
+                }
+                Poll::Ready(None) => return Poll::Ready(self.finish().map(Ok)),
+                Poll::Pending => match self.watch(cx) {
+                    Some(refusal) => return Poll::Ready(self.break_off(End::Failed, Some(Outcome::Bad), &refusal)),
+                    None if self.paying.is_some() => {}
+                    None => return Poll::Pending,
+                },
+            }
+        }
+    }
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    /// Reads a frame in passing; what the client gets of it.
+    fn pass(&mut self, data: Bytes) -> Bytes {
+        let now = Instant::now();
+        self.last = now;
+        if let Some((_, all)) = &mut self.keep {
+            all.extend_from_slice(&data);
+            if all.len() > ANSWER_MAX {
+                self.keep = None;
+            }
+        }
+        let Some(ticket) = &mut self.ticket else { return data };
+        ticket.begun(now);
+        let Some(scanner) = &mut self.scanner else {
+            self.tail_bytes += data.len();
+            self.tail.push(data.clone());
+            while self.tail_bytes - self.tail[0].len() > TAIL_MAX {
+                self.tail_bytes -= self.tail.remove(0).len();
+            }
+            return data;
+        };
+        let passed = scanner.frame(data);
+        ticket.written = scanner.events;
+        self.then = passed.then;
+        if let Some(micros) = ticket.short(now) {
+            self.pay(micros);
+        }
+        passed.first
+    }
+
+    /// Sets more money aside before anything else is passed on.
+    fn pay(&mut self, micros: i64) {
+        let Some(ticket) = &mut self.ticket else { return };
+        if ticket.pay_at_hand(micros) {
+            return;
+        }
+        let (shared, holder, mut reserved) = (Arc::clone(&ticket.shared), Arc::clone(&ticket.holder), ticket.reserved);
+        self.paying = Some(Box::pin(async move {
+            let (key, now) = (&holder.key, (shared.now)());
+            let bank = shared.bank.as_ref();
+            holder.state.purse.reserve(bank, (&key.id, &key.limits), &mut reserved, micros, now).await?;
+            Ok(reserved)
+        }));
+    }
+
+    /// Nothing has come: is there time left, and money?
+    fn watch(&mut self, cx: &mut Context<'_>) -> Option<Refusal> {
+        loop {
+            let ticket = self.ticket.as_ref()?;
+            let patience = &ticket.target.route.patience;
+            let silent = self.last + patience.between.std();
+            let whole = ticket.started + patience.whole.std();
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(silent.min(whole).into())));
+            if timer.as_mut().poll(cx).is_pending() {
+                return None;
+            }
+            let now = Instant::now();
+            if now >= silent || now >= whole {
+                return Some(Refusal::Timeout);
+            }
+            if let Some(micros) = ticket.short(now) {
+                self.pay(micros);
+            }
+            let next = silent.min(whole).min(now + Duration::from_secs(10));
+            if let Some(timer) = &mut self.timer {
+                timer.as_mut().reset(next.into());
+            }
+            if self.paying.is_some() {
+                return None;
+            }
+        }
+    }
+
+    /// The end, as the backend meant it. What was held back of an unfinished event is passed on.
+    fn finish(&mut self) -> Option<Bytes> {
+        self.over = true;
+        let mut rest = None;
+        if let Some(mut ticket) = self.ticket.take() {
+            ticket.outcome = Some(if ticket.used.status >= 500 { Outcome::Bad } else { Outcome::Good });
+            ticket.used.end = if ticket.used.status >= 500 { End::Failed } else { End::Done };
+            match &mut self.scanner {
+                Some(scanner) => {
+                    ticket.tokens = scanner.tokens;
+                    let left = scanner.rest();
+                    rest = Some(left).filter(|left| scanner.strips() && !left.is_empty());
+                    if !scanner.done && scanner.events > 0 {
+                        // A stream without its end: what came is all that there is, and it is not kept.
+                        self.keep = None;
+                    }
+                }
+                None => ticket.tokens = self.usage_of_tail(),
+            }
+            ticket.kept = self.keep.take().map(|(kind, all)| (kind, all.freeze()));
+        }
+        rest
+    }
+
+    fn usage_of_tail(&self) -> Option<crate::sse::Tokens> {
+        match self.tail.as_slice() {
+            [one] => usage(one),
+            many => usage(&many.concat()),
+        }
+    }
+
+    /// The end, before it should have come. A stream tells why in an event, and never says that it is done.
+    fn break_off(&mut self, end: End, outcome: Option<Outcome>, why: &Refusal) -> Option<Result<Bytes, Broken>> {
+        self.over = true;
+        let scanner = self.scanner.take();
+        if let Some(mut ticket) = self.ticket.take() {
+            ticket.used.end = end;
+            ticket.outcome = outcome;
+            ticket.tokens = scanner.as_ref().and_then(|s| s.tokens);
+            if let Some(place) = ticket.place.as_ref().filter(|_| end == End::Failed) {
+                place.entry.counters.counts.broken.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        if scanner.is_some() { Some(Ok(why.event())) } else { Some(Err(why.text().into())) }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // Still here: the client has left.
+        if let Some(ticket) = &mut self.ticket {
+            ticket.used.end = End::Left;
+            ticket.tokens = self.scanner.as_ref().and_then(|s| s.tokens);
+        }
+    }
+}
+
+/// A stream that waits: its head is out, and comments keep the connection alive until the answer begins.
+pub(crate) struct Later {
+    held: Option<Held>,
+    answer: Option<Answer>,
+    comment: Pin<Box<Sleep>>,
+    over: bool,
+}
+
+impl Later {
+    pub(crate) fn new(held: Held) -> Self {
+        Self { held: Some(held), answer: None, comment: Box::pin(tokio::time::sleep(Duration::ZERO)), over: false }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         if self.over {
             return Poll::Ready(None);
         }
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-            self.place = None;
+        if let Some(held) = &mut self.held
+            && let Poll::Ready(answer) = held.as_mut().poll(cx)
+        {
+            self.held = None;
+            match answer {
+                Ok(response) if response.status().is_success() => self.answer = Some(response.into_body()),
+                Ok(response) => return Poll::Ready(self.end(&Refusal::Answered(response.status().as_u16()))),
+                Err(refusal) => return Poll::Ready(self.end(&refusal)),
+            }
         }
-        if self.events && matches!(polled, Poll::Ready(Some(Err(_)))) {
-            self.over = true;
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(BROKEN)))));
+        if let Some(answer) = &mut self.answer {
+            let polled = Pin::new(answer).poll_frame(cx);
+            return polled.map(|some| some.map(|one| one.map(|frame| frame.into_data().unwrap_or_default())));
         }
-        polled
+        if self.comment.as_mut().poll(cx).is_ready() {
+            self.comment.as_mut().reset(tokio::time::Instant::now() + COMMENT_EACH);
+            return Poll::Ready(Some(Ok(Bytes::from_static(COMMENT))));
+        }
+        Poll::Pending
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.over || self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+    fn end(&mut self, why: &Refusal) -> Option<Result<Bytes, Broken>> {
+        self.over = true;
+        Some(Ok(why.event()))
     }
 }

@@ -20,6 +20,18 @@ pub(crate) enum Refusal {
     Loading(String),
     NoBackend(String),
     Timeout,
+    /// Too much in a minute or at the same time: what, and after how many seconds it may be tried again.
+    RateLimited(&'static str, u32),
+    /// A limit on the key's money leaves nothing.
+    Quota,
+    /// It cannot be known at present whether a limit leaves something.
+    Unsure,
+    /// The headers are larger than they may be.
+    HeadersTooLarge,
+    /// The backend broke off in the middle of its answer.
+    BrokeOff,
+    /// The backend answered with this status, when the head of a stream was out already.
+    Answered(u16),
 }
 
 impl Refusal {
@@ -34,10 +46,14 @@ impl Refusal {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge(_) => "request_too_large",
             Self::QueueFull => "queue_full",
-            Self::Unreachable(_) => "upstream_unreachable",
+            Self::Unreachable(_) | Self::BrokeOff | Self::Answered(_) => "upstream_unreachable",
             Self::Loading(_) => "model_loading",
             Self::NoBackend(_) => "no_backend",
             Self::Timeout => "upstream_timeout",
+            Self::RateLimited(..) => "rate_limit_exceeded",
+            Self::Quota => "insufficient_quota",
+            Self::Unsure => "quota_unknown",
+            Self::HeadersTooLarge => "headers_too_large",
         }
     }
 
@@ -49,9 +65,10 @@ impl Refusal {
             Self::ModelNotFound(_) | Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unreachable(_) => StatusCode::BAD_GATEWAY,
-            Self::Loading(_) | Self::NoBackend(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::QueueFull | Self::RateLimited(..) | Self::Quota => StatusCode::TOO_MANY_REQUESTS,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Unreachable(_) | Self::BrokeOff | Self::Answered(_) => StatusCode::BAD_GATEWAY,
+            Self::Loading(_) | Self::NoBackend(_) | Self::Unsure => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -69,10 +86,29 @@ impl Refusal {
     #[expect(clippy::wildcard_enum_match_arm, reason = "trying again helps with these alone")]
     const fn retry_after_seconds(&self) -> Option<u32> {
         match self {
-            Self::QueueFull | Self::NoBackend(_) => Some(2),
+            Self::QueueFull | Self::NoBackend(_) | Self::Unsure => Some(2),
             Self::Loading(_) => Some(10),
+            Self::RateLimited(_, seconds) => Some(*seconds),
             _ => None,
         }
+    }
+
+    /// The same in words alone.
+    pub(crate) fn text(&self) -> String {
+        self.message()
+    }
+
+    /// As the last event of a stream whose head is out.
+    pub(crate) fn event(&self) -> Bytes {
+        // Behind half an event it begins a line of its own.
+        format!("\n\ndata: {}\n\n", self.body()).into()
+    }
+
+    fn body(&self) -> serde_json::Value {
+        let param = matches!(self, Self::MissingModel | Self::ModelNotFound(_)).then_some("model");
+        serde_json::json!({"error": {
+            "message": self.message(), "type": self.kind(), "param": param, "code": self.code(),
+        }})
     }
 
     fn message(&self) -> String {
@@ -92,20 +128,26 @@ impl Refusal {
             Self::Loading(name) => format!("`{name}` is being started"),
             Self::NoBackend(name) => format!("`{name}` has no backend at the moment"),
             Self::Timeout => "the backend did not begin to answer in time".to_owned(),
+            Self::RateLimited(what, seconds) => format!("this key's limit of {what} is reached: try again in {seconds} s"),
+            Self::Quota => "this key's limit on money is reached: whoever made the key can raise it".to_owned(),
+            Self::Unsure => "whether this key's limit on money leaves something cannot be known at present".to_owned(),
+            Self::HeadersTooLarge => "the headers are larger than 32 KiB".to_owned(),
+            Self::BrokeOff => "the backend broke off in the middle of its answer".to_owned(),
+            Self::Answered(status) => format!("the backend answered with status {status}"),
         }
     }
 
     pub(crate) fn response(&self) -> Response<Full<Bytes>> {
-        let param = matches!(self, Self::MissingModel | Self::ModelNotFound(_)).then_some("model");
-        let body = serde_json::json!({"error": {
-            "message": self.message(), "type": self.kind(), "param": param, "code": self.code(),
-        }});
-        let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+        let mut response = Response::new(Full::new(Bytes::from(self.body().to_string())));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if matches!(self, Self::Quota) {
+            // OpenAI's clients try again after every 429 that does not say this.
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
         if matches!(self, Self::InvalidKey) {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

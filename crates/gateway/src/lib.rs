@@ -1,13 +1,30 @@
 //! The data plane: one OpenAI-compatible address in front of every backend.
 //!
 //! It knows a routing table and nothing else: no database, no control plane, no provider. Bodies pass through byte for
-//! byte, a stream is never held back, a client that leaves cancels its request, and no POST is ever sent twice.
+//! byte, a stream is never held back, a client that leaves cancels its request, and no POST is ever sent twice. What requests
+//! used and what keys may still spend goes through two doors that whoever runs a gateway gives it: [`Sink`] and [`Bank`].
 
+mod balance;
 mod body;
+mod breaker;
+mod cache;
 mod connect;
 mod errors;
+mod forward;
+mod front;
+mod headers;
+mod limits;
+mod line;
+mod metrics;
+mod purse;
+mod record;
+mod rent;
 mod request;
 mod server;
+mod sse;
 mod table;
+mod ticket;
 
-pub use server::{Gateway, Now, Stats};
+pub use purse::{Bank, Drawn};
+pub use record::{Sink, Written};
+pub use server::{Gateway, Notice, Now, Outside, Stats};

@@ -1,41 +1,153 @@
-//! What the gateway reads of a request: the model's name, where it stands in the body, and nothing else.
+//! What the gateway reads of a request: the model, whether it streams, what it may write; and where that stands in the body,
+//! so that single values are replaced in place and every other byte stays.
 
 use crate::errors::Refusal;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Largest body.
 pub(crate) const BODY_MAX: usize = 32 * 1024 * 1024;
+/// Written where the client named no bound: what a limit on money sets aside at first.
+const WRITTEN_UNBOUND: u64 = 1024;
 
 #[derive(Deserialize)]
 struct Peek<'a> {
     #[serde(borrow, default)]
     model: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "there")]
+    stream_options: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    n: Option<&'a RawValue>,
 }
 
-/// The name a body asks for, and the bytes that hold it.
-pub(crate) struct Model {
+/// A value that is there, and may be `null`: there must not be a second one of its name.
+fn there<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(value).map(Some)
+}
+
+#[derive(Deserialize)]
+struct Options<'a> {
+    #[serde(borrow, default, deserialize_with = "there")]
+    include_usage: Option<&'a RawValue>,
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) struct Asked {
     pub(crate) name: String,
-    at: std::ops::Range<usize>,
+    /// Where the model's name stands.
+    at: Range<usize>,
+    pub(crate) stream: bool,
+    /// The client wants the usage of a stream.
+    pub(crate) usage: bool,
+    /// Where the wish for usage goes, and what is put there.
+    wish: Option<(Range<usize>, &'static str)>,
+    /// The most that it may write.
+    pub(crate) written_max: u64,
 }
 
-/// Finds the model in a body, reading it once and copying nothing but the name.
-pub(crate) fn model(body: &[u8]) -> Result<Model, Refusal> {
+/// Reads a body once, copying nothing but the name.
+pub(crate) fn asked(body: &[u8]) -> Result<Asked, Refusal> {
     let peek: Peek<'_> = serde_json::from_slice(body).map_err(|e| Refusal::InvalidJson(e.to_string()))?;
     let raw = peek.model.ok_or(Refusal::MissingModel)?;
     let name: Cow<'_, str> = serde_json::from_str(raw.get()).map_err(|_| Refusal::MissingModel)?;
-    // The raw value borrows from the body, so its place is the difference of the two addresses.
-    let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
-    Ok(Model { name: name.into_owned(), at: start..start + raw.get().len() })
+    let stream = peek.stream.is_some_and(|s| s.get() == "true");
+    let (usage, wish) = if stream { wish(body, peek.stream_options, peek.stream) } else { (false, None) };
+    let number = |raw: Option<&RawValue>| raw.and_then(|r| r.get().parse::<u64>().ok());
+    let bound = number(peek.max_completion_tokens).or_else(|| number(peek.max_tokens)).unwrap_or(WRITTEN_UNBOUND);
+    let written_max = bound.saturating_mul(number(peek.n).unwrap_or(1).max(1));
+    Ok(Asked { name: name.into_owned(), at: place(body, raw), stream, usage, wish, written_max })
 }
 
-impl Model {
-    /// The same body with another name in the same place; every other byte stays.
-    pub(crate) fn renamed(&self, body: &Bytes, name: &str) -> Bytes {
-        let quoted = serde_json::Value::from(name).to_string();
-        [&body[..self.at.start], quoted.as_bytes(), &body[self.at.end..]].concat().into()
+/// Where a raw value stands: it borrows from the body, so its place is the difference of the two addresses.
+fn place(body: &[u8], raw: &RawValue) -> Range<usize> {
+    let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
+    start..start + raw.get().len()
+}
+
+/// Does the client want the usage of its stream? And if not, what is to be put where, so that the engine tells it to us.
+fn wish(body: &[u8], options: Option<&RawValue>, stream: Option<&RawValue>) -> (bool, Option<(Range<usize>, &'static str)>) {
+    let Some(options) = options else {
+        let end = stream.map_or(0, |s| place(body, s).end);
+        return (false, Some((end..end, ",\"stream_options\":{\"include_usage\":true}")));
+    };
+    let at = place(body, options);
+    if options.get() == "null" {
+        return (false, Some((at, "{\"include_usage\":true}")));
+    }
+    let Ok(said) = serde_json::from_str::<Options<'_>>(options.get()) else {
+        // What is no object at all is the engine's to refuse.
+        return (true, None);
+    };
+    match said.include_usage {
+        Some(raw) if raw.get() == "true" => (true, None),
+        Some(raw) => (false, Some((place(body, raw), "true"))),
+        None => {
+            let empty = options.get().trim_start_matches('{').trim_start().starts_with('}');
+            let text = if empty { "\"include_usage\":true" } else { "\"include_usage\":true," };
+            (false, Some((at.start + 1..at.start + 1, text)))
+        }
+    }
+}
+
+impl Asked {
+    /// The body with another name, and with the wish for usage; every other byte stays. Without either it is the same.
+    pub(crate) fn spliced(&self, body: &Bytes, name: Option<&str>, ask_usage: bool) -> Bytes {
+        let quoted = name.map(|n| serde_json::Value::from(n).to_string());
+        let mut edits: Vec<(&Range<usize>, &str)> = vec![];
+        edits.extend(quoted.as_deref().map(|text| (&self.at, text)));
+        edits.extend(self.wish.as_ref().filter(|_| ask_usage).map(|(at, text)| (at, *text)));
+        if edits.is_empty() {
+            return body.clone();
+        }
+        edits.sort_by_key(|(at, _)| at.start);
+        let mut out = Vec::with_capacity(body.len() + 64);
+        let mut done = 0;
+        for (at, text) in edits {
+            out.extend_from_slice(&body[done..at.start]);
+            out.extend_from_slice(text.as_bytes());
+            done = at.end;
+        }
+        out.extend_from_slice(&body[done..]);
+        out.into()
+    }
+}
+
+/// Marks of how a conversation begins: one for each message boundary, so that two that share a beginning share marks. Without
+/// messages the prompt itself is cut into even parts.
+pub(crate) fn beginnings(body: &[u8]) -> Vec<u64> {
+    #[derive(Deserialize)]
+    struct Talk<'a> {
+        #[serde(borrow, default)]
+        messages: Option<Vec<&'a RawValue>>,
+        #[serde(borrow, default)]
+        prompt: Option<&'a RawValue>,
+    }
+    const PART: usize = 1024;
+    const MOST: usize = 64;
+    let Ok(talk) = serde_json::from_slice::<Talk<'_>>(body) else { return vec![] };
+    let mut mark: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut take = |bytes: &[u8]| {
+        for word in bytes.chunks(8) {
+            let mut eight = [0; 8];
+            eight[..word.len()].copy_from_slice(word);
+            mark = (mark ^ u64::from_le_bytes(eight)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        }
+        mark
+    };
+    match (talk.messages, talk.prompt) {
+        (Some(messages), _) => messages.iter().take(MOST).map(|m| take(m.get().as_bytes())).collect(),
+        (None, Some(prompt)) => prompt.get().as_bytes().chunks(PART).take(MOST).map(take).collect(),
+        (None, None) => vec![],
     }
 }
 
@@ -47,26 +159,90 @@ mod tests {
     fn the_name_is_found_wherever_it_stands() {
         let bodies = [r#"{"model":"m","x":1}"#, r#"{"x":{"model":"no"}, "model" : "m" }"#, "{\"model\":\"\\u006d\"}"];
         for body in bodies {
-            assert_eq!(model(body.as_bytes()).map(|m| m.name).ok().as_deref(), Some("m"), "{body}");
+            assert_eq!(asked(body.as_bytes()).map(|m| m.name).ok().as_deref(), Some("m"), "{body}");
         }
     }
 
     #[test]
     fn renaming_touches_nothing_else() {
         let body = Bytes::from_static(b"{ \"a\" : 1.50,\"model\":\"old\" , \"b\":\"\\u00e9\"}");
-        let found = model(&body).expect("a model");
-        assert_eq!(
-            found.renamed(&body, "ne\"w"),
-            Bytes::from_static(b"{ \"a\" : 1.50,\"model\":\"ne\\\"w\" , \"b\":\"\\u00e9\"}")
-        );
+        let found = asked(&body).expect("a model");
+        let other = Bytes::from_static(b"{ \"a\" : 1.50,\"model\":\"ne\\\"w\" , \"b\":\"\\u00e9\"}");
+        assert_eq!(found.spliced(&body, Some("ne\"w"), true), other);
+        assert_eq!(found.spliced(&body, None, true).as_ptr(), body.as_ptr(), "and without a change nothing is copied");
     }
 
     #[test]
     fn what_is_no_request_is_refused() {
-        assert!(matches!(model(b"not json"), Err(Refusal::InvalidJson(_))));
-        assert!(matches!(model(b""), Err(Refusal::InvalidJson(_))));
+        assert!(matches!(asked(b"not json"), Err(Refusal::InvalidJson(_))));
+        assert!(matches!(asked(b""), Err(Refusal::InvalidJson(_))));
+        // Two readers could each take another one of them.
+        assert!(matches!(asked(br#"{"model":"a","model":"b"}"#), Err(Refusal::InvalidJson(_))));
+        assert!(matches!(asked(br#"{"model":"a","mod\u0065l":"b"}"#), Err(Refusal::InvalidJson(_))));
         for body in [&b"{}"[..], br#"{"model":7}"#, br#"{"model":null}"#] {
-            assert!(matches!(model(body), Err(Refusal::MissingModel)));
+            assert!(matches!(asked(body), Err(Refusal::MissingModel)));
         }
+    }
+
+    #[test]
+    fn usage_is_asked_for_where_the_client_did_not() {
+        let cases = [
+            (r#"{"model":"m","stream":true}"#, r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#, false),
+            (
+                r#"{"stream": true ,"model":"m"}"#,
+                r#"{"stream": true,"stream_options":{"include_usage":true} ,"model":"m"}"#,
+                false,
+            ),
+            (
+                r#"{"stream_options":null,"stream":true,"model":"m"}"#,
+                r#"{"stream_options":{"include_usage":true},"stream":true,"model":"m"}"#,
+                false,
+            ),
+            (
+                r#"{"stream_options":{ },"stream":true,"model":"m"}"#,
+                r#"{"stream_options":{"include_usage":true },"stream":true,"model":"m"}"#,
+                false,
+            ),
+            (
+                r#"{"stream_options":{"x":1},"stream":true,"model":"m"}"#,
+                r#"{"stream_options":{"include_usage":true,"x":1},"stream":true,"model":"m"}"#,
+                false,
+            ),
+            (
+                r#"{"stream_options":{"include_usage":false},"stream":true,"model":"m"}"#,
+                r#"{"stream_options":{"include_usage":true},"stream":true,"model":"m"}"#,
+                false,
+            ),
+            (
+                r#"{"stream_options":{"include_usage":true},"stream":true,"model":"m"}"#,
+                r#"{"stream_options":{"include_usage":true},"stream":true,"model":"m"}"#,
+                true,
+            ),
+            (r#"{"stream":false,"model":"m"}"#, r#"{"stream":false,"model":"m"}"#, false),
+            (r#"{"stream":"yes","model":"m"}"#, r#"{"stream":"yes","model":"m"}"#, false),
+            (r#"{"stream_options":7,"stream":true,"model":"m"}"#, r#"{"stream_options":7,"stream":true,"model":"m"}"#, true),
+        ];
+        for (body, upstream, usage) in cases {
+            let found = asked(body.as_bytes()).expect("a request");
+            let sent = found.spliced(&Bytes::from_static(body.as_bytes()), None, true);
+            assert_eq!((sent.as_ref(), found.usage), (upstream.as_bytes(), usage), "{body}");
+        }
+    }
+
+    #[test]
+    fn conversations_with_the_same_beginning_share_their_first_marks() {
+        let one = beginnings(br#"{"messages":[{"role":"system","content":"S"},{"role":"user","content":"a"}]}"#);
+        let two = beginnings(br#"{"x":1,"messages":[{"role":"system","content":"S"},{"role":"user","content":"b"}]}"#);
+        assert!(one.len() == 2 && one[0] == two[0] && one[1] != two[1]);
+        assert_eq!(beginnings(b"{}"), Vec::<u64>::new());
+        assert_eq!(beginnings(br#"{"prompt":"abc"}"#).len(), 1);
+    }
+
+    #[test]
+    fn the_most_that_is_written_counts_every_choice() {
+        let most = |body: &str| asked(body.as_bytes()).map(|a| a.written_max).ok();
+        assert_eq!(most(r#"{"model":"m","max_tokens":5,"n":3}"#), Some(15));
+        assert_eq!(most(r#"{"model":"m","max_completion_tokens":7,"max_tokens":5}"#), Some(7));
+        assert_eq!(most(r#"{"model":"m"}"#), Some(WRITTEN_UNBOUND));
     }
 }

@@ -1,21 +1,28 @@
-//! The listener, and the way of a request through the gateway.
+//! The listener: connections are shared out among threads, each with a runtime and a pool of its own, so that nothing of a
+//! request crosses from one to another.
 
-use crate::body::{Answer, Place, Relay};
+use crate::body::Answer;
 use crate::connect::Connector;
 use crate::errors::Refusal;
-use crate::request::{BODY_MAX, model};
-use crate::table::{Entry, Found, Table};
+use crate::forward::{Shared, Way};
+use crate::front::{Front, HEADERS_MAX, LOOKED_MAX};
+use crate::metrics;
+use crate::purse::Bank;
+use crate::record::{Recorder, Sink, write_all};
+use crate::table::{Holder, PATHS, Table};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use charter_domain::routing::{Key, RouteTable};
+use charter_domain::routing::RouteTable;
 use charter_domain::time::Time;
+use charter_domain::usage::Used;
 use charter_remote::Links;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -25,36 +32,52 @@ use tokio_util::task::TaskTracker;
 
 /// A client that sends its headers slower than this is let go.
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a body may take to arrive.
-const BODY_PATIENCE: Duration = Duration::from_secs(120);
-/// How long a request waits for a place at a backend.
-const QUEUE_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a backend may take until it begins to answer.
-const FIRST_BYTE_PATIENCE: Duration = Duration::from_secs(600);
 /// Idle connections end before the engine ends them, which it does after 5 s.
 const IDLE: Duration = Duration::from_secs(3);
 /// How long requests may finish after the gateway was told to end.
-const DRAIN: Duration = Duration::from_secs(30);
-/// Bytes of headers that a request may have.
-const HEADERS_MAX: usize = 32 * 1024;
+const DRAIN: Duration = Duration::from_secs(300);
 /// Connections at the same time.
 const CONNECTIONS_MAX: usize = 10_000;
+/// Threads at the most.
+const THREADS_MAX: usize = 16;
 
 /// The present time in milliseconds since the epoch.
 pub type Now = Arc<dyn Fn() -> Time + Send + Sync>;
+
+/// What the control plane is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// This backend gave no answer.
+    Failing(String),
+    /// Somebody asks for this deployment, of which nothing runs.
+    Wanted(String),
+}
+
+/// What lies outside of a gateway.
+pub struct Outside {
+    /// The ways to machines.
+    pub links: Links,
+    /// The clock.
+    pub now: Now,
+    /// Where the money of keys is kept.
+    pub bank: Arc<dyn Bank>,
+    /// Where usage goes.
+    pub sink: Arc<dyn Sink>,
+}
 
 /// A gateway. Clones share everything.
 #[derive(Clone)]
 pub struct Gateway(Arc<Inner>);
 
 struct Inner {
-    table: Mutex<Arc<Table>>,
+    shared: Arc<Shared>,
     connector: Connector,
-    client: Client<Connector, Full<Bytes>>,
-    now: Now,
     requests: AtomicU64,
     prefix: String,
-    failing: mpsc::Sender<String>,
+    connections: AtomicUsize,
+    /// The queue's exit, until somebody serves.
+    exit: Mutex<Option<mpsc::Receiver<Used>>>,
+    sink: Arc<dyn Sink>,
 }
 
 /// What a gateway counts for one backend.
@@ -64,52 +87,65 @@ pub struct Stats {
     pub version: u64,
     /// Requests being answered, by backend.
     pub in_flight: Vec<(String, u64)>,
+    /// Requests that wait, by deployment or registered backend.
+    pub waiting: Vec<(String, u64)>,
     /// When each backend answered last, in milliseconds since the epoch.
     pub last_used_ms: Vec<(String, i64)>,
 }
 
 impl Gateway {
-    /// A gateway with an empty table. `prefix` begins the request ids of this process; the ids of backends that gave no
-    /// answer come out of the receiver, as far as it is read.
+    /// A gateway with an empty table. `prefix` begins the request ids of this process; what the control plane should know
+    /// comes out of the receiver, as far as it is read.
     #[must_use]
-    pub fn new(links: Links, now: Now, prefix: String) -> (Self, mpsc::Receiver<String>) {
-        let connector = Connector::new(links);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE)
-            .pool_timer(TokioTimer::new())
-            .retry_canceled_requests(false)
-            .set_host(true)
-            .build(connector.clone());
-        let (failing, reader) = mpsc::channel(64);
-        let inner = Inner { table: Mutex::default(), connector, client, now, requests: AtomicU64::new(0), prefix, failing };
+    pub fn new(outside: Outside, prefix: String) -> (Self, mpsc::Receiver<Notice>) {
+        let (notices, reader) = mpsc::channel(64);
+        let (recorder, exit) = Recorder::new();
+        let Outside { links, now, bank, sink } = outside;
+        let shared = Arc::new(Shared { table: ArcSwap::default(), now, bank, recorder, notices });
+        let inner = Inner {
+            shared,
+            connector: Connector::new(links),
+            requests: AtomicU64::new(0),
+            prefix,
+            connections: AtomicUsize::new(0),
+            exit: Mutex::new(Some(exit)),
+            sink,
+        };
         (Self(Arc::new(inner)), reader)
     }
 
-    /// Uses another table from now on.
+    /// Uses another table from now on. Those who wait look at it.
     pub fn update(&self, source: &RouteTable) {
-        let mut slot = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = Arc::new(Table::new(source, &slot));
+        let old = self.0.shared.table.load_full();
+        let table = Arc::new(Table::new(source, &old));
         let backends: Vec<_> = table.entries.iter().map(|e| &e.backend).collect();
         self.0.connector.update(&backends);
-        *slot = table;
+        self.0.shared.table.store(Arc::clone(&table));
+        for target in old.names.values().chain(table.names.values()) {
+            target.state.line.call_all();
+        }
     }
 
     fn table(&self) -> Arc<Table> {
-        Arc::clone(&self.0.table.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.shared.table.load_full()
     }
 
     /// What is counted now.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let table = self.table();
+        let mut waiting: Vec<(String, u64)> = vec![];
+        for target in table.names.values().filter(|t| t.state.line.len() > 0) {
+            if let Some(member) = target.members.first() {
+                waiting.push((member.entry.backend.group.clone(), target.state.line.len() as u64));
+            }
+        }
+        let last = |e: &Arc<crate::table::Entry>| (e.backend.id.clone(), e.counters.last_used_ms.load(Ordering::Relaxed));
         Stats {
             version: table.version,
             in_flight: table.in_flight(),
-            last_used_ms: table
-                .entries
-                .iter()
-                .map(|e| (e.backend.id.clone(), e.counters.last_used_ms.load(Ordering::Relaxed)))
-                .collect(),
+            waiting,
+            last_used_ms: table.entries.iter().map(last).collect(),
         }
     }
 
@@ -127,7 +163,7 @@ impl Gateway {
         Some(entry.counters.last_used_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0).map(Time)
     }
 
-    /// Takes tables from `tables` and serves on `listener` until `ended`; then lets requests finish.
+    /// Takes tables from `tables` and serves on `listener` until `ended`; then lets requests finish, and writes their usage.
     pub async fn serve(&self, listener: TcpListener, mut tables: watch::Receiver<Arc<RouteTable>>, ended: CancellationToken) {
         self.update(&tables.borrow_and_update().clone());
         let (this, stop) = (self.clone(), ended.clone());
@@ -141,7 +177,23 @@ impl Gateway {
                 this.update(&table);
             }
         });
-        let open = TaskTracker::new();
+        let (served, exit) = (CancellationToken::new(), self.0.exit.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let writing = exit.map(|exit| {
+            let (recorder, sink) = (self.0.shared.recorder.clone(), Arc::clone(&self.0.sink));
+            tokio::spawn(write_all(recorder, exit, sink, served.clone()))
+        });
+        self.accept_all(listener, &ended).await;
+        served.cancel();
+        if let Some(writing) = writing
+            && writing.await.is_err()
+        {
+            tracing::error!("the writing of usage ended with a panic");
+        }
+    }
+
+    async fn accept_all(&self, listener: TcpListener, ended: &CancellationToken) {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(THREADS_MAX);
+        let workers: Vec<Worker> = (0..threads).map(|n| Worker::start(self, n, ended)).collect();
         loop {
             let accepted = tokio::select! {
                 () = ended.cancelled() => break,
@@ -152,25 +204,32 @@ impl Gateway {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            if open.len() < CONNECTIONS_MAX && socket.set_nodelay(true).is_ok() {
-                let (this, ended) = (self.clone(), ended.clone());
-                open.spawn(async move { this.connection(socket, ended).await });
+            let open = self.0.connections.load(Ordering::Relaxed);
+            let idlest = workers.iter().min_by_key(|w| w.open.load(Ordering::Relaxed));
+            if open < CONNECTIONS_MAX
+                && socket.set_nodelay(true).is_ok()
+                && let Some(worker) = idlest
+                && let Ok(socket) = socket.into_std()
+            {
+                worker.open.fetch_add(1, Ordering::Relaxed);
+                // A worker that is gone has taken the process with it.
+                worker.sockets.send(socket).ok();
             }
         }
-        open.close();
-        if tokio::time::timeout(DRAIN, open.wait()).await.is_err() {
-            tracing::warn!(connections = open.len(), "requests were cut at shutdown");
+        drop(listener);
+        for worker in workers {
+            worker.finish().await;
         }
     }
 
-    async fn connection(&self, socket: tokio::net::TcpStream, ended: CancellationToken) {
-        let service = service_fn(|request| async { Ok::<_, std::convert::Infallible>(self.answer(request).await) });
+    async fn connection(&self, socket: tokio::net::TcpStream, way: Way, ended: CancellationToken) {
+        let service = service_fn(|request| async { Ok::<_, std::convert::Infallible>(self.answer(request, &way).await) });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_PATIENCE)
-            .max_buf_size(HEADERS_MAX.max(64 * 1024))
+            .max_buf_size(LOOKED_MAX)
             .keep_alive(true)
-            .serve_connection(TokioIo::new(socket), service);
+            .serve_connection(TokioIo::new(Front::new(socket)), service);
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
@@ -184,240 +243,147 @@ impl Gateway {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
+    async fn answer(&self, request: Request<Incoming>, way: &Way) -> Response<Answer> {
         let number = self.0.requests.fetch_add(1, Ordering::Relaxed);
-        let id = format!("req_{}{number:08x}", self.0.prefix);
-        let mut response = match self.route(request, &id).await {
+        let id = HeaderValue::from_str(&format!("req_{}{number:08x}", self.0.prefix)).unwrap_or(HeaderValue::from_static("req_"));
+        let mut response = match self.route(request, way, &id).await {
             Ok(response) => response,
-            Err(refusal) => refusal.response().map(|body| body.map_err(|never| match never {}).boxed()),
+            Err(refusal) => refusal.response().map(Answer::Whole),
         };
-        if let Ok(value) = HeaderValue::from_str(&id) {
-            response.headers_mut().insert("x-request-id", value);
-        }
+        response.headers_mut().insert("x-request-id", id);
         response
     }
 
-    async fn route(&self, request: Request<Incoming>, id: &str) -> Result<Response<Answer>, Refusal> {
-        let path = request.uri().path().to_owned();
-        match path.as_str() {
-            // A load balancer's question; it tells nothing but that the process serves.
-            "/healthz" => return Ok(json(&serde_json::json!({"status": "ok"}))),
-            "/v1/models" | "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings" => {}
-            _ if path.starts_with("/v1/models/") => {}
-            _ => return Err(Refusal::NotFound(path)),
+    async fn route(&self, request: Request<Incoming>, way: &Way, id: &HeaderValue) -> Result<Response<Answer>, Refusal> {
+        let path = request.uri().path();
+        let bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if bytes + path.len() > HEADERS_MAX {
+            return Err(Refusal::HeadersTooLarge);
         }
-        let table = self.table();
-        let key = authorize(&table, request.headers(), (self.0.now)())?.clone();
-        let listing = path.starts_with("/v1/models");
-        if *request.method() != if listing { Method::GET } else { Method::POST } {
+        // A load balancer's question; it tells nothing but that the process serves.
+        if path == "/healthz" {
+            return Ok(json(&serde_json::json!({"status": "ok"})));
+        }
+        let posted = PATHS.iter().position(|known| *known == path);
+        let listing = path == "/v1/models" || path.starts_with("/v1/models/");
+        if posted.is_none() && !listing && path != "/metrics" {
+            return Err(Refusal::NotFound(path.to_owned()));
+        }
+        let holder = Arc::clone(authorize(&self.0.shared.table.load(), request.headers(), (self.0.shared.now)())?);
+        if *request.method() != if posted.is_some() { Method::POST } else { Method::GET } {
             return Err(Refusal::MethodNotAllowed);
         }
+        if let Some(path) = posted {
+            return way.forward(request, path, &holder, id).await;
+        }
+        let table = self.table();
         if listing {
-            return models(&table, &key, path.strip_prefix("/v1/models/"));
+            return models(&table, &holder, path.strip_prefix("/v1/models/"));
         }
-        self.forward(request, &path, &table, &key, id).await
-    }
-
-    async fn forward(
-        &self,
-        request: Request<Incoming>,
-        path: &str,
-        table: &Table,
-        key: &Key,
-        id: &str,
-    ) -> Result<Response<Answer>, Refusal> {
-        let (parts, body) = request.into_parts();
-        let body = collect(&parts.headers, body).await?;
-        let asked = model(&body)?;
-        if !key.routes.is_empty() && !key.routes.contains(&asked.name) {
-            return Err(Refusal::RouteNotAllowed(asked.name));
+        if !holder.key.operator {
+            return Err(Refusal::NotFound(path.to_owned()));
         }
-        let entry = match table.find(&asked.name) {
-            Found::Backend(entry) => entry,
-            Found::Loading => return Err(Refusal::Loading(asked.name)),
-            Found::Nobody => return Err(Refusal::NoBackend(asked.name)),
-            Found::Unknown => return Err(Refusal::ModelNotFound(asked.name)),
-        };
-        let backend = &entry.backend;
-        let body = match &backend.upstream_model {
-            Some(name) if *name != asked.name => asked.renamed(&body, name),
-            _ => body,
-        };
-        let place = admit(&entry).await?;
-        let uri = Connector::uri(backend, path).ok_or_else(|| Refusal::NoBackend(asked.name.clone()))?;
-        let mut upstream = Request::new(Full::new(body));
-        *upstream.method_mut() = Method::POST;
-        *upstream.uri_mut() = uri;
-        *upstream.headers_mut() = request_headers(&parts.headers, backend.bearer.as_deref(), id);
-        let sent = tokio::time::timeout(FIRST_BYTE_PATIENCE, self.0.client.request(upstream)).await;
-        entry.counters.last_used_ms.store((self.0.now)().0, Ordering::Relaxed);
-        let response = match sent {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
-                tracing::warn!(backend = backend.id, error = chain(&error), "a backend gave no answer");
-                // A full channel holds the same news already.
-                self.0.failing.try_send(backend.id.clone()).ok();
-                return Err(Refusal::Unreachable(backend.id.clone()));
-            }
-            Err(_) => return Err(Refusal::Timeout),
-        };
-        let (mut head, incoming) = response.into_parts();
-        // An engine has no business to send clients elsewhere, to change the protocol, or to speak of a key that is ours.
-        let strange =
-            head.status.is_redirection() || head.status.is_informational() || head.status == http::StatusCode::UNAUTHORIZED;
-        if strange {
-            tracing::warn!(backend = backend.id, status = head.status.as_u16(), "a backend's answer is not passed on");
-            return Err(Refusal::Unreachable(backend.id.clone()));
-        }
-        head.headers = response_headers(&head.headers, &backend.id);
-        head.version = http::Version::HTTP_11;
-        let kind = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let events = kind.starts_with("text/event-stream");
-        let relay = Relay { inner: incoming, place: Some(place), events, over: false };
-        Ok(Response::from_parts(head, relay.boxed()))
+        let text = metrics::text(&table, self.0.connections.load(Ordering::Relaxed), self.0.shared.recorder.unwritten());
+        let mut response = Response::new(Answer::Whole(Full::new(Bytes::from(text))));
+        let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        Ok(response)
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
+/// A thread that serves connections.
+struct Worker {
+    sockets: mpsc::UnboundedSender<std::net::TcpStream>,
+    open: Arc<AtomicUsize>,
+    over: tokio::sync::oneshot::Receiver<()>,
+}
+
+impl Worker {
+    fn start(gateway: &Gateway, number: usize, ended: &CancellationToken) -> Self {
+        let (sockets, incoming) = mpsc::unbounded_channel();
+        let (done, over) = tokio::sync::oneshot::channel();
+        let open: Arc<AtomicUsize> = Arc::default();
+        let (gateway, ended, counted) = (gateway.clone(), ended.clone(), Arc::clone(&open));
+        let run = move || {
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(serve_here(gateway, incoming, counted, ended)),
+                Err(error) => tracing::error!(%error, "a thread of the gateway cannot be started"),
+            }
+            // Nobody waits any more where the process ends at once.
+            done.send(()).ok();
+        };
+        if let Err(error) = std::thread::Builder::new().name(format!("gateway-{number}")).spawn(run) {
+            tracing::error!(%error, "a thread of the gateway cannot be started");
+        }
+        Self { sockets, open, over }
     }
-    text
+
+    /// Lets its requests finish.
+    async fn finish(self) {
+        drop(self.sockets);
+        self.over.await.ok();
+    }
+}
+
+async fn serve_here(
+    gateway: Gateway,
+    mut incoming: mpsc::UnboundedReceiver<std::net::TcpStream>,
+    counted: Arc<AtomicUsize>,
+    ended: CancellationToken,
+) {
+    let client = Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE)
+        .pool_timer(TokioTimer::new())
+        // Only what was never written is sent anew.
+        .retry_canceled_requests(true)
+        .set_host(true)
+        .build(gateway.0.connector.clone());
+    let way = Way { shared: Arc::clone(&gateway.0.shared), client };
+    let open = TaskTracker::new();
+    while let Some(socket) = incoming.recv().await {
+        let Ok(socket) = tokio::net::TcpStream::from_std(socket) else { continue };
+        let (gateway, way, ended, counted) = (gateway.clone(), way.clone(), ended.clone(), Arc::clone(&counted));
+        gateway.0.connections.fetch_add(1, Ordering::Relaxed);
+        open.spawn(async move {
+            gateway.connection(socket, way, ended).await;
+            gateway.0.connections.fetch_sub(1, Ordering::Relaxed);
+            counted.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+    open.close();
+    if tokio::time::timeout(DRAIN, open.wait()).await.is_err() {
+        tracing::warn!(connections = open.len(), "requests were cut at shutdown");
+    }
 }
 
 /// Finds the key that a request shows. Every failure looks the same.
-fn authorize<'a>(table: &'a Table, headers: &HeaderMap, now: Time) -> Result<&'a Key, Refusal> {
+fn authorize<'a>(table: &'a Table, headers: &HeaderMap, now: Time) -> Result<&'a Arc<Holder>, Refusal> {
     let shown = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     let secret = shown.and_then(|v| v.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let secret = secret.map_or("", |(_, secret)| secret.trim());
     table.key(secret, now).ok_or(Refusal::InvalidKey)
 }
 
-/// Reads the body once. A body that says that it is too large is refused before it is read.
-async fn collect(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refusal> {
-    let said = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
-    if said.is_some_and(|bytes| bytes > BODY_MAX) {
-        return Err(Refusal::TooLarge(BODY_MAX));
-    }
-    match tokio::time::timeout(BODY_PATIENCE, Limited::new(body, BODY_MAX).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::TooLarge(BODY_MAX)),
-        Ok(Err(error)) => Err(Refusal::InvalidJson(error.to_string())),
-        Err(_) => Err(Refusal::InvalidJson("the body did not arrive in time".into())),
-    }
-}
-
-/// Takes a place at a backend, at once or after waiting in its queue.
-async fn admit(entry: &Entry) -> Result<Place, Refusal> {
-    let counters = &entry.counters;
-    if let Ok(slot) = Arc::clone(&counters.slots).try_acquire_owned() {
-        return Ok(Place::take(Arc::clone(counters), slot));
-    }
-    if !counters.enqueue() {
-        return Err(Refusal::QueueFull);
-    }
-    // A client that leaves while it waits gives its place in the queue back.
-    let waiting = Waiting(counters);
-    let slot = tokio::time::timeout(QUEUE_PATIENCE, Arc::clone(&counters.slots).acquire_owned()).await;
-    drop(waiting);
-    match slot {
-        Ok(Ok(slot)) => Ok(Place::take(Arc::clone(counters), slot)),
-        Ok(Err(_)) | Err(_) => Err(Refusal::QueueFull),
-    }
-}
-
-struct Waiting<'a>(&'a Arc<crate::table::Counters>);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Headers that end at this hop, by their own word or by the standard's.
-fn is_hop(name: &HeaderName, listed: &[String]) -> bool {
-    const HOP: [&str; 9] = [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    HOP.contains(&name.as_str()) || listed.iter().any(|l| l == name.as_str())
-}
-
-fn listed(headers: &HeaderMap) -> Vec<String> {
-    let values = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
-    values.flat_map(|v| v.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect()
-}
-
-/// The client's headers without its key, its address of us, and what ends here; with the engine's own key.
-fn request_headers(from: &HeaderMap, bearer: Option<&str>, id: &str) -> HeaderMap {
-    let listed = listed(from);
-    let mut to = HeaderMap::with_capacity(from.len());
-    for (name, value) in from {
-        let ours = [header::AUTHORIZATION, header::HOST, header::CONTENT_LENGTH, header::EXPECT, header::COOKIE].contains(name);
-        if !ours && !is_hop(name, &listed) && name != "x-request-id" && !name.as_str().starts_with("x-charter-") {
-            to.append(name, value.clone());
-        }
-    }
-    if let Some(Ok(mut value)) = bearer.map(|b| HeaderValue::from_str(&format!("Bearer {b}"))) {
-        value.set_sensitive(true);
-        to.insert(header::AUTHORIZATION, value);
-    }
-    if let Ok(value) = HeaderValue::from_str(id) {
-        to.insert("x-request-id", value);
-    }
-    to
-}
-
-fn response_headers(from: &HeaderMap, backend: &str) -> HeaderMap {
-    let listed = listed(from);
-    let mut to = HeaderMap::with_capacity(from.len());
-    for (name, value) in from {
-        if !is_hop(name, &listed)
-            && ![header::SET_COOKIE, header::SERVER, header::WWW_AUTHENTICATE, header::AUTHORIZATION, header::LOCATION]
-                .contains(name)
-        {
-            to.append(name, value.clone());
-        }
-    }
-    if let Ok(value) = HeaderValue::from_str(backend) {
-        to.insert("x-charter-backend", value);
-    }
-    to
-}
-
-/// The names that a key may use and that have a ready backend.
-fn models(table: &Table, key: &Key, one: Option<&str>) -> Result<Response<Answer>, Refusal> {
-    let mut names: Vec<(&str, Option<&str>)> = vec![];
-    for entry in table.entries.iter().filter(|e| e.backend.ready) {
-        for served in &entry.backend.served_names {
-            let allowed = key.routes.is_empty() || key.routes.contains(&served.name);
-            if allowed && !names.iter().any(|(n, _)| *n == served.name) {
-                names.push((&served.name, served.parent.as_deref()));
-            }
-        }
-    }
-    let entry = |(name, parent): &(&str, Option<&str>)| serde_json::json!({"id": name, "object": "model", "created": 0, "owned_by": "charter", "parent": parent});
+/// The names that a key may use and that somebody would answer to.
+fn models(table: &Table, holder: &Holder, one: Option<&str>) -> Result<Response<Answer>, Refusal> {
+    let key = &holder.key;
+    let answers =
+        |t: &crate::table::Target| t.members.iter().any(|m| (m.entry.backend.ready || m.entry.backend.asleep) && m.weight > 0);
+    let allowed = |name: &String| key.routes.is_empty() || key.routes.contains(name);
+    let mut names: Vec<_> = table.names.iter().filter(|(name, target)| allowed(name) && answers(target)).collect();
+    names.sort_by_key(|(name, _)| name.as_str());
+    let entry = |(name, target): &(&String, &Arc<crate::table::Target>)| serde_json::json!({"id": name, "object": "model", "created": 0, "owned_by": "charter", "parent": target.parent});
     match one {
         Some(one) => {
-            names.iter().find(|(n, _)| *n == one).map(|n| json(&entry(n))).ok_or_else(|| Refusal::ModelNotFound(one.to_owned()))
+            let found = names.iter().find(|(n, _)| *n == one);
+            found.map(|n| json(&entry(n))).ok_or_else(|| Refusal::ModelNotFound(one.to_owned()))
         }
         None => Ok(json(&serde_json::json!({"object": "list", "data": names.iter().map(entry).collect::<Vec<_>>()}))),
     }
 }
 
 fn json(value: &serde_json::Value) -> Response<Answer> {
-    let mut response = Response::new(Full::new(Bytes::from(value.to_string())).map_err(|never| match never {}).boxed());
+    let mut response = Response::new(Answer::Whole(Full::new(Bytes::from(value.to_string()))));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -1,46 +1,51 @@
-//! The routing table as requests use it: looked up by name, with the counters of each backend kept across changes.
+//! The routing table as requests use it: looked up by name, with what is counted of each backend, name and key kept across
+//! changes.
 
-use charter_domain::routing::{Backend, Key, RouteTable};
+use crate::balance::Seen;
+use crate::breaker::Breaker;
+use crate::cache::Cache;
+use crate::connect::Connector;
+use crate::limits::Meter;
+use crate::line::Line;
+use crate::metrics::{BackendCounts, RouteCounts};
+use crate::purse::Purse;
+use crate::rent::Rent;
+use charter_domain::routing::{Backend, Key, Route, RouteTable};
 use charter_domain::time::Time;
+use http::{HeaderValue, Uri};
 use ring::digest;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use tokio::sync::Semaphore;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-/// Requests that may wait for one backend.
-const QUEUE_MAX: u64 = 256;
+/// Where requests go at a backend.
+pub(crate) const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"];
 
 /// What is counted for a backend, as long as it is in the table.
 #[derive(Debug)]
 pub(crate) struct Counters {
     pub(crate) in_flight: AtomicU64,
-    pub(crate) waiting: AtomicU64,
     pub(crate) last_used_ms: AtomicI64,
-    pub(crate) slots: Arc<Semaphore>,
-    max_concurrent: u32,
+    pub(crate) breaker: Mutex<Breaker>,
+    pub(crate) rent: Rent,
+    pub(crate) counts: BackendCounts,
+    /// The lines before the names that it serves: whoever gives a place back calls the next one.
+    pub(crate) lines: Mutex<Vec<Arc<Line>>>,
 }
 
 impl Counters {
-    fn new(max_concurrent: u32) -> Self {
-        let slots = usize::try_from(max_concurrent.max(1)).unwrap_or(1);
-        Self {
-            in_flight: AtomicU64::new(0),
-            waiting: AtomicU64::new(0),
-            last_used_ms: AtomicI64::new(0),
-            slots: Arc::new(Semaphore::new(slots)),
-            max_concurrent,
-        }
+    /// Takes one of so many places.
+    pub(crate) fn take(&self, room: u32) -> bool {
+        let room = u64::from(room.max(1));
+        let taken = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < room).then_some(n + 1));
+        taken.is_ok()
     }
 
-    /// Takes a place in the queue; false when it is full.
-    pub(crate) fn enqueue(&self) -> bool {
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        if before >= QUEUE_MAX {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return false;
-        }
-        true
+    /// Gives a place back.
+    pub(crate) fn give_back(&self) {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|line| line.call());
     }
 }
 
@@ -49,45 +54,120 @@ impl Counters {
 pub(crate) struct Entry {
     pub(crate) backend: Backend,
     pub(crate) counters: Arc<Counters>,
+    /// Where its paths lead, in the order of [`PATHS`].
+    pub(crate) uris: Vec<Option<Uri>>,
+    /// The engine's own key.
+    pub(crate) bearer: Option<HeaderValue>,
+    /// What clients are told of it.
+    pub(crate) shown: Option<HeaderValue>,
+}
+
+/// A backend as a member of a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) weight: u32,
+    /// What the name is called there, where that differs.
+    pub(crate) rename: Option<String>,
+}
+
+/// What is kept of a name across changes.
+#[derive(Debug, Default)]
+pub(crate) struct NameState {
+    pub(crate) line: Arc<Line>,
+    pub(crate) turn: AtomicU64,
+    pub(crate) seen: Mutex<Seen>,
+    pub(crate) cache: Cache,
+    pub(crate) counts: RouteCounts,
+}
+
+/// A name that clients use.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) route: Route,
+    pub(crate) parent: Option<String>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) state: Arc<NameState>,
+}
+
+/// What is kept of a key across changes.
+#[derive(Debug, Default)]
+pub(crate) struct KeyState {
+    pub(crate) meter: Meter,
+    pub(crate) purse: Purse,
+}
+
+/// A key with what it has used.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    pub(crate) key: Key,
+    pub(crate) state: Arc<KeyState>,
 }
 
 /// A table ready for look-ups.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) version: u64,
+    pub(crate) gateways: u32,
     pub(crate) entries: Vec<Arc<Entry>>,
     /// Backends that have left the table while they were still answering.
     retired: Vec<Arc<Entry>>,
-    by_name: HashMap<String, Vec<usize>>,
-    keys: HashMap<String, Key>,
-}
-
-/// What a name leads to.
-pub(crate) enum Found {
-    Backend(Arc<Entry>),
-    Loading,
-    Nobody,
-    Unknown,
+    pub(crate) names: HashMap<String, Arc<Target>>,
+    keys: HashMap<[u8; 32], Arc<Holder>>,
 }
 
 impl Table {
-    /// Prepares a table; backends that stay keep their counters.
+    /// Prepares a table; what stays keeps what was counted of it.
     pub(crate) fn new(source: &RouteTable, old: &Self) -> Self {
-        let mut table = Self { version: source.version, ..Self::default() };
-        for backend in &source.backends {
-            let same =
-                old.entries.iter().find(|e| e.backend.id == backend.id && e.counters.max_concurrent == backend.max_concurrent);
-            let counters = same.map_or_else(|| Arc::new(Counters::new(backend.max_concurrent)), |e| Arc::clone(&e.counters));
-            for name in &backend.served_names {
-                table.by_name.entry(name.name.clone()).or_default().push(table.entries.len());
-            }
-            table.entries.push(Arc::new(Entry { backend: backend.clone(), counters }));
-        }
+        let mut table = Self { version: source.version, gateways: source.gateways, ..Self::default() };
+        table.entries = source.backends.iter().map(|backend| Arc::new(entry(backend, old))).collect();
         let busy = |e: &&Arc<Entry>| e.counters.in_flight.load(Ordering::Acquire) > 0;
         let left = |e: &&Arc<Entry>| !table.entries.iter().any(|n| n.backend.id == e.backend.id);
         table.retired = old.retired.iter().chain(&old.entries).filter(busy).filter(left).cloned().collect();
-        table.keys = source.keys.iter().map(|k| (k.sha256.clone(), k.clone())).collect();
+        table.name_all(source, old);
+        for key in &source.keys {
+            let Some(hash) = unhex(&key.sha256) else { continue };
+            let known = old.keys.get(&hash).filter(|h| h.key.id == key.id);
+            let state = known.map_or_else(Arc::default, |h| Arc::clone(&h.state));
+            table.keys.insert(hash, Arc::new(Holder { key: key.clone(), state }));
+        }
         table
+    }
+
+    /// The names that backends serve, and those that routes add.
+    fn name_all(&mut self, source: &RouteTable, old: &Self) {
+        let mut names: HashMap<String, Target> = HashMap::new();
+        let fresh = |name: &str, route: Route| Target {
+            route,
+            parent: None,
+            members: vec![],
+            state: old.names.get(name).map_or_else(Arc::default, |t| Arc::clone(&t.state)),
+        };
+        for entry in &self.entries {
+            for served in &entry.backend.served_names {
+                let target = names.entry(served.name.clone()).or_insert_with(|| fresh(&served.name, Route::plain(&served.name)));
+                target.parent.clone_from(&served.parent);
+                let upstream = entry.backend.upstream_model.clone().filter(|n| *n != served.name && served.parent.is_none());
+                target.members.push(Member { entry: Arc::clone(entry), weight: 1, rename: upstream });
+            }
+        }
+        for route in &source.routes {
+            let mut target = names.remove(&route.name).unwrap_or_else(|| fresh(&route.name, route.clone()));
+            target.route = route.clone();
+            if !route.backends.is_empty() {
+                target.members = self.entries.iter().filter_map(|entry| member(entry, route)).collect();
+            }
+            names.insert(route.name.clone(), target);
+        }
+        for target in names.values() {
+            for member in &target.members {
+                let mut lines = member.entry.counters.lines.lock().unwrap_or_else(PoisonError::into_inner);
+                if !lines.iter().any(|line| Arc::ptr_eq(line, &target.state.line)) {
+                    lines.push(Arc::clone(&target.state.line));
+                }
+            }
+        }
+        self.names = names.into_iter().map(|(name, target)| (name, Arc::new(target))).collect();
     }
 
     /// Requests being answered, by backend, those included that get no new ones.
@@ -97,34 +177,58 @@ impl Table {
     }
 
     /// The key that a secret belongs to. Only hashes are compared, so the time taken tells nothing about a key.
-    pub(crate) fn key(&self, secret: &str, now: Time) -> Option<&Key> {
-        self.keys.get(&sha256(secret)).filter(|k| k.expires_at.is_none_or(|at| now < at))
-    }
-
-    /// The ready backend of that name with the fewest requests for its size.
-    pub(crate) fn find(&self, name: &str) -> Found {
-        let Some(indices) = self.by_name.get(name) else {
-            return Found::Unknown;
-        };
-        let ready = indices.iter().map(|i| &self.entries[*i]).filter(|e| e.backend.ready);
-        let load = |e: &&Arc<Entry>| {
-            let busy = e.counters.in_flight.load(Ordering::Relaxed) + e.counters.waiting.load(Ordering::Relaxed);
-            busy.saturating_mul(1000) / u64::from(e.backend.max_concurrent.max(1))
-        };
-        if let Some(entry) = ready.min_by_key(load) {
-            return Found::Backend(Arc::clone(entry));
-        }
-        let starting = indices.iter().any(|i| self.entries[*i].backend.starting);
-        if starting { Found::Loading } else { Found::Nobody }
+    pub(crate) fn key(&self, secret: &str, now: Time) -> Option<&Arc<Holder>> {
+        self.keys.get(&sha256(secret)).filter(|h| h.key.expires_at.is_none_or(|at| now < at))
     }
 }
 
-/// SHA-256 in hex.
-pub(crate) fn sha256(text: &str) -> String {
-    use std::fmt::Write as _;
-    digest::digest(&digest::SHA256, text.as_bytes()).as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        write!(hex, "{byte:02x}").ok();
-        hex
-    })
+/// A backend as a member of a route that names its members. Its own first name is what the route's name is called there.
+fn member(entry: &Arc<Entry>, route: &Route) -> Option<Member> {
+    let weight = route.backends.iter().find(|w| w.backend == entry.backend.group)?.weight;
+    let own = entry.backend.served_names.iter().find(|s| s.parent.is_none());
+    let upstream = entry.backend.upstream_model.clone().or_else(|| own.map(|s| s.name.clone()));
+    Some(Member { entry: Arc::clone(entry), weight, rename: upstream.filter(|n| *n != route.name) })
+}
+
+fn entry(backend: &Backend, old: &Table) -> Entry {
+    let now = Instant::now();
+    let same = old.entries.iter().chain(&old.retired).find(|e| e.backend.id == backend.id);
+    let counters = same.map_or_else(|| Arc::new(counters(backend, now)), |e| Arc::clone(&e.counters));
+    counters.rent.set(backend.rent, now);
+    counters.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    let bearer = backend.bearer.as_ref().and_then(|b| HeaderValue::from_str(&format!("Bearer {b}")).ok()).map(|mut value| {
+        value.set_sensitive(true);
+        value
+    });
+    let uris = PATHS.iter().map(|path| Connector::uri(backend, path)).collect();
+    Entry { shown: HeaderValue::from_str(&backend.id).ok(), backend: backend.clone(), counters, uris, bearer }
+}
+
+fn counters(backend: &Backend, now: Instant) -> Counters {
+    Counters {
+        in_flight: AtomicU64::new(0),
+        last_used_ms: AtomicI64::new(0),
+        breaker: Mutex::default(),
+        rent: Rent::new(backend.rent, now),
+        counts: BackendCounts::default(),
+        lines: Mutex::default(),
+    }
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    hash
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    let digits = text.as_bytes();
+    if digits.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(hash)
 }

@@ -16,6 +16,7 @@ use charter_domain::placement::Placement;
 use charter_domain::profile::{Engine, Gpu, Limits, Profile, Source, Vram};
 use charter_domain::replica::{Phase, Replica};
 use charter_domain::reservation::{Asked, Reservation, Spend, Whose};
+use charter_domain::routing::KeyLimits;
 use charter_domain::time::Time;
 use std::sync::Arc;
 
@@ -318,6 +319,8 @@ async fn keys_and_backends_come_and_go(store: &dyn Store) {
         routes: vec!["a".into()],
         created_at: Time(1),
         expires_at: Some(Time(9)),
+        tenant: "lab".into(),
+        limits: KeyLimits { day: Some(Usd(5)), parallel: Some(2), ..KeyLimits::default() },
     };
     store.put_key(key.clone()).await.expect("add");
     key.role = Role::Admin;
@@ -403,6 +406,7 @@ async fn where_others_may_write_a_change_is_seen(store: &dyn Store) {
 
 pub(crate) async fn run(shared: Arc<dyn Store>) {
     let store = &*shared;
+    crate::conformance_usage::usage_conforms(Arc::clone(&shared)).await;
     a_commit_is_read_back_whole(store).await;
     a_stale_version_changes_nothing_at_all(store).await;
     a_name_is_taken_once(store).await;

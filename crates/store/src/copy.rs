@@ -50,9 +50,9 @@ pub(crate) const TABLES: &[Table] = &[
     table!("facts", "seq, at, deployment_id, replica_id, text", "$1, $2, $3, $4, $5", "iittt"),
     table!(
         "keys",
-        "id, name, sha256, prefix, role, routes, created_at, expires_at",
-        "$1, $2, $3, $4, $5, $6, $7, $8",
-        "ttttttii"
+        "id, name, sha256, prefix, role, routes, created_at, expires_at, tenant, limits",
+        "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10",
+        "ttttttiitt"
     ),
     table!(
         "backends",
@@ -69,6 +69,15 @@ pub(crate) const TABLES: &[Table] = &[
     ),
     table!("host_failures", "provider, host, class, count, weight, last_at", "$1, $2, $3, $4, $5, $6", "tttiii"),
     table!("host_speeds", "provider, host, mbps, at", "$1, $2, $3, $4", "ttii"),
+    table!("routes", "name, route", "$1, $2", "tt"),
+    table!("usage_batches", "id, first_at, last_at, requests", "$1, $2, $3, $4", "tiit"),
+    table!(
+        "usage_totals",
+        "key_id, tenant, model, backend_group, day, requests, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, busy_ms, cost_usd_micros, rent_usd_micros, saved_usd_micros",
+        "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14",
+        "ttttiiiiiiiiii"
+    ),
+    table!("draws", "key_id, day, drawn_usd_micros", "$1, $2, $3", "tii"),
     table!("tombstones", "provider, instance, tag, gone_at", "$1, $2, $3, $4", "ttti"),
 ];
 

@@ -362,7 +362,8 @@ impl Store for Database {
     async fn put_key(&self, key: KeyRow) -> Result<(), Error> {
         let (role, routes) = (key.role.as_str(), persist::write(&key.routes)?);
         let (made, expires) = (key.created_at.0, key.expires_at.map(|t| t.0));
-        let values = values![key.id.0, key.name, key.sha256, key.prefix, role, routes, made, expires];
+        let limits = persist::write(&key.limits)?;
+        let values = values![key.id.0, key.name, key.sha256, key.prefix, role, routes, made, expires, key.tenant, limits];
         self.write(sql::KEY_PUT, values).await.map(drop)
     }
 

@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod conformance_usage;
 mod connection;
 pub mod copy;
 pub mod database;
@@ -17,6 +19,8 @@ mod persist;
 pub mod port;
 mod rows;
 mod sql;
+pub mod usage;
+mod usage_rows;
 
 pub use port::{
     BackendRow, Begun, Claimed, Close, Commit, ControlPlane, Error, KeyRow, Lease, NewIntent, ReplicaWrite, Role, Store,

@@ -1,6 +1,7 @@
 //! The store in memory, for simulations: maps under one lock. A clone of its [`State`] is the image that a crash leaves.
 
 use crate::port::{BackendRow, Begun, Claimed, Commit, ControlPlane, Error, KeyRow, Store, StoredIntent, Tombstone, Versioned};
+use crate::usage::{Of, Total};
 use async_trait::async_trait;
 use charter_domain::clock_jump::is_from_another_clock;
 use charter_domain::deployment::Deployment;
@@ -10,7 +11,9 @@ use charter_domain::ids::{DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::money::Usd;
 use charter_domain::replica::Replica;
 use charter_domain::reservation::{Asked, Reservation, Spend, Whose, admit, whose};
+use charter_domain::routing::Route;
 use charter_domain::time::Time;
+use charter_domain::usage::Used;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -36,15 +39,28 @@ pub struct State {
     commits: u64,
 }
 
+/// What goes with requests.
+#[derive(Debug, Default)]
+pub(crate) struct UsageState {
+    pub(crate) routes: BTreeMap<String, Route>,
+    pub(crate) batches: BTreeMap<String, Vec<Used>>,
+    pub(crate) totals: BTreeMap<(Of, i64), Total>,
+    pub(crate) draws: BTreeMap<(String, i64), i64>,
+}
+
 /// A store that forgets everything with its process.
 #[derive(Debug, Default)]
-pub struct Mem(Mutex<State>);
+pub struct Mem(Mutex<State>, Mutex<UsageState>);
 
 impl Mem {
     /// A store that goes on from `state`.
     #[must_use]
-    pub const fn from_state(state: State) -> Self {
-        Self(Mutex::new(state))
+    pub fn from_state(state: State) -> Self {
+        Self(Mutex::new(state), Mutex::default())
+    }
+
+    pub(crate) fn usage(&self) -> MutexGuard<'_, UsageState> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

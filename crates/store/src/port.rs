@@ -10,6 +10,7 @@ use charter_domain::intent::Intent;
 use charter_domain::money::Usd;
 use charter_domain::replica::Replica;
 use charter_domain::reservation::{Asked, Reservation, Spend, Whose};
+use charter_domain::routing::KeyLimits;
 use charter_domain::time::Time;
 
 /// A row and the version under which it was read. Versions start at 1 and rise by one with every write.
@@ -203,6 +204,10 @@ pub struct KeyRow {
     pub created_at: Time,
     /// From when on it is refused.
     pub expires_at: Option<Time>,
+    /// Who pays for its requests.
+    pub tenant: String,
+    /// What it may ask for.
+    pub limits: KeyLimits,
 }
 
 /// A backend that a person registered.
@@ -254,7 +259,7 @@ pub enum Error {
 
 /// The database as the control plane sees it.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: crate::usage::Usage + Send + Sync {
     /// The eight characters that mark everything this installation owns. Made at the first call from `fresh`.
     async fn installation(&self, fresh: &str) -> Result<String, Error>;
     /// A value that stands for the whole installation: the one that is stored, or else `fresh`, which is stored now.

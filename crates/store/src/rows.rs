@@ -86,6 +86,8 @@ pub(crate) fn key(row: &Row) -> Result<KeyRow, Error> {
         routes: persist::read(&row.text(5))?,
         created_at: Time(row.int(6)),
         expires_at: row.opt_int(7).map(Time),
+        tenant: row.text(8),
+        limits: persist::read(&row.text(9))?,
     })
 }
 

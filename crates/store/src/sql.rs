@@ -66,11 +66,12 @@ pub(crate) const HOST_SPEED_PUT: &str = "INSERT INTO host_speeds (provider, host
     ON CONFLICT (provider, host) DO UPDATE SET mbps = excluded.mbps, at = excluded.at";
 
 pub(crate) const KEYS: &str =
-    "SELECT id, name, sha256, prefix, role, routes, created_at, expires_at FROM keys ORDER BY created_at, id";
-pub(crate) const KEY_PUT: &str = "INSERT INTO keys (id, name, sha256, prefix, role, routes, created_at, expires_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    "SELECT id, name, sha256, prefix, role, routes, created_at, expires_at, tenant, limits FROM keys ORDER BY created_at, id";
+pub(crate) const KEY_PUT: &str =
+    "INSERT INTO keys (id, name, sha256, prefix, role, routes, created_at, expires_at, tenant, limits)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, sha256 = excluded.sha256, prefix = excluded.prefix, role = excluded.role,
-      routes = excluded.routes, expires_at = excluded.expires_at";
+      routes = excluded.routes, expires_at = excluded.expires_at, tenant = excluded.tenant, limits = excluded.limits";
 pub(crate) const KEY_REMOVE: &str = "DELETE FROM keys WHERE id = $1";
 
 pub(crate) const BACKENDS: &str =
@@ -113,6 +114,43 @@ pub(crate) const TOMBSTONE_ADD: &str = "INSERT INTO tombstones (provider, instan
 pub(crate) const TOMBSTONES_OLD: &str = "DELETE FROM tombstones WHERE gone_at < $1";
 pub(crate) const TOMBSTONES: &str =
     "SELECT provider, instance, tag, gone_at FROM tombstones WHERE gone_at >= $1 ORDER BY gone_at, instance";
+
+pub(crate) const ROUTES: &str = "SELECT route FROM routes ORDER BY name";
+pub(crate) const ROUTE_PUT: &str =
+    "INSERT INTO routes (name, route) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET route = excluded.route";
+pub(crate) const ROUTE_REMOVE: &str = "DELETE FROM routes WHERE name = $1";
+
+pub(crate) const USAGE_ADD: &str =
+    "INSERT INTO usage_batches (id, first_at, last_at, requests) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING";
+pub(crate) const USAGE: &str =
+    "SELECT requests FROM usage_batches WHERE last_at >= $1 ORDER BY last_at DESC, id DESC LIMIT $2 OFFSET $3";
+pub(crate) const USAGE_FORGET: &str = "DELETE FROM usage_batches WHERE last_at < $1";
+pub(crate) const USAGE_TOTAL_ADD: &str =
+    "INSERT INTO usage_totals (key_id, tenant, model, backend_group, day, requests, prompt_tokens, cached_tokens, completion_tokens,
+      reasoning_tokens, busy_ms, cost_usd_micros, rent_usd_micros, saved_usd_micros)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+    ON CONFLICT (key_id, tenant, model, backend_group, day) DO UPDATE SET requests = usage_totals.requests + excluded.requests,
+      prompt_tokens = usage_totals.prompt_tokens + excluded.prompt_tokens,
+      cached_tokens = usage_totals.cached_tokens + excluded.cached_tokens,
+      completion_tokens = usage_totals.completion_tokens + excluded.completion_tokens,
+      reasoning_tokens = usage_totals.reasoning_tokens + excluded.reasoning_tokens,
+      busy_ms = usage_totals.busy_ms + excluded.busy_ms, cost_usd_micros = usage_totals.cost_usd_micros + excluded.cost_usd_micros,
+      rent_usd_micros = usage_totals.rent_usd_micros + excluded.rent_usd_micros,
+      saved_usd_micros = usage_totals.saved_usd_micros + excluded.saved_usd_micros";
+pub(crate) const USAGE_TOTALS: &str = "SELECT key_id, tenant, model, backend_group, CAST(SUM(requests) AS BIGINT),
+      CAST(SUM(prompt_tokens) AS BIGINT), CAST(SUM(cached_tokens) AS BIGINT), CAST(SUM(completion_tokens) AS BIGINT),
+      CAST(SUM(reasoning_tokens) AS BIGINT), CAST(SUM(busy_ms) AS BIGINT), CAST(SUM(cost_usd_micros) AS BIGINT),
+      CAST(SUM(rent_usd_micros) AS BIGINT), CAST(SUM(saved_usd_micros) AS BIGINT)
+    FROM usage_totals WHERE day >= $1 GROUP BY key_id, tenant, model, backend_group ORDER BY key_id, tenant, model, backend_group";
+
+pub(crate) const DRAW_BEGIN: &str =
+    "INSERT INTO draws (key_id, day, drawn_usd_micros) VALUES ($1, $2, 0) ON CONFLICT (key_id, day) DO NOTHING";
+/// What was drawn today, and what earlier in the month; other days do not change any more.
+pub(crate) const DRAWN: &str = "SELECT CAST(COALESCE(SUM(CASE WHEN day = $2 THEN drawn_usd_micros ELSE 0 END), 0) AS BIGINT),
+      CAST(COALESCE(SUM(CASE WHEN day < $2 THEN drawn_usd_micros ELSE 0 END), 0) AS BIGINT)
+    FROM draws WHERE key_id = $1 AND day >= $3 AND day <= $2";
+pub(crate) const DRAW: &str = "UPDATE draws SET drawn_usd_micros = drawn_usd_micros + $3
+    WHERE key_id = $1 AND day = $2 AND drawn_usd_micros = $4";
 
 /// After a copy its numbers go on where those of the original ended.
 pub(crate) const FACTS_NEXT: &str =

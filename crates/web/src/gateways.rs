@@ -51,6 +51,13 @@ impl Gateways {
         Ok(present().map(|(_, r)| r.in_flight.get(backend).copied().unwrap_or(0)).sum())
     }
 
+    /// How many gateways have asked lately.
+    #[must_use]
+    pub fn count(&self, now: Time) -> u32 {
+        let reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        u32::try_from(reports.values().filter(|r| r.version > 0 && now.since(r.at) < GONE).count()).unwrap_or(u32::MAX)
+    }
+
     /// When a backend answered its last request, as far as the gateways have told.
     pub fn last_used(&self, backend: &str) -> Option<Time> {
         let reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,6 +96,9 @@ pub(crate) struct Poll {
     /// Backends that gave no answer since it asked last.
     #[serde(default)]
     failing: Vec<String>,
+    /// Deployments that somebody asked for, and of which nothing runs.
+    #[serde(default)]
+    wanted: Vec<String>,
     /// It has ended; nothing is being answered any more.
     #[serde(default)]
     over: bool,
@@ -122,6 +132,9 @@ pub(crate) async fn table(State(app): State<App>, caller: Caller, Body(poll): Bo
         }
     }
     poll.failing.iter().for_each(|backend| app.controller.suspect(backend));
+    for deployment in &poll.wanted {
+        app.controller.wanted(deployment).await;
+    }
     let mut routes = app.controller.routes();
     // Drains are watched closely, so a gateway reports often; a new table is given at once.
     if same && !poll.over {

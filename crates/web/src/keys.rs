@@ -7,6 +7,8 @@ use crate::status::rfc3339;
 use axum::extract::{Json, Path, State};
 use axum::http::StatusCode;
 use charter_domain::ids::KeyId;
+use charter_domain::money::Usd;
+use charter_domain::routing::KeyLimits;
 use charter_domain::time::Span;
 use charter_store::{KeyRow, Role};
 
@@ -21,12 +23,47 @@ pub(crate) struct Wanted {
     routes: Vec<String>,
     #[serde(default)]
     expires_in_seconds: Option<i64>,
+    #[serde(default)]
+    tenant: Option<String>,
+    #[serde(default)]
+    requests_per_minute: Option<u32>,
+    #[serde(default)]
+    tokens_per_minute: Option<u64>,
+    #[serde(default)]
+    parallel: Option<u32>,
+    #[serde(default)]
+    day_usd_micros: Option<i64>,
+    #[serde(default)]
+    month_usd_micros: Option<i64>,
+}
+
+impl Wanted {
+    /// What it may ask for. A limit that nothing could pass is a mistake.
+    fn limits(&self) -> Answer<KeyLimits> {
+        let zero = [self.requests_per_minute.map(u64::from), self.tokens_per_minute, self.parallel.map(u64::from)];
+        let money = [self.day_usd_micros, self.month_usd_micros];
+        if zero.contains(&Some(0)) || money.iter().flatten().any(|usd| *usd <= 0) {
+            let hint = "leave a limit out to have none, or revoke the key";
+            return Err(failed(422, "A0422", "a limit of zero would refuse every request", hint));
+        }
+        Ok(KeyLimits {
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
+            parallel: self.parallel,
+            day: self.day_usd_micros.map(Usd),
+            month: self.month_usd_micros.map(Usd),
+        })
+    }
 }
 
 fn shown(key: &KeyRow) -> serde_json::Value {
     serde_json::json!({
         "id": key.id.0, "name": key.name, "prefix": key.prefix, "role": key.role.as_str(), "routes": key.routes,
-        "created_at": rfc3339(key.created_at), "expires_at": key.expires_at.map(rfc3339),
+        "created_at": rfc3339(key.created_at), "expires_at": key.expires_at.map(rfc3339), "tenant": key.tenant,
+        "limits": {
+            "requests_per_minute": key.limits.requests_per_minute, "tokens_per_minute": key.limits.tokens_per_minute,
+            "parallel": key.limits.parallel, "day_usd_micros": key.limits.day, "month_usd_micros": key.limits.month,
+        },
     })
 }
 
@@ -39,6 +76,7 @@ pub(crate) async fn create(
     let role = wanted.role.as_deref().unwrap_or("viewer");
     let role =
         Role::parse(role).ok_or_else(|| failed(422, "A0422", format!("`{role}` is no role"), "viewer, operator or admin"))?;
+    let limits = wanted.limits()?;
     let now = app.controller.now();
     let secret = (app.new_key)();
     let key = KeyRow {
@@ -50,6 +88,8 @@ pub(crate) async fn create(
         routes: wanted.routes,
         created_at: now,
         expires_at: wanted.expires_in_seconds.map(|s| now + Span::s(s)),
+        tenant: wanted.tenant.filter(|t| !t.is_empty()).unwrap_or_else(|| "default".to_owned()),
+        limits,
     };
     app.controller.store().put_key(key.clone()).await?;
     app.controller.publish().await?;

@@ -14,10 +14,13 @@ mod offers;
 mod plan;
 mod problem;
 mod router;
+mod routes;
 mod status;
+mod usage;
 
 pub use auth::{hash, prefix_of};
 pub use convert::secret;
 pub use gateways::{Gateways, Published};
 pub use router::{App, Register, Versions, router, serve};
 pub use status::rfc3339;
+pub use usage::{Batch as UsageBatch, Draw as UsageDraw, Drawn as UsageDrawn};

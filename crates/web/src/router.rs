@@ -3,7 +3,7 @@
 use crate::auth::Caller;
 use crate::gateways::{self, Gateways};
 use crate::problem::{Answer, Failed, failed};
-use crate::{admin_vllm, backends, cloud_model, deployments, hosts, keys, money, offers, plan};
+use crate::{admin_vllm, backends, cloud_model, deployments, hosts, keys, money, offers, plan, routes, usage};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Largest body of an API request.
 const BODY_MAX: usize = 1024 * 1024;
+const USAGE_MAX: usize = 16 * 1024 * 1024;
 
 /// Resolves what a profile's engine version means now.
 pub trait Versions: Send + Sync {
@@ -94,7 +95,14 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/keys/{id}", delete(keys::revoke))
         .route("/api/v1/backends", get(backends::list).post(backends::register))
         .route("/api/v1/backends/{name}", delete(backends::remove))
+        .route("/api/v1/routes", get(routes::list))
+        .route("/api/v1/routes/{name}", get(routes::get).put(routes::put).delete(routes::remove))
+        .route("/api/v1/requests", get(usage::requests))
+        .route("/api/v1/spend", get(usage::spend))
         .route("/api/v1/gateway/table", post(gateways::table))
+        // A batch of usage is larger than what people send.
+        .route("/api/v1/gateway/usage", post(usage::record).layer(DefaultBodyLimit::max(USAGE_MAX)))
+        .route("/api/v1/gateway/draw", post(usage::draw))
         .route("/api/v1/doctor", get(gateways::doctor))
         .route("/api/v1/server/stop", post(stop))
         .route("/deploy/cloud-model", post(cloud_model::start))

@@ -70,8 +70,22 @@ pub(crate) async fn one(controller: &Controller, state: &Deployment) -> Result<w
         cause,
         wanted: state.replicas,
         replicas: shown.map(|r| replica(controller, r)).collect(),
-        usage: wire::Usage::default(),
+        usage: usage(controller, &state.name).await?,
         spent_usd_micros: controller.spent(Some(&state.id), Time(0)).await?.0,
+    })
+}
+
+/// What a deployment's requests have used, all of them together.
+async fn usage(controller: &Controller, name: &str) -> Result<wire::Usage, charter_store::Error> {
+    let totals = controller.store().totals(Time(0)).await?;
+    let mine = totals.iter().filter(|(of, _)| of.group == name);
+    let sum = mine.fold(charter_store::usage::Total::default(), |sum, (_, total)| sum.and(*total));
+    Ok(wire::Usage {
+        requests: sum.requests,
+        prompt_tokens: sum.prompt_tokens,
+        completion_tokens: sum.completion_tokens,
+        tokens_per_second: (sum.completion_tokens * 1000).checked_div(sum.busy_ms).unwrap_or(0),
+        cost_usd_micros: sum.cost.0,
     })
 }
 

@@ -3,7 +3,7 @@
 use super::{Context, Done};
 use crate::cli::Extend;
 use crate::client::segment;
-use crate::output::{Tone, table};
+use crate::output::table;
 use charter_domain::money::{Usd, UsdPerHour};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -46,7 +46,7 @@ pub(crate) async fn budget(context: &Context<'_>) -> Done {
     let price = UsdPerHour(micros(&answer, "price_usd_micros_per_hour"));
     let month = Usd(micros(&answer, "spent_this_month_usd_micros"));
     let forecast = dollars(micros(&answer, "forecast_month_usd_micros"));
-    printer.say(&format!("running now: {price}; this month {month}, {forecast} at its end if all of it goes on"));
+    printer.wrapped("", &format!("running now: {price}; this month {month}, {forecast} at its end if all of it goes on"));
     for shown in answer.get("quarantined").and_then(Value::as_array).into_iter().flatten() {
         let text = |key: &str| shown.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let price = UsdPerHour(micros(shown, "price_usd_micros_per_hour"));
@@ -58,7 +58,7 @@ pub(crate) async fn budget(context: &Context<'_>) -> Done {
         printer.wrapped("", &line);
     }
     let bound = Usd(micros(&answer, "overshoot_bound_usd_micros"));
-    printer.say_in(Tone::Faint, &format!("a hard limit may be overshot by {bound} at most: what runs, while an end takes long"));
+    printer.wrapped("", &format!("a hard limit may be overshot by {bound} at most: what runs, while an end takes long"));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,11 +3,10 @@
 use super::{Context, Done};
 use crate::config;
 use crate::local;
-use crate::output::{Printer, Tone, table};
+use crate::output::{Printer, Tone, cut, table};
 use charter_api::problem::Problem;
 use charter_api::status::{Deployment, Replica, Status};
 use hyper::Method;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -69,15 +68,6 @@ fn row(printer: &Printer, deployment: &Deployment) -> Vec<String> {
         gpu.map_or_else(|| "-".to_owned(), |g| cut(&g, 14)),
         charter_domain::money::UsdPerHour(price).to_string(),
     ]
-}
-
-/// Cuts a name that no column of a terminal can hold. Whoever reads a pipe gets it whole.
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width || !std::io::stdout().is_terminal() {
-        return text.to_owned();
-    }
-    let head: String = text.chars().take(width.saturating_sub(1)).collect();
-    format!("{head}…")
 }
 
 fn details(printer: &Printer, deployment: &Deployment, all: bool) {

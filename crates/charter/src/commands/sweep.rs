@@ -1,17 +1,20 @@
 //! `sweep`: what stands at the providers, to whom it belongs, and an end to what is ours and nobody holds. It needs no server.
 
 use super::{Context, Done};
-use crate::output::{Tone, table};
+use crate::output::{Tone, cut, table};
 use crate::outside::{Found, Outside, Seen};
 use charter_domain::inventory::Belongs;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
+/// So many characters of a label leave room for the rest in 80 columns; `--json` has all of it.
+const LABEL_SHOWN: usize = 36;
+
 /// One line per machine.
 pub(crate) fn rows(all: &[Found]) -> Vec<Vec<String>> {
     let row = |f: &Found| {
-        let name = if f.held.label.is_empty() { "-" } else { &f.held.label };
-        vec![f.provider.clone(), f.held.id.clone(), f.belongs.as_str().to_owned(), f.held.price.to_string(), name.to_owned()]
+        let name = if f.held.label.is_empty() { "-".to_owned() } else { cut(&f.held.label, LABEL_SHOWN) };
+        vec![f.provider.clone(), f.held.id.clone(), f.belongs.as_str().to_owned(), f.held.price.to_string(), name]
     };
     all.iter().map(row).collect()
 }

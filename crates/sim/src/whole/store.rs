@@ -9,8 +9,12 @@ use charter_domain::ids::{DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::money::Usd;
 use charter_domain::replica::Replica;
 use charter_domain::reservation::{Reservation, Whose};
+use charter_domain::routing::{KeyLimits, Route};
 use charter_domain::time::Time;
+use charter_domain::usage::Used;
+use charter_store::usage::{Of, Total, Usage, Wanted};
 use charter_store::{BackendRow, Begun, Claimed, Commit, ControlPlane, Error, KeyRow, Store, StoredIntent, Tombstone, Versioned};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What one control plane sees of the store.
@@ -103,4 +107,40 @@ pass! {
     fn remove_gateway(&self, id: &str) -> ();
     fn report(&self, id: &str, now: Time, report: &str) -> Vec<ControlPlane>;
     fn forget_control_plane(&self, id: &str) -> ();
+}
+
+/// What goes with requests is no part of these worlds.
+#[async_trait]
+impl Usage for Flaky {
+    async fn routes(&self) -> Result<Vec<Route>, Error> {
+        self.inner.routes().await
+    }
+
+    async fn put_route(&self, route: Route) -> Result<(), Error> {
+        self.inner.put_route(route).await
+    }
+
+    async fn remove_route(&self, name: &str) -> Result<bool, Error> {
+        self.inner.remove_route(name).await
+    }
+
+    async fn record(&self, id: &str, batch: &[Used]) -> Result<(), Error> {
+        self.inner.record(id, batch).await
+    }
+
+    async fn used(&self, since: Time, limit: usize, wanted: &Wanted) -> Result<Vec<Used>, Error> {
+        self.inner.used(since, limit, wanted).await
+    }
+
+    async fn totals(&self, since: Time) -> Result<BTreeMap<Of, Total>, Error> {
+        self.inner.totals(since).await
+    }
+
+    async fn forget_used(&self, before: Time) -> Result<(), Error> {
+        self.inner.forget_used(before).await
+    }
+
+    async fn draw(&self, key: &str, limits: &KeyLimits, want: Usd, now: Time) -> Result<Usd, Error> {
+        self.inner.draw(key, limits, want, now).await
+    }
 }

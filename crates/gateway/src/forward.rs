@@ -1,0 +1,465 @@
+//! The way of a request: read, admitted, given a place, sent, and its answer passed on.
+
+use crate::balance::{Candidate, Hint, choose};
+use crate::body::{Answer, Later, Relay};
+use crate::breaker::Outcome;
+use crate::cache::{Kept, print};
+use crate::connect::Connector;
+use crate::errors::Refusal;
+use crate::headers::{downstream, upstream};
+use crate::purse::Bank;
+use crate::record::Recorder;
+use crate::request::{Asked, BODY_MAX, asked, beginnings};
+use crate::server::Notice;
+use crate::sse::Scanner;
+use crate::table::{Holder, Member, PATHS, Table, Target};
+use crate::ticket::{Place, Ticket};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use charter_domain::routing::Policy;
+use charter_domain::time::Time;
+use charter_domain::usage::{End, Used};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// How long a body may take to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(120);
+/// After so long a stream that waits for a start gets its head and comments.
+const HEAD_AFTER: Duration = Duration::from_secs(2);
+
+/// What all requests share.
+pub(crate) struct Shared {
+    pub(crate) table: ArcSwap<Table>,
+    pub(crate) now: Arc<dyn Fn() -> Time + Send + Sync>,
+    pub(crate) bank: Arc<dyn Bank>,
+    pub(crate) recorder: Recorder,
+    pub(crate) notices: mpsc::Sender<Notice>,
+}
+
+/// One worker's way to backends.
+#[derive(Clone)]
+pub(crate) struct Way {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) client: Client<Connector, Full<Bytes>>,
+}
+
+/// A request that was read and let in.
+struct Admitted {
+    asked: Asked,
+    body: Bytes,
+    headers: HeaderMap,
+    path: usize,
+    id: HeaderValue,
+    session: Option<String>,
+    marks: Vec<u64>,
+    /// How long the client says that it waits for a start.
+    wait: Option<Duration>,
+    ticket: Ticket,
+    tried: Vec<String>,
+}
+
+/// What was found when a place was looked for.
+enum Seat {
+    Taken(Box<(Member, Place)>),
+    Full,
+    Starting,
+    Asleep,
+    Nobody,
+}
+
+impl Way {
+    /// Answers a request for one of [`PATHS`].
+    pub(crate) async fn forward(
+        &self,
+        request: Request<Incoming>,
+        path: usize,
+        holder: &Arc<Holder>,
+        id: &HeaderValue,
+    ) -> Result<Response<Answer>, Refusal> {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let body = collect(&parts.headers, body).await?;
+        let asked = asked(&body)?;
+        let key = &holder.key;
+        if !key.routes.is_empty() && !key.routes.contains(&asked.name) {
+            return Err(Refusal::RouteNotAllowed(asked.name));
+        }
+        let table = self.shared.table.load();
+        let Some(target) = table.names.get(&asked.name).cloned() else { return Err(Refusal::ModelNotFound(asked.name)) };
+        let body_bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let estimate = body_bytes / 4 + asked.written_max;
+        holder.state.meter.admit(&key.limits, table.gateways, estimate, (self.shared.now)())?;
+        drop(table);
+        let ticket = self.ticket(holder, target, started, (estimate, body_bytes, asked.written_max), &asked.name, id);
+        let marks = if ticket.target.route.policy == Policy::Prefix { beginnings(&body) } else { vec![] };
+        let text = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
+        let session = text("x-charter-session").map(str::to_owned).filter(|_| ticket.target.route.policy == Policy::Session);
+        let wait = text("x-charter-wait").and_then(|v| v.parse().ok()).map(Duration::from_secs);
+        let admitted =
+            Admitted { asked, body, headers: parts.headers, path, id: id.clone(), session, marks, wait, ticket, tried: vec![] };
+        self.admitted(admitted).await
+    }
+
+    fn ticket(
+        &self,
+        holder: &Arc<Holder>,
+        target: Arc<Target>,
+        started: Instant,
+        (estimate, body_bytes, written_max): (u64, u64, u64),
+        name: &str,
+        id: &HeaderValue,
+    ) -> Ticket {
+        let used = Used {
+            request: id.to_str().unwrap_or_default().to_owned(),
+            at: (self.shared.now)(),
+            key: holder.key.id.clone(),
+            tenant: holder.key.tenant.clone(),
+            model: name.to_owned(),
+            end: End::Failed,
+            ..Used::default()
+        };
+        Ticket {
+            shared: Arc::clone(&self.shared),
+            holder: Arc::clone(holder),
+            target,
+            used,
+            started,
+            estimate,
+            body_bytes,
+            written_max,
+            reserved: crate::purse::Reserved::default(),
+            place: None,
+            tokens: None,
+            written: 0,
+            print: None,
+            kept: None,
+            outcome: None,
+        }
+    }
+
+    async fn admitted(&self, mut admitted: Admitted) -> Result<Response<Answer>, Refusal> {
+        let ticket = &mut admitted.ticket;
+        if ticket.target.route.cache.is_some() {
+            let print = print(&ticket.holder.key.tenant, PATHS[admitted.path], &admitted.body);
+            if let Some(kept) = ticket.target.state.cache.get(&print, (self.shared.now)()) {
+                return Ok(from_cache(&kept, ticket));
+            }
+            ticket.print = Some(print);
+        }
+        let limits = ticket.holder.key.limits;
+        if limits.costs() {
+            let (holder, amount) = (Arc::clone(&ticket.holder), ticket.first_amount());
+            let now = (self.shared.now)();
+            let key = (holder.key.id.as_str(), &limits);
+            holder.state.purse.reserve(self.shared.bank.as_ref(), key, &mut ticket.reserved, amount, now).await?;
+        }
+        match self.seat(&admitted.ticket.target, &admitted) {
+            Seat::Taken(seat) => self.seated(admitted, *seat).await,
+            Seat::Nobody => Err(Refusal::NoBackend(admitted.asked.name)),
+            Seat::Full => self.wait_and_send(admitted).await,
+            // Only where it is a stream can the client be told anything before the answer.
+            Seat::Starting | Seat::Asleep if admitted.asked.stream => {
+                let this = self.clone();
+                let mut held = Box::pin(async move { this.wait_and_send(admitted).await });
+                match tokio::time::timeout(HEAD_AFTER, &mut held).await {
+                    Ok(answer) => answer,
+                    Err(_) => Ok(later(Later::new(held))),
+                }
+            }
+            Seat::Starting | Seat::Asleep => self.wait_and_send(admitted).await,
+        }
+    }
+
+    /// Takes a place at the backend that is the best at this moment, if one has a place.
+    fn seat(&self, target: &Target, admitted: &Admitted) -> Seat {
+        let now = (self.shared.now)();
+        // Each round in which somebody else was quicker has one candidate less.
+        for _ in 0..=target.members.len() {
+            let mut candidates: Vec<Candidate> = Vec::with_capacity(target.members.len());
+            let (mut ready, mut open) = (false, false);
+            for (member, each) in target.members.iter().enumerate() {
+                let (backend, counters) = (&each.entry.backend, &each.entry.counters);
+                if !backend.ready || each.weight == 0 || admitted.tried.contains(&backend.id) {
+                    continue;
+                }
+                ready = true;
+                let breaker = *counters.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+                if !breaker.would_admit(now) {
+                    continue;
+                }
+                open = true;
+                let in_flight = counters.in_flight.load(Ordering::Acquire);
+                let room = backend.max_concurrent.max(1);
+                if in_flight < u64::from(room) {
+                    let errors = breaker.recent(now);
+                    candidates.push(Candidate { member, in_flight, queue: backend.queue, errors, room, weight: each.weight });
+                }
+            }
+            if candidates.is_empty() {
+                return if open { Seat::Full } else { unready(target, ready) };
+            }
+            let Some(chosen) = pick(target, &candidates, admitted) else { return Seat::Nobody };
+            let member = &target.members[candidates[chosen].member];
+            let counters = &member.entry.counters;
+            if !counters.take(member.entry.backend.max_concurrent) {
+                continue;
+            }
+            let place = Place::taken(Arc::clone(&member.entry), Instant::now());
+            if counters.breaker.lock().unwrap_or_else(PoisonError::into_inner).admit(now) {
+                return Seat::Taken(Box::new((member.clone(), place)));
+            }
+        }
+        Seat::Full
+    }
+
+    /// Waits in the line for a place or a start, and then sends.
+    async fn wait_and_send(&self, mut admitted: Admitted) -> Result<Response<Answer>, Refusal> {
+        let key = admitted.ticket.holder.key.id.clone();
+        let begun = Instant::now();
+        let (mut front, mut cold) = (false, Duration::ZERO);
+        loop {
+            let line = Arc::clone(&admitted.ticket.target.state.line);
+            let Some(mut stand) = line.join(&key, front) else { return Err(Refusal::QueueFull) };
+            // What changed between the last look and the line would call nobody.
+            self.look_again(&mut admitted)?;
+            let seat = self.seat(&admitted.ticket.target, &admitted);
+            let patience = admitted.ticket.target.route.patience;
+            let is_start = matches!(seat, Seat::Starting | Seat::Asleep);
+            let most = match seat {
+                Seat::Taken(seat) => {
+                    drop(stand);
+                    let waited = begun.elapsed();
+                    admitted.ticket.used.cold_ms = ms(cold);
+                    admitted.ticket.used.queue_ms = ms(waited.saturating_sub(cold));
+                    return self.seated(admitted, *seat).await;
+                }
+                Seat::Nobody => return Err(Refusal::NoBackend(admitted.asked.name)),
+                Seat::Full => patience.queue.std(),
+                Seat::Starting => admitted.wait.unwrap_or(patience.start.std()).min(patience.start.std()),
+                Seat::Asleep => {
+                    self.wake(&admitted.ticket.target);
+                    admitted.wait.unwrap_or(patience.start.std()).min(patience.start.std())
+                }
+            };
+            let from = Instant::now();
+            let called = tokio::time::timeout_at((begun + most).into(), stand.called()).await;
+            if is_start {
+                cold += from.elapsed();
+            }
+            if called.is_err() {
+                let name = admitted.asked.name;
+                return Err(if is_start { Refusal::Loading(name) } else { Refusal::QueueFull });
+            }
+            front = true;
+        }
+    }
+
+    /// The name in the present table: who waits sees what has changed.
+    fn look_again(&self, admitted: &mut Admitted) -> Result<(), Refusal> {
+        let table = self.shared.table.load();
+        let Some(target) = table.names.get(&admitted.asked.name) else {
+            return Err(Refusal::ModelNotFound(admitted.asked.name.clone()));
+        };
+        admitted.ticket.target = Arc::clone(target);
+        Ok(())
+    }
+
+    fn wake(&self, target: &Target) {
+        for member in target.members.iter().filter(|m| m.entry.backend.asleep) {
+            // A full channel holds the same news already.
+            self.shared.notices.try_send(Notice::Wanted(member.entry.backend.group.clone())).ok();
+        }
+    }
+
+    /// Sends to the backend where a place was taken; to another one only while it is certain that nothing was sent.
+    async fn seated(&self, mut admitted: Admitted, seat: (Member, Place)) -> Result<Response<Answer>, Refusal> {
+        let (mut member, mut place) = seat;
+        loop {
+            admitted.ticket.place = Some(place);
+            let entry = Arc::clone(&member.entry);
+            if !admitted.marks.is_empty() {
+                let mut seen = admitted.ticket.target.state.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                seen.remember(&admitted.marks, &entry.backend.id);
+            }
+            let Some(uri) = entry.uris[admitted.path].clone() else { return Err(Refusal::NoBackend(admitted.asked.name)) };
+            // Usage is asked for where streams can tell it; an answer that is no stream tells it by itself.
+            let ask_usage = admitted.path < 2;
+            let mut request =
+                Request::new(Full::new(admitted.asked.spliced(&admitted.body, member.rename.as_deref(), ask_usage)));
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = uri;
+            *request.headers_mut() = upstream(admitted.headers.clone(), &entry, &admitted.id);
+            match self.head(&mut admitted.ticket, request).await {
+                Ok(response) => return self.answered(response, admitted, &member),
+                Err(Unanswered::NothingSent) => {
+                    admitted.ticket.leave_place(Some(Outcome::Bad));
+                    admitted.tried.push(entry.backend.id.clone());
+                    match self.seat(&admitted.ticket.target, &admitted) {
+                        Seat::Taken(other) => (member, place) = *other,
+                        Seat::Full | Seat::Starting | Seat::Asleep | Seat::Nobody => {
+                            return Err(Refusal::Unreachable(entry.backend.id.clone()));
+                        }
+                    }
+                }
+                Err(Unanswered::Sent(refusal)) => {
+                    admitted.ticket.outcome = Some(Outcome::Bad);
+                    return Err(refusal);
+                }
+                Err(Unanswered::Unpaid(refusal)) => {
+                    admitted.ticket.used.end = End::Cut;
+                    return Err(refusal);
+                }
+            }
+        }
+    }
+
+    /// Waits until an answer begins, as long as there is time and money.
+    async fn head(&self, ticket: &mut Ticket, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Unanswered> {
+        let id = ticket.place.as_ref().map(|p| p.entry.backend.id.clone()).unwrap_or_default();
+        let deadline = Instant::now() + ticket.target.route.patience.first.std();
+        let mut sent = std::pin::pin!(self.client.request(request));
+        loop {
+            let costs = ticket.holder.key.limits.costs();
+            let until = if costs { deadline.min(Instant::now() + Duration::from_secs(10)) } else { deadline };
+            match tokio::time::timeout_at(until.into(), sent.as_mut()).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => {
+                    tracing::warn!(backend = id, error = chain(&error), "a backend gave no answer");
+                    // A full channel holds the same news already.
+                    self.shared.notices.try_send(Notice::Failing(id.clone())).ok();
+                    let unsent = error.is_connect();
+                    return Err(if unsent { Unanswered::NothingSent } else { Unanswered::Sent(Refusal::Unreachable(id)) });
+                }
+                Err(_) if Instant::now() >= deadline => return Err(Unanswered::Sent(Refusal::Timeout)),
+                Err(_) => {
+                    if let Some(micros) = ticket.short(Instant::now()) {
+                        let (holder, now) = (Arc::clone(&ticket.holder), (self.shared.now)());
+                        let key = (holder.key.id.as_str(), &holder.key.limits);
+                        let bank = self.shared.bank.as_ref();
+                        let paid = holder.state.purse.reserve(bank, key, &mut ticket.reserved, micros, now).await;
+                        paid.map_err(Unanswered::Unpaid)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn answered(&self, response: Response<Incoming>, admitted: Admitted, member: &Member) -> Result<Response<Answer>, Refusal> {
+        let (mut head, incoming) = response.into_parts();
+        let Admitted { mut ticket, asked, .. } = admitted;
+        let (entry, status) = (&member.entry, head.status);
+        entry.counters.counts.answered(status.as_u16());
+        entry.counters.last_used_ms.store((self.shared.now)().0, Ordering::Relaxed);
+        // An engine has no business to send clients elsewhere, to change the protocol, or to speak of a key that is ours.
+        if status.is_redirection() || status.is_informational() || status == StatusCode::UNAUTHORIZED {
+            tracing::warn!(backend = entry.backend.id, status = status.as_u16(), "a backend's answer is not passed on");
+            ticket.outcome = Some(Outcome::Bad);
+            return Err(Refusal::Unreachable(entry.backend.id.clone()));
+        }
+        ticket.used.status = status.as_u16();
+        if !status.is_success() {
+            ticket.print = None;
+        }
+        head.headers = downstream(head.headers, entry);
+        head.version = http::Version::HTTP_11;
+        let kind = head.headers.get(header::CONTENT_TYPE).cloned();
+        let is_plain = head.headers.get(header::CONTENT_ENCODING).is_none();
+        let is_events = kind.as_ref().is_some_and(|k| k.as_bytes().starts_with(b"text/event-stream"));
+        let scanner = (is_events && is_plain).then(|| Scanner::new(asked.stream && !asked.usage));
+        if scanner.is_some() {
+            // Its length is not known any more where an event is taken out.
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        Ok(Response::from_parts(head, Answer::Relay(Box::new(Relay::new(incoming, ticket, scanner, kind)))))
+    }
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    /// It is certain that the backend got nothing.
+    NothingSent,
+    Sent(Refusal),
+    Unpaid(Refusal),
+}
+
+fn unready(target: &Target, ready: bool) -> Seat {
+    let any = |is: fn(&Member) -> bool| target.members.iter().any(is);
+    if ready {
+        return Seat::Nobody;
+    }
+    if any(|m| m.entry.backend.starting) {
+        return Seat::Starting;
+    }
+    if any(|m| m.entry.backend.asleep) { Seat::Asleep } else { Seat::Nobody }
+}
+
+fn pick(target: &Target, candidates: &[Candidate], admitted: &Admitted) -> Option<usize> {
+    let ids: Vec<&str> = candidates.iter().map(|c| target.members[c.member].entry.backend.id.as_str()).collect();
+    let turn = target.state.turn.fetch_add(1, Ordering::Relaxed);
+    let policy = target.route.policy;
+    match &admitted.session {
+        Some(session) => choose(policy, candidates, &ids, Hint::Session(session), turn),
+        None if !admitted.marks.is_empty() => {
+            let seen = target.state.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            choose(policy, candidates, &ids, Hint::Conversation(&admitted.marks, &seen), turn)
+        }
+        None => choose(policy, candidates, &ids, Hint::None, turn),
+    }
+}
+
+fn from_cache(kept: &Kept, ticket: &mut Ticket) -> Response<Answer> {
+    ticket.used.end = End::Cached;
+    ticket.used.status = 200;
+    ticket.used.saved = kept.cost;
+    ticket.used.first_ms = 1;
+    let mut response = Response::new(Answer::Whole(Full::new(kept.body.clone())));
+    let headers = response.headers_mut();
+    if let Some(kind) = &kept.kind {
+        headers.insert(header::CONTENT_TYPE, kind.clone());
+    }
+    headers.insert("x-charter-cache", HeaderValue::from_static("hit"));
+    response
+}
+
+fn later(body: Later) -> Response<Answer> {
+    let mut response = Response::new(Answer::Later(Box::new(body)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
+
+/// Reads the body once. A body that says that it is too large is refused before it is read.
+async fn collect(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refusal> {
+    let said = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    if said.is_some_and(|bytes| bytes > BODY_MAX) {
+        return Err(Refusal::TooLarge(BODY_MAX));
+    }
+    match tokio::time::timeout(BODY_PATIENCE, Limited::new(body, BODY_MAX).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::TooLarge(BODY_MAX)),
+        Ok(Err(error)) => Err(Refusal::InvalidJson(error.to_string())),
+        Err(_) => Err(Refusal::InvalidJson("the body did not arrive in time".into())),
+    }
+}

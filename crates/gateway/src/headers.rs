@@ -1,0 +1,81 @@
+//! Headers: what of them passes the gateway, and what ends here.
+
+use crate::table::Entry;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Headers of one hop, and those that are ours or the client's secrets.
+const OURS: [HeaderName; 8] = [
+    header::AUTHORIZATION,
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::COOKIE,
+    header::ACCEPT_ENCODING,
+    header::FORWARDED,
+    header::RANGE,
+];
+const KEYS: [&str; 4] = ["x-api-key", "api-key", "x-real-ip", "x-request-id"];
+const OURS_BACK: [HeaderName; 6] =
+    [header::SET_COOKIE, header::SERVER, header::WWW_AUTHENTICATE, header::AUTHORIZATION, header::LOCATION, header::ALT_SVC];
+
+/// Headers that end at this hop by the standard's word.
+fn is_hop(name: &HeaderName) -> bool {
+    const HOP: [&str; 9] = [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    HOP.contains(&name.as_str())
+}
+
+/// Headers that end at this hop by their own word.
+fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
+    values.flat_map(|v| v.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+}
+
+/// The client's headers without its key, its address of us, and what ends here; with the engine's own key.
+pub(crate) fn upstream(mut headers: HeaderMap, entry: &Entry, id: &HeaderValue) -> HeaderMap {
+    let ends = listed(&headers);
+    let gone: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let text = name.as_str();
+            OURS.contains(name)
+                || KEYS.contains(&text)
+                || text.starts_with("x-charter-")
+                || text.starts_with("x-forwarded-")
+                || is_hop(name)
+                || ends.contains(name)
+        })
+        .cloned()
+        .collect();
+    for name in gone {
+        headers.remove(name);
+    }
+    if let Some(bearer) = &entry.bearer {
+        headers.insert(header::AUTHORIZATION, bearer.clone());
+    }
+    headers.insert("x-request-id", id.clone());
+    headers
+}
+
+/// The backend's headers without what ends here and what is its own.
+pub(crate) fn downstream(mut headers: HeaderMap, entry: &Entry) -> HeaderMap {
+    let ends = listed(&headers);
+    let gone: Vec<HeaderName> =
+        headers.keys().filter(|name| OURS_BACK.contains(name) || is_hop(name) || ends.contains(name)).cloned().collect();
+    for name in gone {
+        headers.remove(name);
+    }
+    if let Some(shown) = &entry.shown {
+        headers.insert("x-charter-backend", shown.clone());
+    }
+    headers
+}

@@ -1,0 +1,310 @@
+//! A stream of server-sent events on its way: cut into events where that is needed, its usage read, and the one event taken
+//! out that the client did not ask for. Bytes are passed on as they came; nothing is written anew.
+
+use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+
+/// An event longer than this is passed on unread.
+const EVENT_MAX: usize = 1024 * 1024;
+
+/// Tokens as an engine counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tokens {
+    pub(crate) prompt: u64,
+    pub(crate) cached: u64,
+    pub(crate) completion: u64,
+    pub(crate) reasoning: u64,
+}
+
+#[derive(serde::Deserialize)]
+struct Usage {
+    #[serde(default)]
+    prompt_tokens: Option<u64>,
+    #[serde(default)]
+    completion_tokens: Option<u64>,
+    #[serde(default)]
+    prompt_tokens_details: Option<Details>,
+    #[serde(default)]
+    completion_tokens_details: Option<Details>,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct Details {
+    #[serde(default)]
+    cached_tokens: Option<u64>,
+    #[serde(default)]
+    reasoning_tokens: Option<u64>,
+}
+
+/// The object of the last `"usage":{...}` in a document. Inside a string its quotes would be escaped, so text is never
+/// taken for it.
+pub(crate) fn usage(document: &[u8]) -> Option<Tokens> {
+    let at = memmem::rfind(document, b"\"usage\"")?;
+    let rest = document.get(at + 7..)?;
+    let colon = rest.iter().position(|b| !b.is_ascii_whitespace()).filter(|i| rest[*i] == b':')?;
+    let rest = &rest[colon + 1..];
+    let start = rest.iter().position(|b| !b.is_ascii_whitespace()).filter(|i| rest[*i] == b'{')?;
+    let mut reader = serde_json::Deserializer::from_slice(&rest[start..]).into_iter::<Usage>();
+    let usage = reader.next()?.ok()?;
+    let (read, written) = (usage.prompt_tokens_details.unwrap_or_default(), usage.completion_tokens_details.unwrap_or_default());
+    Some(Tokens {
+        prompt: usage.prompt_tokens.unwrap_or(0),
+        cached: read.cached_tokens.unwrap_or(0),
+        completion: usage.completion_tokens.unwrap_or(0),
+        reasoning: written.reasoning_tokens.unwrap_or(0),
+    })
+}
+
+/// Reads a stream in passing.
+#[derive(Debug, Default)]
+pub(crate) struct Scanner {
+    /// The event with nothing but the usage is taken out.
+    strip: bool,
+    /// The beginning of an event whose end has not come.
+    tail: BytesMut,
+    /// The present event is too long to be read: it is passed on until it ends.
+    passing: bool,
+    /// What the engine counted.
+    pub(crate) tokens: Option<Tokens>,
+    /// Events that carried something for the client.
+    pub(crate) events: u64,
+    /// `[DONE]` has come.
+    pub(crate) done: bool,
+}
+
+/// What is passed on of a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Passed {
+    pub(crate) first: Bytes,
+    /// What follows behind an event that was taken out.
+    pub(crate) then: Option<Bytes>,
+}
+
+impl Scanner {
+    pub(crate) fn new(strip: bool) -> Self {
+        Self { strip, ..Self::default() }
+    }
+
+    /// Is one event taken out, and so an unfinished one held back?
+    pub(crate) const fn strips(&self) -> bool {
+        self.strip
+    }
+
+    /// Takes a frame in, and gives back what the client gets of it.
+    pub(crate) fn frame(&mut self, frame: Bytes) -> Passed {
+        if !self.tail.is_empty() {
+            return self.joined(&frame);
+        }
+        let end = whole_events(&frame);
+        if self.passing {
+            // The end of a long event; what begins behind it is read again with the next frame.
+            self.passing = end == 0;
+            return Passed { first: frame, then: None };
+        }
+        self.cut(frame, end)
+    }
+
+    /// What is left when the stream ends.
+    pub(crate) fn rest(&mut self) -> Bytes {
+        std::mem::take(&mut self.tail).freeze()
+    }
+
+    fn joined(&mut self, frame: &Bytes) -> Passed {
+        if self.strip {
+            // What was held back has not been passed on: it comes with its end.
+            self.tail.extend_from_slice(frame);
+            let all = std::mem::take(&mut self.tail).freeze();
+            let end = whole_events(&all);
+            return self.cut(all, end);
+        }
+        let before = self.tail.len();
+        self.tail.extend_from_slice(frame);
+        let end = whole_events(&self.tail);
+        if end > 0 {
+            let all = std::mem::take(&mut self.tail);
+            self.read(&all[..end]);
+            self.tail.extend_from_slice(&all[end.max(before.min(end))..]);
+        }
+        self.forget_long();
+        Passed { first: frame.clone(), then: None }
+    }
+
+    /// Whole events up to `end`, and the beginning of another behind them.
+    fn cut(&mut self, all: Bytes, end: usize) -> Passed {
+        self.read(&all[..end]);
+        if end < all.len() {
+            self.tail.extend_from_slice(&all[end..]);
+        }
+        if !self.strip {
+            self.forget_long();
+            return Passed { first: all, then: None };
+        }
+        if self.tail.len() > EVENT_MAX {
+            self.tail.clear();
+            self.passing = true;
+            return Passed { first: all, then: None };
+        }
+        let shown = all.slice(..end);
+        match extra(&shown) {
+            None => Passed { first: shown, then: None },
+            Some((from, to)) => {
+                let then = shown.slice(to..);
+                Passed { first: shown.slice(..from), then: (!then.is_empty()).then_some(then) }
+            }
+        }
+    }
+
+    fn forget_long(&mut self) {
+        if self.tail.len() > EVENT_MAX {
+            self.tail.clear();
+            self.passing = true;
+        }
+    }
+
+    fn read(&mut self, events: &[u8]) {
+        if events.is_empty() {
+            return;
+        }
+        self.events += memmem::find_iter(events, b"data:").count() as u64;
+        if memmem::find(events, b"\"usage\"").is_some()
+            && let Some(tokens) = usage(events)
+        {
+            self.tokens = Some(tokens);
+        }
+        if events.len() >= 14 && memmem::rfind(events, b"data: [DONE]").is_some() {
+            self.done = true;
+        }
+    }
+}
+
+/// How many bytes at the beginning are whole events.
+fn whole_events(bytes: &[u8]) -> usize {
+    // Nearly every frame ends with its event.
+    if bytes.ends_with(b"\n\n") {
+        return bytes.len();
+    }
+    let unix = memmem::rfind(bytes, b"\n\n").map_or(0, |at| at + 2);
+    let dos = memmem::rfind(bytes, b"\r\n\r\n").map_or(0, |at| at + 4);
+    unix.max(dos)
+}
+
+/// Where the event stands that has usage and no choice, if there is one.
+fn extra(events: &[u8]) -> Option<(usize, usize)> {
+    let usage_at = memmem::find_iter(events, b"\"usage\"").find(|at| {
+        let (from, to) = event_around(events, *at);
+        is_extra(&events[from..to])
+    })?;
+    Some(event_around(events, usage_at))
+}
+
+fn event_around(events: &[u8], at: usize) -> (usize, usize) {
+    let before = &events[..at];
+    let unix = memmem::rfind(before, b"\n\n").map_or(0, |i| i + 2);
+    let dos = memmem::rfind(before, b"\r\n\r\n").map_or(0, |i| i + 4);
+    let to = whole_event(&events[at..]).map_or(events.len(), |n| at + n);
+    (unix.max(dos), to)
+}
+
+/// The length of the first event.
+fn whole_event(bytes: &[u8]) -> Option<usize> {
+    let unix = memmem::find(bytes, b"\n\n").map(|at| at + 2);
+    let dos = memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4);
+    match (unix, dos) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn is_extra(event: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Chunk<'a> {
+        #[serde(borrow)]
+        choices: Option<&'a serde_json::value::RawValue>,
+        #[serde(borrow)]
+        usage: Option<&'a serde_json::value::RawValue>,
+    }
+    let Some(data) = event.strip_prefix(b"data:") else { return false };
+    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data.trim_ascii()) else { return false };
+    let empty = chunk.choices.is_some_and(|raw| raw.get().trim_start_matches('[').trim_end_matches(']').trim().is_empty());
+    empty && chunk.usage.is_some_and(|raw| raw.get().starts_with('{'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTENT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"a \\\"usage\\\":{\\\"completion_tokens\\\":9}\"}}]}\n\n";
+    const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"prompt_tokens_details\":{\"cached_tokens\":2},\"completion_tokens_details\":{\"reasoning_tokens\":1}}}\n\n";
+    const DONE: &str = "data: [DONE]\n\n";
+    const TOKENS: Tokens = Tokens { prompt: 7, cached: 2, completion: 3, reasoning: 1 };
+
+    /// What a client gets when the stream comes in pieces of this size.
+    fn through(text: &str, piece: usize, strip: bool) -> (String, Scanner) {
+        let mut scanner = Scanner::new(strip);
+        let mut out = vec![];
+        for frame in text.as_bytes().chunks(piece) {
+            let passed = scanner.frame(Bytes::copy_from_slice(frame));
+            out.extend_from_slice(&passed.first);
+            out.extend_from_slice(&passed.then.unwrap_or_default());
+        }
+        let rest = scanner.rest();
+        if strip {
+            out.extend_from_slice(&rest);
+        }
+        (String::from_utf8(out).expect("text"), scanner)
+    }
+
+    #[test]
+    fn however_it_is_cut_the_bytes_are_the_same_and_the_usage_is_read() {
+        for ending in ["\n\n", "\r\n\r\n"] {
+            let text = [CONTENT, CONTENT, USAGE, DONE].concat().replace("\n\n", ending);
+            for piece in 1..=text.len() {
+                let (out, scanner) = through(&text, piece, false);
+                assert_eq!(out, text, "{piece}");
+                assert_eq!((scanner.tokens, scanner.events, scanner.done), (Some(TOKENS), 4, true), "{piece} {ending:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_event_that_nobody_asked_for_is_taken_out_and_nothing_else() {
+        for ending in ["\n\n", "\r\n\r\n"] {
+            let text = [CONTENT, CONTENT, USAGE, DONE].concat().replace("\n\n", ending);
+            let without = [CONTENT, CONTENT, DONE].concat().replace("\n\n", ending);
+            for piece in 1..=text.len() {
+                let (out, scanner) = through(&text, piece, true);
+                assert_eq!(out, without, "{piece}");
+                assert_eq!((scanner.tokens, scanner.done), (Some(TOKENS), true), "{piece} {ending:?}");
+            }
+        }
+        // Usage beside a choice is part of an answer.
+        let beside = "data: {\"choices\":[{\"index\":0}],\"usage\":{\"prompt_tokens\":1}}\n\n";
+        assert_eq!(through(beside, 1000, true).0, beside);
+        let null = "data: {\"choices\":[],\"usage\":null}\n\n: a comment\n\n";
+        assert_eq!(through(null, 3, true).0, null);
+    }
+
+    #[test]
+    fn an_endless_event_is_passed_on_and_does_not_fill_the_memory() {
+        for strip in [false, true] {
+            let text = format!("data: {}\n\n{DONE}", "x".repeat(3 * EVENT_MAX));
+            let (out, scanner) = through(&text, 10_000, strip);
+            assert!(out == text && scanner.tail.capacity() < 3 * EVENT_MAX);
+        }
+    }
+
+    #[test]
+    fn a_whole_answer_tells_its_usage_too() {
+        let answer = br#"{"id":"x","usage": {"prompt_tokens":7,"completion_tokens":3,"total_tokens":10,"prompt_tokens_details":null},"z":1}"#;
+        assert_eq!(usage(answer), Some(Tokens { prompt: 7, completion: 3, ..Tokens::default() }));
+        for none in [
+            &br#"{"usage":null}"#[..],
+            br#"{"text":"\"usage\":{\"prompt_tokens\":1}"}"#,
+            b"",
+            b"\"usage\"",
+            b"\"usage\":{\"prompt_tokens\":-1}",
+        ] {
+            assert_eq!(usage(none), None, "{none:?}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Routes: what people say of a public name.
+
+use crate::auth::Caller;
+use crate::problem::{Answer, Body, failed, unknown};
+use crate::router::App;
+use axum::extract::{Json, Path, State};
+use axum::http::StatusCode;
+use charter_domain::money::Usd;
+use charter_domain::routing::{Patience, Policy, Route, TokenPrice, Weighted};
+use charter_domain::time::Span;
+use charter_store::Role;
+use serde_json::{Value, json};
+
+/// Members that one route may have.
+const MEMBERS_MAX: usize = 256;
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Wanted {
+    policy: Policy,
+    backends: Vec<Weighted>,
+    start_seconds: Option<i64>,
+    queue_seconds: Option<i64>,
+    first_token_seconds: Option<i64>,
+    between_tokens_seconds: Option<i64>,
+    whole_seconds: Option<i64>,
+    cache_seconds: Option<i64>,
+    price: Option<Price>,
+}
+
+/// Micro-dollars for a million tokens.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Price {
+    input_usd_micros: i64,
+    #[serde(default)]
+    cached_usd_micros: Option<i64>,
+    output_usd_micros: i64,
+}
+
+impl Wanted {
+    fn route(self, name: &str) -> Answer<Route> {
+        let hint = "times are whole seconds above zero, prices micro-dollars for a million tokens";
+        let wrong = |what: &str| failed(422, "A0422", format!("`{what}` cannot be used"), hint);
+        let seconds = |what: &str, said: Option<i64>, default: Span| match said {
+            None => Ok(default),
+            Some(seconds) if (1..=86_400).contains(&seconds) => Ok(Span::s(seconds)),
+            Some(_) => Err(wrong(what)),
+        };
+        let usual = Patience::default();
+        let patience = Patience {
+            start: seconds("start_seconds", self.start_seconds, usual.start)?,
+            queue: seconds("queue_seconds", self.queue_seconds, usual.queue)?,
+            first: seconds("first_token_seconds", self.first_token_seconds, usual.first)?,
+            between: seconds("between_tokens_seconds", self.between_tokens_seconds, usual.between)?,
+            whole: seconds("whole_seconds", self.whole_seconds, usual.whole)?,
+        };
+        let cache = self.cache_seconds.map(|s| seconds("cache_seconds", Some(s), usual.whole)).transpose()?;
+        let price = self.price.map(|p| {
+            let cached = p.cached_usd_micros.unwrap_or(p.input_usd_micros);
+            let fine = [p.input_usd_micros, cached, p.output_usd_micros].iter().all(|usd| *usd >= 0);
+            let price = TokenPrice { input: Usd(p.input_usd_micros), cached: Usd(cached), output: Usd(p.output_usd_micros) };
+            if fine { Ok(price) } else { Err(wrong("price")) }
+        });
+        if name.is_empty() || name.len() > 200 || self.backends.len() > MEMBERS_MAX {
+            return Err(wrong("backends"));
+        }
+        if !self.backends.is_empty() && self.backends.iter().all(|b| b.weight == 0) {
+            return Err(failed(422, "A0422", "no backend of the route has a weight", "give one of them a weight of 1 or more"));
+        }
+        let (policy, backends) = (self.policy, self.backends);
+        Ok(Route { name: name.to_owned(), policy, backends, patience, cache, price: price.transpose()? })
+    }
+}
+
+fn shown(route: &Route) -> Value {
+    let seconds = |span: Span| span.0 / 1000;
+    json!({
+        "name": route.name, "policy": route.policy, "backends": route.backends,
+        "start_seconds": seconds(route.patience.start), "queue_seconds": seconds(route.patience.queue),
+        "first_token_seconds": seconds(route.patience.first), "between_tokens_seconds": seconds(route.patience.between),
+        "whole_seconds": seconds(route.patience.whole), "cache_seconds": route.cache.map(seconds),
+        "price": route.price.map(|p| json!({"input_usd_micros": p.input, "cached_usd_micros": p.cached, "output_usd_micros": p.output})),
+    })
+}
+
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<Value>> {
+    caller.need(Role::Viewer)?;
+    let items: Vec<Value> = app.controller.store().routes().await?.iter().map(shown).collect();
+    Ok(Json(json!({"items": items, "next": null})))
+}
+
+pub(crate) async fn get(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<Value>> {
+    caller.need(Role::Viewer)?;
+    let routes = app.controller.store().routes().await?;
+    routes.iter().find(|r| r.name == name).map(|r| Json(shown(r))).ok_or_else(|| unknown("route", &name))
+}
+
+/// Says how a name is served. Members must be there: a misspelt one would be a route to nowhere.
+pub(crate) async fn put(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Body(wanted): Body<Wanted>,
+) -> Answer<Json<Value>> {
+    caller.need(Role::Operator)?;
+    let route = wanted.route(&name)?;
+    let store = app.controller.store();
+    let mut known: Vec<String> = store.deployments().await?.into_iter().map(|row| row.state.name).collect();
+    known.extend(store.backends().await?.into_iter().map(|b| b.name));
+    if let Some(odd) = route.backends.iter().find(|b| !known.contains(&b.backend)) {
+        let message = format!("there is no deployment and no registered backend `{}`", odd.backend);
+        return Err(failed(422, "G0002", message, format!("known: {}", known.join(", "))));
+    }
+    store.put_route(route.clone()).await?;
+    app.controller.publish().await?;
+    Ok(Json(shown(&route)))
+}
+
+pub(crate) async fn remove(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    if !app.controller.store().remove_route(&name).await? {
+        return Err(unknown("route", &name));
+    }
+    app.controller.publish().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
