@@ -28,7 +28,7 @@ pub(crate) fn child(args: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-fn median(mut all: Vec<f64>) -> f64 {
+pub(crate) fn median(mut all: Vec<f64>) -> f64 {
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
 }

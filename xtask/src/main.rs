@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "chores time themselves and ask who runs them")]
 
 mod bench;
+mod bench_gateway;
 mod bench_market;
 mod dist;
 mod parts;
@@ -23,10 +24,11 @@ fn main() -> ExitCode {
         Some("real-engine") => real_engine::real_engine(rest.iter().any(|a| a == "--keep")),
         Some("dist") => dist::dist(),
         Some("bench") => bench::bench(),
+        Some("bench-gateway") => bench_gateway::bench_gateway(rest),
         Some("bench-market") => bench_market::bench_market(),
         Some("__child") => bench::child(rest),
         Some("kill-rounds") => kill_rounds(rest),
-        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--long | --whole [--sqlite]] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-market | dist | real-engine [--keep]".into()),
+        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--long | --whole [--sqlite]] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-gateway [--quick] | bench-market | dist | real-engine [--keep]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

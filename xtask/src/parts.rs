@@ -1,7 +1,7 @@
 //! The real parts that tests need: installed where that is possible, named where it is not. Nothing is skipped.
 
 use crate::{root, say};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A part, where it is found, and the Debian package that brings it.
@@ -24,18 +24,28 @@ fn missing() -> Vec<(&'static str, &'static str)> {
     all
 }
 
-/// The marketplace's own client, as the package index has it.
+/// Programs of the Python package index, each with its version: the marketplace's own client, and a router to measure beside.
 const CLIENT: (&str, &str) = ("vastai", "1.9.1");
+const ROUTER: (&str, &str) = ("vllm-router", "0.1.17");
 
-/// Makes sure that the official client stands in an environment of its own under `target`.
-fn client() -> Result<(), String> {
-    let (name, version) = CLIENT;
-    let folder = root().join("target/clients").join(format!("{name}-{version}"));
+/// Where such a program's environment stands.
+fn environment((name, version): (&str, &str)) -> PathBuf {
+    root().join("target/clients").join(format!("{name}-{version}"))
+}
+
+/// Where the router stands.
+pub(crate) fn router() -> PathBuf {
+    environment(ROUTER)
+}
+
+/// Makes sure that a program stands in an environment of its own under `target`.
+fn program((name, version): (&str, &str)) -> Result<(), String> {
+    let folder = environment((name, version));
     let program = folder.join("bin").join(name);
     if program.exists() {
         return Ok(());
     }
-    say(&format!("installing what the tests need: {name} {version} from the package index"));
+    say(&format!("installing what is needed: {name} {version} from the package index"));
     let place = folder.display().to_string();
     let run = |program: &str, args: &[&str]| Command::new(program).args(args).status().is_ok_and(|s| s.success());
     let made = run("python3", &["-m", "venv", &place])
@@ -50,8 +60,16 @@ fn client() -> Result<(), String> {
     // Half an environment would be taken for a whole one the next time.
     std::fs::remove_dir_all(&folder).ok();
     Err(format!(
-        "the tests need the official client: `python3 -m venv {place} && {pip} install {name}=={version}` (Debian packages python3, python3-venv)"
+        "`{name}` is needed: `python3 -m venv {place} && {pip} install {name}=={version}` (Debian packages python3, python3-venv)"
     ))
+}
+
+/// What the gateway is measured beside.
+pub(crate) fn bench() -> Result<(), String> {
+    if !Path::new("/usr/sbin/nginx").exists() && !apt(&["nginx-light"]) {
+        return Err("`nginx` is needed (Debian package nginx-light)".to_owned());
+    }
+    program(ROUTER)
 }
 
 fn apt(packages: &[&str]) -> bool {
@@ -66,7 +84,7 @@ fn apt(packages: &[&str]) -> bool {
 /// Makes sure that every part is there.
 pub(crate) fn check() -> Result<(), String> {
     programs()?;
-    client()
+    program(CLIENT)
 }
 
 fn programs() -> Result<(), String> {

@@ -44,10 +44,10 @@ impl Bank for Own {
 }
 
 impl Sink for Own {
-    fn write(&self, batch: Vec<Used>) -> Written<'_> {
+    fn write<'a>(&'a self, batch: &'a [Used]) -> Written<'a> {
         Box::pin(async move {
             let store = self.controller()?.store();
-            store.record(&batch_id(&batch), &batch).await.map_err(|e| e.to_string())
+            store.record(&batch_id(batch), batch).await.map_err(|e| e.to_string())
         })
     }
 }
@@ -76,9 +76,9 @@ impl Bank for Remote {
 }
 
 impl Sink for Remote {
-    fn write(&self, batch: Vec<Used>) -> Written<'_> {
+    fn write<'a>(&'a self, batch: &'a [Used]) -> Written<'a> {
         Box::pin(async move {
-            let batch = UsageBatch { id: batch_id(&batch), requests: batch };
+            let batch = UsageBatch { id: batch_id(batch), requests: batch.to_vec() };
             self.post("usage", serde_json::to_string(&batch).map_err(|e| e.to_string())?).await.map(drop)
         })
     }

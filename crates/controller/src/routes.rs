@@ -106,8 +106,8 @@ impl Controller {
                 sha256: k.sha256,
                 routes: k.routes,
                 expires_at: k.expires_at,
-                id: k.id.0,
-                tenant: k.tenant,
+                id: k.id.0.into(),
+                tenant: k.tenant.into(),
                 operator: k.role >= Role::Operator,
                 limits: k.limits,
             })

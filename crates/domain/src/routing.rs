@@ -4,6 +4,7 @@ use crate::instance::Address;
 use crate::money::{Usd, UsdPerHour};
 use crate::time::{Span, Time};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// All routes and keys at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,10 +208,10 @@ pub struct Key {
     pub expires_at: Option<Time>,
     /// Its id, which usage is counted by.
     #[serde(default)]
-    pub id: String,
+    pub id: Arc<str>,
     /// Who pays.
     #[serde(default)]
-    pub tenant: String,
+    pub tenant: Arc<str>,
     /// It may read what the gateway counts.
     #[serde(default)]
     pub operator: bool,

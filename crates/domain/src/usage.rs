@@ -3,6 +3,7 @@
 use crate::money::Usd;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,15 +50,15 @@ pub struct Used {
     /// When it came.
     pub at: Time,
     /// The key's id.
-    pub key: String,
+    pub key: Arc<str>,
     /// Who pays.
-    pub tenant: String,
+    pub tenant: Arc<str>,
     /// The name that the client used.
-    pub model: String,
+    pub model: Arc<str>,
     /// The deployment or registered backend.
-    pub group: String,
+    pub group: Arc<str>,
     /// The replica.
-    pub backend: String,
+    pub backend: Arc<str>,
     /// Tokens read.
     pub prompt_tokens: u64,
     /// Of those, found in the engine's cache.

@@ -116,7 +116,7 @@ fn least(all: &[Candidate], open: &[usize], turn: u64) -> Option<usize> {
 fn weighted(all: &[Candidate], open: &[usize], turn: u64) -> Option<usize> {
     let total: u64 = open.iter().map(|i| u64::from(all[*i].weight)).sum();
     let spread = turn.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-    let mut at = spread * total >> 32;
+    let mut at = (spread * total) >> 32;
     for i in open {
         let weight = u64::from(all[*i].weight);
         if at < weight {

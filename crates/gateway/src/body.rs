@@ -17,8 +17,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
-use tokio::time::Sleep;
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
 
 /// Why a body broke off.
 pub(crate) type Broken = Box<dyn std::error::Error + Send + Sync>;
@@ -56,7 +56,7 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(full) => full.is_end_stream(),
-            Self::Relay(relay) => relay.over,
+            Self::Relay(relay) => relay.over && relay.then.is_none(),
             Self::Later(_) => false,
         }
     }
@@ -120,7 +120,7 @@ impl Relay {
                 self.paying = None;
                 match (paid, &mut self.ticket) {
                     (Ok(reserved), Some(ticket)) => ticket.reserved = reserved,
-                    (Err(refusal), _) => return Poll::Ready(self.break_off(End::Cut, None, &refusal)),
+                    (Err(refusal), _) => return Poll::Ready(Some(self.break_off(End::Cut, None, &refusal))),
                     (Ok(_), None) => {}
                 }
             }
@@ -129,17 +129,24 @@ impl Relay {
                     // Trailers tell clients nothing, and end here.
                     let Ok(data) = frame.into_data() else { continue };
                     let shown = self.pass(data);
+                    // Where the length is known nobody asks for what comes after it.
+                    if self.inner.is_end_stream()
+                        && let Some(rest) = self.finish()
+                    {
+                        self.then =
+                            Some(self.then.take().map_or_else(|| rest.clone(), |then| [then, rest.clone()].concat().into()));
+                    }
                     if !shown.is_empty() {
                         return Poll::Ready(Some(Ok(shown)));
                     }
                 }
                 Poll::Ready(Some(Err(_))) => {
                     let refusal = Refusal::BrokeOff;
-                    return Poll::Ready(self.break_off(End::Failed, Some(Outcome::Bad), &refusal));
+                    return Poll::Ready(Some(self.break_off(End::Failed, Some(Outcome::Bad), &refusal)));
                 }
                 Poll::Ready(None) => return Poll::Ready(self.finish().map(Ok)),
                 Poll::Pending => match self.watch(cx) {
-                    Some(refusal) => return Poll::Ready(self.break_off(End::Failed, Some(Outcome::Bad), &refusal)),
+                    Some(refusal) => return Poll::Ready(Some(self.break_off(End::Failed, Some(Outcome::Bad), &refusal))),
                     None if self.paying.is_some() => {}
                     None => return Poll::Pending,
                 },
@@ -198,7 +205,7 @@ impl Relay {
             let patience = &ticket.target.route.patience;
             let silent = self.last + patience.between.std();
             let whole = ticket.started + patience.whole.std();
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(silent.min(whole).into())));
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(silent.min(whole))));
             if timer.as_mut().poll(cx).is_pending() {
                 return None;
             }
@@ -211,7 +218,7 @@ impl Relay {
             }
             let next = silent.min(whole).min(now + Duration::from_secs(10));
             if let Some(timer) = &mut self.timer {
-                timer.as_mut().reset(next.into());
+                timer.as_mut().reset(next);
             }
             if self.paying.is_some() {
                 return None;
@@ -251,7 +258,7 @@ impl Relay {
     }
 
     /// The end, before it should have come. A stream tells why in an event, and never says that it is done.
-    fn break_off(&mut self, end: End, outcome: Option<Outcome>, why: &Refusal) -> Option<Result<Bytes, Broken>> {
+    fn break_off(&mut self, end: End, outcome: Option<Outcome>, why: &Refusal) -> Result<Bytes, Broken> {
         self.over = true;
         let scanner = self.scanner.take();
         if let Some(mut ticket) = self.ticket.take() {
@@ -262,7 +269,7 @@ impl Relay {
                 place.entry.counters.counts.broken.fetch_add(1, Ordering::Relaxed);
             }
         }
-        if scanner.is_some() { Some(Ok(why.event())) } else { Some(Err(why.text().into())) }
+        if scanner.is_some() { Ok(why.event()) } else { Err(why.text().into()) }
     }
 }
 
@@ -299,8 +306,8 @@ impl Later {
             self.held = None;
             match answer {
                 Ok(response) if response.status().is_success() => self.answer = Some(response.into_body()),
-                Ok(response) => return Poll::Ready(self.end(&Refusal::Answered(response.status().as_u16()))),
-                Err(refusal) => return Poll::Ready(self.end(&refusal)),
+                Ok(response) => return Poll::Ready(Some(Ok(self.end(&Refusal::Answered(response.status().as_u16()))))),
+                Err(refusal) => return Poll::Ready(Some(Ok(self.end(&refusal)))),
             }
         }
         if let Some(answer) = &mut self.answer {
@@ -314,8 +321,8 @@ impl Later {
         Poll::Pending
     }
 
-    fn end(&mut self, why: &Refusal) -> Option<Result<Bytes, Broken>> {
+    fn end(&mut self, why: &Refusal) -> Bytes {
         self.over = true;
-        Some(Ok(why.event()))
+        why.event()
     }
 }

@@ -145,6 +145,21 @@ impl Write for Socket {
         }
     }
 
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Ssh(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Http(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    /// Head and body go out together, and nobody copies them into one buffer first.
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Ssh(io) => io.is_write_vectored(),
+            Self::Http(io) => io.is_write_vectored(),
+        }
+    }
+
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Ssh(io) => Pin::new(io.as_mut()).poll_flush(cx),

@@ -25,8 +25,9 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(120);
@@ -96,14 +97,15 @@ impl Way {
         let estimate = body_bytes / 4 + asked.written_max;
         holder.state.meter.admit(&key.limits, table.gateways, estimate, (self.shared.now)())?;
         drop(table);
-        let ticket = self.ticket(holder, target, started, (estimate, body_bytes, asked.written_max), &asked.name, id);
+        let ticket = self.ticket(holder, target, started, (estimate, body_bytes, asked.written_max), id);
         let marks = if ticket.target.route.policy == Policy::Prefix { beginnings(&body) } else { vec![] };
         let text = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
         let session = text("x-charter-session").map(str::to_owned).filter(|_| ticket.target.route.policy == Policy::Session);
         let wait = text("x-charter-wait").and_then(|v| v.parse().ok()).map(Duration::from_secs);
-        let admitted =
-            Admitted { asked, body, headers: parts.headers, path, id: id.clone(), session, marks, wait, ticket, tried: vec![] };
-        self.admitted(admitted).await
+        let headers = parts.headers;
+        // Behind a pointer: it is handed on several times.
+        let admitted = Admitted { asked, body, headers, path, id: id.clone(), session, marks, wait, ticket, tried: vec![] };
+        self.admitted(Box::new(admitted)).await
     }
 
     fn ticket(
@@ -112,15 +114,14 @@ impl Way {
         target: Arc<Target>,
         started: Instant,
         (estimate, body_bytes, written_max): (u64, u64, u64),
-        name: &str,
         id: &HeaderValue,
     ) -> Ticket {
         let used = Used {
             request: id.to_str().unwrap_or_default().to_owned(),
             at: (self.shared.now)(),
-            key: holder.key.id.clone(),
-            tenant: holder.key.tenant.clone(),
-            model: name.to_owned(),
+            key: Arc::clone(&holder.key.id),
+            tenant: Arc::clone(&holder.key.tenant),
+            model: Arc::clone(&target.name),
             end: End::Failed,
             ..Used::default()
         };
@@ -143,7 +144,7 @@ impl Way {
         }
     }
 
-    async fn admitted(&self, mut admitted: Admitted) -> Result<Response<Answer>, Refusal> {
+    async fn admitted(&self, mut admitted: Box<Admitted>) -> Result<Response<Answer>, Refusal> {
         let ticket = &mut admitted.ticket;
         if ticket.target.route.cache.is_some() {
             let print = print(&ticket.holder.key.tenant, PATHS[admitted.path], &admitted.body);
@@ -156,13 +157,13 @@ impl Way {
         if limits.costs() {
             let (holder, amount) = (Arc::clone(&ticket.holder), ticket.first_amount());
             let now = (self.shared.now)();
-            let key = (holder.key.id.as_str(), &limits);
+            let key = (&*holder.key.id, &limits);
             holder.state.purse.reserve(self.shared.bank.as_ref(), key, &mut ticket.reserved, amount, now).await?;
         }
         match self.seat(&admitted.ticket.target, &admitted) {
             Seat::Taken(seat) => self.seated(admitted, *seat).await,
             Seat::Nobody => Err(Refusal::NoBackend(admitted.asked.name)),
-            Seat::Full => self.wait_and_send(admitted).await,
+            Seat::Full => Box::pin(self.wait_and_send(admitted)).await,
             // Only where it is a stream can the client be told anything before the answer.
             Seat::Starting | Seat::Asleep if admitted.asked.stream => {
                 let this = self.clone();
@@ -172,7 +173,7 @@ impl Way {
                     Err(_) => Ok(later(Later::new(held))),
                 }
             }
-            Seat::Starting | Seat::Asleep => self.wait_and_send(admitted).await,
+            Seat::Starting | Seat::Asleep => Box::pin(self.wait_and_send(admitted)).await,
         }
     }
 
@@ -219,7 +220,7 @@ impl Way {
     }
 
     /// Waits in the line for a place or a start, and then sends.
-    async fn wait_and_send(&self, mut admitted: Admitted) -> Result<Response<Answer>, Refusal> {
+    async fn wait_and_send(&self, mut admitted: Box<Admitted>) -> Result<Response<Answer>, Refusal> {
         let key = admitted.ticket.holder.key.id.clone();
         let begun = Instant::now();
         let (mut front, mut cold) = (false, Duration::ZERO);
@@ -248,7 +249,7 @@ impl Way {
                 }
             };
             let from = Instant::now();
-            let called = tokio::time::timeout_at((begun + most).into(), stand.called()).await;
+            let called = tokio::time::timeout_at(begun + most, stand.called()).await;
             if is_start {
                 cold += from.elapsed();
             }
@@ -278,7 +279,7 @@ impl Way {
     }
 
     /// Sends to the backend where a place was taken; to another one only while it is certain that nothing was sent.
-    async fn seated(&self, mut admitted: Admitted, seat: (Member, Place)) -> Result<Response<Answer>, Refusal> {
+    async fn seated(&self, mut admitted: Box<Admitted>, seat: (Member, Place)) -> Result<Response<Answer>, Refusal> {
         let (mut member, mut place) = seat;
         loop {
             admitted.ticket.place = Some(place);
@@ -327,7 +328,7 @@ impl Way {
         loop {
             let costs = ticket.holder.key.limits.costs();
             let until = if costs { deadline.min(Instant::now() + Duration::from_secs(10)) } else { deadline };
-            match tokio::time::timeout_at(until.into(), sent.as_mut()).await {
+            match tokio::time::timeout_at(until, sent.as_mut()).await {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(error)) => {
                     tracing::warn!(backend = id, error = chain(&error), "a backend gave no answer");
@@ -340,7 +341,7 @@ impl Way {
                 Err(_) => {
                     if let Some(micros) = ticket.short(Instant::now()) {
                         let (holder, now) = (Arc::clone(&ticket.holder), (self.shared.now)());
-                        let key = (holder.key.id.as_str(), &holder.key.limits);
+                        let key = (&*holder.key.id, &holder.key.limits);
                         let bank = self.shared.bank.as_ref();
                         let paid = holder.state.purse.reserve(bank, key, &mut ticket.reserved, micros, now).await;
                         paid.map_err(Unanswered::Unpaid)?;
@@ -350,9 +351,14 @@ impl Way {
         }
     }
 
-    fn answered(&self, response: Response<Incoming>, admitted: Admitted, member: &Member) -> Result<Response<Answer>, Refusal> {
+    fn answered(
+        &self,
+        response: Response<Incoming>,
+        admitted: Box<Admitted>,
+        member: &Member,
+    ) -> Result<Response<Answer>, Refusal> {
         let (mut head, incoming) = response.into_parts();
-        let Admitted { mut ticket, asked, .. } = admitted;
+        let Admitted { mut ticket, asked, .. } = *admitted;
         let (entry, status) = (&member.entry, head.status);
         entry.counters.counts.answered(status.as_u16());
         entry.counters.last_used_ms.store((self.shared.now)().0, Ordering::Relaxed);

@@ -88,8 +88,7 @@ fn quoted(text: &str) -> String {
 /// Everything, in the text format of Prometheus.
 pub(crate) fn text(table: &Table, connections: usize, unwritten: u64) -> String {
     let mut out = String::new();
-    let mut names: Vec<_> = table.names.values().collect();
-    names.sort_by(|a, b| a.route.name.cmp(&b.route.name));
+    let names: Vec<_> = table.names.values().collect();
     let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
     let mut family = |name: &str, kind: &str, help: &str, rows: Vec<(String, u64)>| {
         // Writing to a String cannot fail.

@@ -2,21 +2,21 @@
 //! for it; when it is full, what comes is added up instead of being lost.
 
 use charter_domain::usage::Used;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Requests whose usage may wait to be written, each by itself.
-const QUEUE: usize = 65_536;
-/// Rows of one batch.
-const BATCH: usize = 1024;
+const QUEUE: usize = 16_384;
+/// Rows of one batch; as many as this are written at once, without a rest.
+const BATCH: usize = 2048;
 /// A crash loses no more than what came in so long.
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_secs(1);
 /// What could not be written is tried again after so long.
 const AGAIN: Duration = Duration::from_millis(500);
 /// A gateway that ends tries for so long.
@@ -28,7 +28,7 @@ pub type Written<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 
 /// Where usage goes. A batch that was written twice counts once: its rows have ids.
 pub trait Sink: Send + Sync {
     /// Writes a batch.
-    fn write(&self, batch: Vec<Used>) -> Written<'_>;
+    fn write<'a>(&'a self, batch: &'a [Used]) -> Written<'a>;
 }
 
 /// The queue's entrance.
@@ -36,20 +36,24 @@ pub trait Sink: Send + Sync {
 pub(crate) struct Recorder {
     queue: mpsc::Sender<Used>,
     /// What found no room, added up by key, name and backend.
-    sums: Arc<Mutex<HashMap<[String; 3], Used>>>,
+    sums: Arc<Mutex<BTreeMap<[Arc<str>; 3], Used>>>,
     unwritten: Arc<AtomicU64>,
+    full: Arc<Notify>,
 }
 
 impl Recorder {
     /// A queue, and the exit that [`write_all`] empties.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Used>) {
         let (queue, exit) = mpsc::channel(QUEUE);
-        (Self { queue, sums: Arc::default(), unwritten: Arc::default() }, exit)
+        (Self { queue, sums: Arc::default(), unwritten: Arc::default(), full: Arc::default() }, exit)
     }
 
     /// Takes one in.
     pub(crate) fn put(&self, used: Used) {
-        self.unwritten.fetch_add(1, Ordering::Relaxed);
+        let before = self.unwritten.fetch_add(1, Ordering::Relaxed);
+        if before >= BATCH as u64 && before.is_multiple_of(BATCH as u64) {
+            self.full.notify_one();
+        }
         if let Err(mpsc::error::TrySendError::Full(used) | mpsc::error::TrySendError::Closed(used)) = self.queue.try_send(used) {
             let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
             add(sums.entry([used.key.clone(), used.model.clone(), used.backend.clone()]).or_default(), used);
@@ -62,7 +66,7 @@ impl Recorder {
     }
 
     fn take_sums(&self) -> Vec<Used> {
-        self.sums.lock().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, sum)| sum).collect()
+        std::mem::take(&mut *self.sums.lock().unwrap_or_else(PoisonError::into_inner)).into_values().collect()
     }
 }
 
@@ -93,10 +97,13 @@ pub(crate) async fn write_all(recorder: Recorder, mut exit: mpsc::Receiver<Used>
                     return;
                 }
             } else {
-                tokio::select! {
-                    // A short rest gathers a batch.
-                    () = tokio::time::sleep(PAUSE) => {}
-                    () = ended.cancelled() => {}
+                // A short rest gathers a batch.
+                if exit.len() < BATCH {
+                    tokio::select! {
+                        () = tokio::time::sleep(PAUSE) => {}
+                        () = recorder.full.notified() => {}
+                        () = ended.cancelled() => {}
+                    }
                 }
                 while batch.len() < BATCH
                     && let Ok(one) = exit.try_recv()
@@ -112,7 +119,7 @@ pub(crate) async fn write_all(recorder: Recorder, mut exit: mpsc::Receiver<Used>
             }
         }
         let count = batch.len() as u64;
-        match sink.write(batch.clone()).await {
+        match sink.write(&batch).await {
             Ok(()) => {
                 recorder.unwritten.fetch_sub(count.min(recorder.unwritten()), Ordering::Relaxed);
                 batch.clear();

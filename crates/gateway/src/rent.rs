@@ -3,7 +3,7 @@
 
 use charter_domain::money::{Usd, UsdPerHour};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// Nanoseconds of an hour.
 const HOUR: u128 = 3_600_000_000_000;

@@ -370,8 +370,7 @@ fn models(table: &Table, holder: &Holder, one: Option<&str>) -> Result<Response<
     let answers =
         |t: &crate::table::Target| t.members.iter().any(|m| (m.entry.backend.ready || m.entry.backend.asleep) && m.weight > 0);
     let allowed = |name: &String| key.routes.is_empty() || key.routes.contains(name);
-    let mut names: Vec<_> = table.names.iter().filter(|(name, target)| allowed(name) && answers(target)).collect();
-    names.sort_by_key(|(name, _)| name.as_str());
+    let names: Vec<_> = table.names.iter().filter(|(name, target)| allowed(name) && answers(target)).collect();
     let entry = |(name, target): &(&String, &Arc<crate::table::Target>)| serde_json::json!({"id": name, "object": "model", "created": 0, "owned_by": "charter", "parent": target.parent});
     match one {
         Some(one) => {
@@ -386,4 +385,26 @@ fn json(value: &serde_json::Value) -> Response<Answer> {
     let mut response = Response::new(Answer::Whole(Full::new(Bytes::from(value.to_string()))));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F: FnOnce(Request<Incoming>) -> R, R>(_: F) -> usize {
+        size_of::<R>()
+    }
+
+    /// Each connection holds the state of its request from the beginning to the end, a thousand streams a thousand of them.
+    #[test]
+    fn what_a_request_holds_is_small() {
+        let gateway: Option<(Gateway, Way)> = None;
+        let bytes = size(|request| async move {
+            if let Some((gateway, way)) = &gateway {
+                gateway.answer(request, way).await;
+            }
+        });
+        assert!(bytes < 4096, "{bytes}");
+        assert!(size_of::<Answer>() <= 64 && size_of::<crate::ticket::Ticket>() < 1024, "{}", size_of::<crate::ticket::Ticket>());
+    }
 }

@@ -14,10 +14,10 @@ use charter_domain::routing::{Backend, Key, Route, RouteTable};
 use charter_domain::time::Time;
 use http::{HeaderValue, Uri};
 use ring::digest;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// Where requests go at a backend.
 pub(crate) const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"];
@@ -53,6 +53,9 @@ impl Counters {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) backend: Backend,
+    /// Its id and its group once more, as usage names them.
+    pub(crate) id: Arc<str>,
+    pub(crate) group: Arc<str>,
     pub(crate) counters: Arc<Counters>,
     /// Where its paths lead, in the order of [`PATHS`].
     pub(crate) uris: Vec<Option<Uri>>,
@@ -84,6 +87,7 @@ pub(crate) struct NameState {
 /// A name that clients use.
 #[derive(Debug)]
 pub(crate) struct Target {
+    pub(crate) name: Arc<str>,
     pub(crate) route: Route,
     pub(crate) parent: Option<String>,
     pub(crate) members: Vec<Member>,
@@ -112,7 +116,7 @@ pub(crate) struct Table {
     pub(crate) entries: Vec<Arc<Entry>>,
     /// Backends that have left the table while they were still answering.
     retired: Vec<Arc<Entry>>,
-    pub(crate) names: HashMap<String, Arc<Target>>,
+    pub(crate) names: BTreeMap<String, Arc<Target>>,
     keys: HashMap<[u8; 32], Arc<Holder>>,
 }
 
@@ -136,8 +140,9 @@ impl Table {
 
     /// The names that backends serve, and those that routes add.
     fn name_all(&mut self, source: &RouteTable, old: &Self) {
-        let mut names: HashMap<String, Target> = HashMap::new();
+        let mut names: BTreeMap<String, Target> = BTreeMap::new();
         let fresh = |name: &str, route: Route| Target {
+            name: name.into(),
             route,
             parent: None,
             members: vec![],
@@ -201,7 +206,15 @@ fn entry(backend: &Backend, old: &Table) -> Entry {
         value
     });
     let uris = PATHS.iter().map(|path| Connector::uri(backend, path)).collect();
-    Entry { shown: HeaderValue::from_str(&backend.id).ok(), backend: backend.clone(), counters, uris, bearer }
+    Entry {
+        shown: HeaderValue::from_str(&backend.id).ok(),
+        id: backend.id.as_str().into(),
+        group: backend.group.as_str().into(),
+        backend: backend.clone(),
+        counters,
+        uris,
+        bearer,
+    }
 }
 
 fn counters(backend: &Backend, now: Instant) -> Counters {

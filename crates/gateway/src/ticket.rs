@@ -13,7 +13,7 @@ use charter_domain::usage::{End, Used};
 use http::HeaderValue;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// What is set aside at a time for a request that is charged by its share of the rent pays for so long.
 const PAID_AHEAD_S: i64 = 60;
@@ -175,8 +175,8 @@ impl Drop for Ticket {
         let (now, time) = (Instant::now(), (self.shared.now)());
         if let Some(place) = self.place.take() {
             let entry = Arc::clone(&place.entry);
-            self.used.group.clone_from(&entry.backend.group);
-            self.used.backend.clone_from(&entry.backend.id);
+            self.used.group = Arc::clone(&entry.group);
+            self.used.backend = Arc::clone(&entry.id);
             self.used.rent = place.end(now);
             entry.counters.last_used_ms.store(time.0, Ordering::Relaxed);
             tell(&entry, self.outcome, time);

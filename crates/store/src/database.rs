@@ -93,6 +93,8 @@ impl Database {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // Kilobytes of pages for each connection: what is read often is little.
+            .pragma("cache_size", "-512")
             .busy_timeout(PATIENCE);
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
         migrate_sqlite(&writer).await?;

@@ -92,7 +92,12 @@ impl Total {
 pub fn added_up(batch: &[Used]) -> BTreeMap<(Of, i64), Total> {
     let mut sums: BTreeMap<(Of, i64), Total> = BTreeMap::new();
     for used in batch {
-        let of = Of { key: used.key.clone(), tenant: used.tenant.clone(), model: used.model.clone(), group: used.group.clone() };
+        let of = Of {
+            key: used.key.to_string(),
+            tenant: used.tenant.to_string(),
+            model: used.model.to_string(),
+            group: used.group.to_string(),
+        };
         let sum = sums.entry((of, day_of(used.at))).or_default();
         *sum = sum.with(used);
     }

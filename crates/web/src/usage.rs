@@ -72,13 +72,13 @@ pub(crate) async fn requests(State(app): State<App>, caller: Caller, Query(asked
     let known = names.clone();
     let wanted = move |u: &Used| {
         let is = |said: &Option<String>, is: &str| said.as_ref().is_none_or(|s| s == is);
-        let key = asked.key.as_ref().is_none_or(|k| *k == u.key || known.get(&u.key) == Some(k));
+        let key = asked.key.as_ref().is_none_or(|k| **k == *u.key || known.get(&*u.key) == Some(k));
         key && is(&asked.model, &u.model) && is(&asked.deployment, &u.group) && is(&asked.tenant, &u.tenant)
     };
     let found = app.controller.store().used(since, limit, &wanted).await?;
     let row = |u: &Used| {
         json!({
-            "request": u.request, "at": rfc3339(u.at), "key": names.get(&u.key).unwrap_or(&u.key), "tenant": u.tenant,
+            "request": u.request, "at": rfc3339(u.at), "key": names.get(&*u.key).map_or(&*u.key, String::as_str), "tenant": u.tenant,
             "model": u.model, "deployment": u.group, "backend": u.backend, "prompt_tokens": u.prompt_tokens,
             "cached_tokens": u.cached_tokens, "completion_tokens": u.completion_tokens, "reasoning_tokens": u.reasoning_tokens,
             "estimated": u.estimated, "duration_ms": u.duration_ms, "first_token_ms": u.first_ms, "queue_ms": u.queue_ms,

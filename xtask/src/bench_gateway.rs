@@ -1,0 +1,293 @@
+//! `bench-gateway`: our gateway beside nginx, the bare hyper floor and another router, in the same interleaved rounds. The
+//! machine's speed drifts, so only ratios within a round count.
+
+use crate::bench::median;
+use crate::{parts, root, run, say};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Gateways are pinned to one core, the mock and the load to the other.
+const GATEWAY_CORE: &str = "0";
+const RIG_CORE: &str = "1";
+const UPSTREAMS: [&str; 2] = ["127.0.0.1:9101", "127.0.0.1:9102"];
+const WHO: [&str; 4] = ["nginx", "floor", "vllm-router", "ours"];
+
+/// A workload: its name, what the load generator is told, chunks' distance for the mock, and what counts.
+struct Workload {
+    name: &'static str,
+    args: &'static [&'static str],
+    delay_us: u32,
+    per_chunk: bool,
+}
+
+const WORKLOADS: &[Workload] = &[
+    Workload { name: "json", args: &["--conns", "32", "--count", "60000", "--warmup", "200"], delay_us: 0, per_chunk: false },
+    Workload {
+        name: "rate1000",
+        args: &["--conns", "64", "--count", "100000", "--rate", "1000", "--warmup", "64"],
+        delay_us: 0,
+        per_chunk: false,
+    },
+    Workload {
+        name: "burst",
+        args: &["--conns", "32", "--count", "10000", "--stream", "1", "--warmup", "32"],
+        delay_us: 0,
+        per_chunk: true,
+    },
+    Workload {
+        name: "sse5",
+        args: &["--conns", "32", "--count", "1000", "--stream", "1", "--stagger-us", "10000", "--warmup", "32"],
+        delay_us: 5000,
+        per_chunk: true,
+    },
+    Workload {
+        name: "big",
+        args: &["--conns", "32", "--count", "20000", "--body-bytes", "100000", "--warmup", "64"],
+        delay_us: 0,
+        per_chunk: false,
+    },
+    Workload {
+        name: "slow1000",
+        args: &["--conns", "1000", "--count", "3000", "--secs", "15", "--stream", "1", "--stagger-us", "1300", "--timeout", "60"],
+        delay_us: 20_000,
+        per_chunk: true,
+    },
+];
+
+/// What a limit holds for: workload, times nginx.
+const LIMITS: [(&str, f64); 4] = [("json", 2.0), ("sse5", 1.3), ("slow1000", 1.3), ("big", 1.0)];
+const MEMORY_MAX_MB: f64 = 60.0;
+const P99_OF_FLOOR: f64 = 1.3;
+
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// What one run of the load generator printed.
+struct Row {
+    who: &'static str,
+    workload: &'static str,
+    round: usize,
+    said: Value,
+}
+
+impl Row {
+    fn number(&self, key: &str) -> f64 {
+        let found = key.split('.').try_fold(&self.said, |value, part| value.get(part));
+        found.and_then(Value::as_f64).unwrap_or(f64::NAN)
+    }
+}
+
+/// Measures everything, and says which limit is missed.
+pub(crate) fn bench_gateway(args: &[String]) -> Result<(), String> {
+    let quick = args.iter().any(|a| a == "--quick");
+    parts::bench()?;
+    run("cargo", &["build", "--release", "--package", "charter", "--package", "charter-bench"])?;
+    let folder = std::env::temp_dir().join(format!("charter-bench-gateway-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+    let rounds = if quick { 2 } else { 5 };
+    let rows = measure(&folder, rounds, if quick { "1.5" } else { "3" });
+    std::fs::remove_dir_all(&folder).ok();
+    judge(&rows?)
+}
+
+fn release(name: &str) -> String {
+    root().join("target/release").join(name).display().to_string()
+}
+
+fn pinned(core: &str, program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", core, program]).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn measure(folder: &Path, rounds: usize, seconds: &str) -> Result<Vec<Row>, String> {
+    let mock = pinned(RIG_CORE, &release("mock"), &["--listen", UPSTREAMS[0], "--listen", UPSTREAMS[1]]);
+    let _mock = start(mock)?;
+    let key = prepare(folder)?;
+    let mut rows = vec![];
+    for round in 0..rounds {
+        for who in std::iter::once("direct").chain(WHO) {
+            say(&format!("round {} of {rounds}: {who}", round + 1));
+            one_round(folder, (who, &key), round, seconds, &mut rows)?;
+        }
+    }
+    Ok(rows)
+}
+
+fn one_round(
+    folder: &Path,
+    (who, key): (&'static str, &str),
+    round: usize,
+    seconds: &str,
+    rows: &mut Vec<Row>,
+) -> Result<(), String> {
+    let (address, command) = gateway(folder, who);
+    let running = command.map(start).transpose()?;
+    let url = format!("http://{address}/v1/chat/completions");
+    let header = format!("authorization: Bearer {key}");
+    wait_for(&address, &header)?;
+    for workload in WORKLOADS {
+        control(&format!("/ctl?chunks=64&delay_us={}&json_delay_us=0", workload.delay_us))?;
+        let pid = running.as_ref().map_or(0, |r| r.0.id()).to_string();
+        let mut args = vec!["--url", &url, "--model", "mock", "--label", who];
+        if running.is_some() {
+            args.extend(["--pid", &pid]);
+        }
+        if who == "ours" {
+            args.extend(["--header", &header]);
+        }
+        if !workload.args.contains(&"--secs") {
+            args.extend(["--secs", seconds]);
+        }
+        args.extend(workload.args);
+        let output = Command::new("taskset").args(["-c", RIG_CORE, &release("load")]).args(&args).output();
+        let output = output.map_err(|e| e.to_string())?;
+        let said = serde_json::from_slice(&output.stdout).map_err(|e| format!("the load generator said nothing: {e}"))?;
+        rows.push(Row { who, workload: workload.name, round, said });
+    }
+    Ok(())
+}
+
+/// Where a gateway listens, and how it is started; `direct` is none.
+fn gateway(folder: &Path, who: &str) -> (String, Option<Command>) {
+    let urls = UPSTREAMS.map(|u| format!("http://{u}"));
+    match who {
+        "nginx" => {
+            let file = folder.join("nginx.conf").display().to_string();
+            ("127.0.0.1:9201".to_owned(), Some(pinned(GATEWAY_CORE, "/usr/sbin/nginx", &["-c", &file])))
+        }
+        "floor" => {
+            let args = ["--listen", "127.0.0.1:9240", "--upstream", UPSTREAMS[0], "--upstream", UPSTREAMS[1], "--mode", "peek"];
+            ("127.0.0.1:9240".to_owned(), Some(pinned(GATEWAY_CORE, &release("floor"), &args)))
+        }
+        "vllm-router" => {
+            let program = parts::router().join("bin/vllm-router").display().to_string();
+            let mut args = vec!["--host", "127.0.0.1", "--port", "9212", "--policy", "round_robin", "--log-level", "error"];
+            args.extend(["--prometheus-host", "127.0.0.1", "--prometheus-port", "29012", "--worker-urls"]);
+            args.extend(urls.iter().map(String::as_str));
+            ("127.0.0.1:9212".to_owned(), Some(pinned(GATEWAY_CORE, &program, &args)))
+        }
+        "ours" => {
+            let data = folder.join("data").display().to_string();
+            let args = ["--data-dir", &data, "serve", "--listen", "127.0.0.1:9230", "--gateway-listen", "127.0.0.1:9231"];
+            ("127.0.0.1:9231".to_owned(), Some(pinned(GATEWAY_CORE, &release("charter"), &args)))
+        }
+        _ => (UPSTREAMS[0].to_owned(), None),
+    }
+}
+
+fn start(mut command: Command) -> Result<Ended, String> {
+    command.spawn().map(Ended).map_err(|e| format!("{command:?}: {e}"))
+}
+
+/// An empty server learns its two backends, a route with a price, and a key with every limit, all of them out of reach.
+fn prepare(folder: &Path) -> Result<String, String> {
+    let nginx = include_str!("bench_gateway/nginx.conf").replace("FOLDER", &folder.display().to_string());
+    std::fs::write(folder.join("nginx.conf"), nginx).map_err(|e| e.to_string())?;
+    let (_, command) = gateway(folder, "ours");
+    let _running = start(command.ok_or("no server")?)?;
+    let local = folder.join("data/local.key");
+    wait_until(|| local.exists() && TcpStream::connect("127.0.0.1:9230").is_ok(), "the server")?;
+    let admin = std::fs::read_to_string(local).map_err(|e| e.to_string())?;
+    let admin = format!("authorization: Bearer {}", admin.trim());
+    for (name, upstream) in ["mock-1", "mock-2"].iter().zip(UPSTREAMS) {
+        let body = format!(r#"{{"name":"{name}","base_url":"http://{upstream}","model":"mock","max_concurrent":4000}}"#);
+        http("127.0.0.1:9230", "POST", "/api/v1/backends", &admin, &body)?;
+    }
+    let route = r#"{"backends":[{"backend":"mock-1"},{"backend":"mock-2"}],"price":{"input_usd_micros":100000,"output_usd_micros":400000}}"#;
+    http("127.0.0.1:9230", "PUT", "/api/v1/routes/mock", &admin, route)?;
+    let key = r#"{"name":"bench","routes":["mock"],"requests_per_minute":100000000,"tokens_per_minute":100000000000,"parallel":100000,"day_usd_micros":1000000000000,"month_usd_micros":2000000000000}"#;
+    let made: Value =
+        serde_json::from_str(&http("127.0.0.1:9230", "POST", "/api/v1/keys", &admin, key)?).map_err(|e| e.to_string())?;
+    made.get("key").and_then(Value::as_str).map(str::to_owned).ok_or_else(|| "no key".to_owned())
+}
+
+/// One request, answered with success, on a connection of its own.
+fn http(address: &str, method: &str, path: &str, header: &str, body: &str) -> Result<String, String> {
+    let mut socket = TcpStream::connect(address).map_err(|e| e.to_string())?;
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n{header}\r\nconnection: close\r\n");
+    let request = format!("{head}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}");
+    socket.write_all(request.as_bytes()).map_err(|e| e.to_string())?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).map_err(|e| e.to_string())?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+    if head.starts_with("HTTP/1.1 20") { Ok(body.to_owned()) } else { Err(format!("{method} {path}: {answer}")) }
+}
+
+fn control(path: &str) -> Result<(), String> {
+    http(UPSTREAMS[0], "GET", path, "x: y", "").map(drop)
+}
+
+fn wait_for(address: &str, header: &str) -> Result<(), String> {
+    let body = r#"{"model":"mock","messages":[{"role":"user","content":"hi"}],"max_tokens":8}"#;
+    wait_until(|| http(address, "POST", "/v1/chat/completions", header, body).is_ok(), address)
+}
+
+fn wait_until(done: impl Fn() -> bool, what: &str) -> Result<(), String> {
+    let begun = Instant::now();
+    while !done() {
+        if begun.elapsed() > Duration::from_secs(60) {
+            return Err(format!("no answer of {what} within a minute"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Medians over the rounds of a gateway's figure, and of its ratio to another one's in the same round.
+fn figure(rows: &[Row], who: &str, workload: &str, key: &str) -> f64 {
+    median(rows.iter().filter(|r| r.who == who && r.workload == workload).map(|r| r.number(key)).collect())
+}
+
+fn ratio(rows: &[Row], who: &str, to: &str, workload: &str, key: &str) -> f64 {
+    let mine = rows.iter().filter(|r| r.who == who && r.workload == workload);
+    let other = |round| rows.iter().find(|r| r.who == to && r.workload == workload && r.round == round).map(|r| r.number(key));
+    median(mine.filter_map(|r| Some(r.number(key) / other(r.round)?)).collect())
+}
+
+fn judge(rows: &[Row]) -> Result<(), String> {
+    say("\nCPU of the gateway, microseconds per request, or per chunk of a stream; in brackets as a multiple of nginx's");
+    let head: String = WORKLOADS.iter().map(|w| format!("{:>17}", w.name)).collect();
+    say(&format!("{:<12}{head}{:>14}{:>10}", "", "p99 at 1000/s", "MB"));
+    let added = |who: &str| figure(rows, who, "rate1000", "lat_us.p99") - figure(rows, "direct", "rate1000", "lat_us.p99");
+    for who in WHO {
+        let cells = WORKLOADS.iter().map(|w| {
+            let key = cpu(w);
+            format!("{:>9.2} ({:>4.2})", figure(rows, who, w.name, key), ratio(rows, who, "nginx", w.name, key))
+        });
+        let memory = figure(rows, who, "slow1000", "rss_peak_kb") / 1000.0;
+        say(&format!("{who:<12}{}{:>13.0}+{memory:>9.1}", cells.collect::<String>(), added(who)));
+    }
+    let mut missed = vec![];
+    let mut check = |what: String, figure: f64, limit: f64| crate::bench::verdict(&what, figure, limit, "", &mut missed);
+    for (name, limit) in LIMITS {
+        let key = WORKLOADS.iter().find(|w| w.name == name).map_or("", cpu);
+        check(format!("{name}: CPU, times nginx"), ratio(rows, "ours", "nginx", name, key), limit);
+    }
+    check("1,000 slow streams: MB".to_owned(), figure(rows, "ours", "slow1000", "rss_peak_kb") / 1000.0, MEMORY_MAX_MB);
+    check("added p99 at 1,000/s, times the floor's".to_owned(), added("ours") / added("floor"), P99_OF_FLOOR);
+    check("added p99 at 1,000/s, times the other router's".to_owned(), added("ours") / added("vllm-router"), 1.0);
+    for w in WORKLOADS {
+        check(format!("{}: CPU, times the other router's", w.name), ratio(rows, "ours", "vllm-router", w.name, cpu(w)), 1.0);
+    }
+    let flaws: f64 =
+        rows.iter().filter(|r| r.who == "ours").map(|r| r.number("errors") + r.number("short") + r.number("no_done")).sum();
+    check("requests that failed, streams that were short".to_owned(), flaws, 0.0);
+    if missed.is_empty() { Ok(()) } else { Err(format!("missed: {}", missed.join("; "))) }
+}
+
+const fn cpu(workload: &Workload) -> &'static str {
+    if workload.per_chunk { "gw_cpu_us_per_chunk" } else { "gw_cpu_us_per_req" }
+}
