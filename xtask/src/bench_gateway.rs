@@ -92,7 +92,7 @@ impl Row {
 pub(crate) fn bench_gateway(args: &[String]) -> Result<(), String> {
     let quick = args.iter().any(|a| a == "--quick");
     parts::bench()?;
-    run("cargo", &["build", "--release", "--package", "charter", "--package", "charter-bench"])?;
+    run("cargo", &["build", "--profile", "dist", "--package", "charter", "--package", "charter-bench"])?;
     let folder = std::env::temp_dir().join(format!("charter-bench-gateway-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
     let rounds = if quick { 2 } else { 5 };
@@ -102,7 +102,7 @@ pub(crate) fn bench_gateway(args: &[String]) -> Result<(), String> {
 }
 
 fn release(name: &str) -> String {
-    root().join("target/release").join(name).display().to_string()
+    root().join("target/dist").join(name).display().to_string()
 }
 
 fn pinned(core: &str, program: &str, args: &[&str]) -> Command {

@@ -10,9 +10,9 @@ const PT_INTERP: usize = 3;
 pub(crate) fn dist() -> Result<(), String> {
     // Built for a named target, so that build scripts and macros stay as they are.
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    say(&format!("$ RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --package charter --target {target}"));
+    say(&format!("$ RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile dist --package charter --target {target}"));
     let status = Command::new("cargo")
-        .args(["build", "--release", "--package", "charter", "--target", &target])
+        .args(["build", "--profile", "dist", "--package", "charter", "--target", &target])
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .current_dir(root())
         .status()
@@ -20,7 +20,7 @@ pub(crate) fn dist() -> Result<(), String> {
     if !status.success() {
         return Err("the static build failed; it needs the C library's static form (package `libc6-dev`)".to_owned());
     }
-    let file = root().join("target").join(&target).join("release/charter");
+    let file = root().join("target").join(&target).join("dist/charter");
     let bytes = std::fs::read(&file).map_err(|e| e.to_string())?;
     if has_loader(&bytes)? {
         return Err(format!("`{}` asks for a loader of the system: it is not static", file.display()));

@@ -9,6 +9,7 @@ mod dist;
 mod parts;
 mod real_engine;
 mod tidy;
+mod two_engines;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Some("test") => test(),
         Some("ci") => ci(),
         Some("storm") => storm(rest),
+        Some("real-engine") if rest.iter().any(|a| a == "--two") => two_engines::two_engines(rest.iter().any(|a| a == "--keep")),
         Some("real-engine") => real_engine::real_engine(rest.iter().any(|a| a == "--keep")),
         Some("dist") => dist::dist(),
         Some("bench") => bench::bench(),
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
         Some("bench-market") => bench_market::bench_market(),
         Some("__child") => bench::child(rest),
         Some("kill-rounds") => kill_rounds(rest),
-        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--long | --whole [--sqlite]] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-gateway [--quick] | bench-market | dist | real-engine [--keep]".into()),
+        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--long | --whole [--sqlite]] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-gateway [--quick] | bench-market | dist | real-engine [--two] [--keep]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -24,8 +24,9 @@ fn missing() -> Vec<(&'static str, &'static str)> {
     all
 }
 
-/// Programs of the Python package index, each with its version: the marketplace's own client, and a router to measure beside.
+/// Programs of the Python package index, each with its version: the clients that tests run, and a router to measure beside.
 const CLIENT: (&str, &str) = ("vastai", "1.9.1");
+const OPENAI: (&str, &str) = ("openai", "3.54.0");
 const ROUTER: (&str, &str) = ("vllm-router", "0.1.17");
 
 /// Where such a program's environment stands.
@@ -84,7 +85,8 @@ fn apt(packages: &[&str]) -> bool {
 /// Makes sure that every part is there.
 pub(crate) fn check() -> Result<(), String> {
     programs()?;
-    program(CLIENT)
+    program(CLIENT)?;
+    program(OPENAI)
 }
 
 fn programs() -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
-struct Stage {
+pub(crate) struct Stage {
     folder: PathBuf,
     charter: PathBuf,
     venv: PathBuf,
@@ -32,6 +32,11 @@ impl Drop for Stage {
 
 /// Installs the engine once, and runs the flow.
 pub(crate) fn real_engine(keep: bool) -> Result<(), String> {
+    on_stage(keep, flow)
+}
+
+/// Runs a flow on a stage that is set up for it, and taken down again whatever happens.
+pub(crate) fn on_stage(keep: bool, flow: fn(&Stage) -> Result<(), String>) -> Result<(), String> {
     parts::check()?;
     let venv = root().join("target/real-engine/venv");
     timed("install the engine (once)", || run("bash", &["xtask/real-engine/install.sh", "target/real-engine/venv"]))?;
@@ -99,15 +104,38 @@ pub(crate) fn private_sshd(folder: &Path) -> Result<(u16, Child), String> {
 }
 
 impl Stage {
-    fn charter(&self, args: &[&str]) -> Result<Output, String> {
+    pub(crate) fn charter(&self, args: &[&str]) -> Result<Output, String> {
         Command::new(&self.charter)
             .args(["--data-dir", &self.folder.join("data").display().to_string()])
             .args(args)
             .env("CHARTER_LISTEN", format!("127.0.0.1:{}", self.listen))
+            // An engine that answers is asked again after an hour: what it counts comes from requests alone.
+            .env("VASTAI_HEALTH_CHECK_INTERVAL_SECONDS", "3600")
             .current_dir(&self.folder)
             .stderr(Stdio::inherit())
             .output()
             .map_err(|e| e.to_string())
+    }
+
+    /// The gateway's address, and a key.
+    pub(crate) fn gateway(&self) -> Result<(String, String), String> {
+        let status = self.charter(&["--json", "status"])?;
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).map_err(|e| e.to_string())?;
+        let url = status["server"]["gateway_url"].as_str().unwrap_or_default();
+        let key = std::fs::read_to_string(self.folder.join("data/local.key")).map_err(|e| e.to_string())?;
+        Ok((url.trim_start_matches("http://").trim_end_matches("/v1").to_owned(), key.trim().to_owned()))
+    }
+
+    /// Two deployments of the same model, each with an engine of its own.
+    pub(crate) fn two(&self) -> Result<(), String> {
+        self.config("one", "max-model-len: 1024, enforce-eager: true", "")?;
+        let file = self.folder.join("charter.yaml");
+        let text = std::fs::read_to_string(&file).map_err(|e| e.to_string())?;
+        let both = text.replace(
+            "  one: {profile: tiny}",
+            "  one: {profile: tiny, served-name: tiny-1}\n  two: {profile: tiny, served-name: tiny-2}",
+        );
+        std::fs::write(file, both).map_err(|e| e.to_string())
     }
 
     fn config(&self, deployment: &str, options: &str, extra: &str) -> Result<(), String> {
@@ -238,20 +266,12 @@ fn explain(stage: &Stage, name: &str, log: &[u8], class: &str) -> Result<(), Str
 
 /// A raw HTTP/1.1 request, so that each chunk is seen as it comes.
 fn stream(stage: &Stage) -> Result<(), String> {
-    let status = stage.charter(&["--json", "status"])?;
-    let status: serde_json::Value = serde_json::from_slice(&status.stdout).map_err(|e| e.to_string())?;
-    let gateway = status["server"]["gateway_url"]
-        .as_str()
-        .unwrap_or_default()
-        .trim_start_matches("http://")
-        .trim_end_matches("/v1")
-        .to_owned();
-    let key = std::fs::read_to_string(stage.folder.join("data/local.key")).map_err(|e| e.to_string())?;
+    let (gateway, key) = stage.gateway()?;
     let body = r#"{"model":"tiny","stream":true,"max_tokens":8,"messages":[{"role":"user","content":"hello"}]}"#;
     let mut socket = std::net::TcpStream::connect(&gateway).map_err(|e| e.to_string())?;
     let request = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: {gateway}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        key.trim(),
+        key,
         body.len()
     );
     socket.write_all(request.as_bytes()).map_err(|e| e.to_string())?;

@@ -18,6 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("charter-testbed", &["charter-domain", "charter-api", "charter-engines", "charter-remote"]),
     ("charter-controller", &["charter-domain", "charter-engines", "charter-store", "charter-providers", "charter-remote"]),
     ("charter-gateway", &["charter-domain", "charter-remote"]),
+    ("charter-bench", &[]),
     ("charter-web", &["charter-domain", "charter-api", "charter-store", "charter-controller"]),
     (
         "charter-sim",

@@ -11,6 +11,9 @@
     clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::wildcard_enum_match_arm,
+    clippy::str_to_string,
+    clippy::collapsible_match,
+    clippy::collapsible_if,
     reason = "a rig, and no part of the product: a wrong argument ends it"
 )]
 

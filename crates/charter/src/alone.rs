@@ -120,6 +120,7 @@ impl Follower {
         let stats = self.gateway.stats();
         let in_flight: serde_json::Map<_, _> = stats.in_flight.into_iter().map(|(id, n)| (id, n.into())).collect();
         let last_used: serde_json::Map<_, _> = stats.last_used_ms.into_iter().map(|(id, ms)| (id, ms.into())).collect();
+        let waiting: serde_json::Map<_, _> = stats.waiting.into_iter().map(|(name, n)| (name, n.into())).collect();
         let (mut failing, mut wanted) = (BTreeSet::new(), BTreeSet::new());
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
@@ -128,7 +129,7 @@ impl Follower {
             };
         }
         let body = serde_json::json!({"id": self.id, "version": stats.version, "epoch": self.epoch, "in_flight": in_flight, "last_used_ms": last_used,
-            "failing": failing, "wanted": wanted, "over": over});
+            "failing": failing, "wanted": wanted, "waiting": waiting, "over": over});
         let url = format!("{}/api/v1/gateway/table", known.url);
         let answer = http::send(Method::POST, &url, Some(&known.key), Some(body.to_string()), PATIENCE).await;
         let answer = answer.map_err(|why| Trouble::Away(format!("`{}`: {why}", known.url)))?;

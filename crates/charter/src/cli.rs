@@ -1,5 +1,6 @@
 //! The command line: names, flags and help.
 
+pub(crate) use crate::cli_gateway::{Key, Route, Spend};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -109,6 +110,11 @@ pub(crate) enum Command {
     /// API keys
     #[command(subcommand)]
     Key(Key),
+    /// How public names are served
+    #[command(subcommand)]
+    Route(Route),
+    /// Show what requests used and cost
+    Spend(Spend),
     /// Show the limits on money, and what counts against them
     Budget,
     /// Show which hosts failed, and which are left out for it
@@ -336,28 +342,6 @@ pub(crate) struct TestbedServe {
     /// Let an OpenSSH server, such as `/usr/sbin/sshd`, be the machines' door; run as root, whose name machines are entered by
     #[arg(long, value_name = "PATH")]
     pub(crate) sshd: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Key {
-    /// Make a key; it is shown once
-    Create {
-        #[arg(long, default_value = "viewer", value_parser = ["viewer", "operator", "admin"])]
-        role: String,
-        /// Served names it may use, separated by commas; else all
-        #[arg(long, value_delimiter = ',', value_name = "A,B")]
-        routes: Vec<String>,
-        /// Such as 1h or 30d; else never
-        #[arg(long, value_name = "TIME")]
-        expires: Option<String>,
-        /// What people call it
-        #[arg(long)]
-        name: Option<String>,
-    },
-    /// List them
-    List,
-    /// Refuse a key from now on
-    Revoke { key: String },
 }
 
 #[derive(Debug, Subcommand)]

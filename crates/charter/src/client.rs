@@ -54,6 +54,11 @@ impl Client {
         Self::read(&self.send(Method::POST, path, Some(text)).await?)
     }
 
+    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Problem> {
+        let text = serde_json::to_string(body).unwrap_or_default();
+        Self::read(&self.send(Method::PUT, path, Some(text)).await?)
+    }
+
     /// A request whose answer has no body that matters.
     pub(crate) async fn act(&self, method: Method, path: &str) -> Result<(), Problem> {
         let body = (method == Method::POST).then(String::new);

@@ -3,6 +3,7 @@
 mod alone;
 mod assemble;
 mod cli;
+mod cli_gateway;
 mod client;
 mod commands;
 mod config;

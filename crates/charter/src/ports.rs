@@ -127,6 +127,12 @@ impl DataPlane for Counters {
         Ok(others + own.in_flight(backend))
     }
 
+    fn waiting(&self, deployment: &str) -> u64 {
+        let own = self.own.as_ref().map(|gateway| gateway.stats().waiting).unwrap_or_default();
+        let here: u64 = own.iter().filter(|(name, _)| name == deployment).map(|(_, n)| n).sum();
+        here + self.others.waiting(deployment, now())
+    }
+
     fn gateways(&self) -> u32 {
         u32::from(self.own.is_some()) + self.others.count(now())
     }

@@ -201,7 +201,8 @@ fn every_refusal_has_the_shape_that_clients_know() {
         ("POST", path, &limited, br#"{"model":"nobody"}"#, 403, "route_not_allowed"),
         ("POST", path, &key, &big, 413, "request_too_large"),
         ("GET", path, &key, b"", 405, "method_not_allowed"),
-        ("GET", "/metrics", &key, b"", 404, "not_found"),
+        ("GET", "/metrics", "", b"", 401, "invalid_api_key"),
+        ("GET", "/metrics", &limited, b"", 404, "not_found"),
         ("GET", "/v1/models/nobody", &key, b"", 404, "model_not_found"),
     ];
     for (method, path, key, body, status, code) in cases {

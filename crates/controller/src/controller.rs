@@ -94,6 +94,8 @@ pub(crate) struct Inner {
     pub(crate) hands: Option<Hands>,
     /// How far each limit has come: 1 past its target, 2 past its alert.
     pub(crate) marks: Mutex<BTreeMap<(Scope, Option<String>), u8>>,
+    /// What is remembered of each deployment whose copies come and go.
+    pub(crate) scaling: Mutex<BTreeMap<DeploymentId, charter_domain::scale::Memory>>,
     /// Providers that have accepted our key and told what they hold.
     pub(crate) proven: Mutex<BTreeSet<String>>,
     /// What the last sweep found.
@@ -132,6 +134,7 @@ impl Controller {
             forwards: Mutex::default(),
             hands,
             marks: Mutex::default(),
+            scaling: Mutex::default(),
             proven: Mutex::default(),
             swept: Mutex::default(),
             ended: CancellationToken::new(),
@@ -145,6 +148,7 @@ impl Controller {
         self.spawn_planner();
         self.spawn_routes();
         self.spawn_forgetting();
+        self.spawn_scaling();
         self.spawn_sweep();
         self.spawn_keep_alive();
         self.spawn_money();

@@ -8,6 +8,7 @@ use charter_domain::money::Usd;
 use charter_domain::profile::Profile;
 use charter_domain::replica::{Phase, Replica};
 use charter_domain::reservation::Asked;
+use charter_domain::scale::Scale;
 use charter_domain::time::{Span, Time};
 use charter_store::{Commit, Error, Versioned, Write};
 use std::sync::PoisonError;
@@ -31,6 +32,8 @@ pub struct Declared {
     pub offer: Option<String>,
     /// How many copies.
     pub replicas: u32,
+    /// Between how many and how many, where requests decide.
+    pub scale: Option<Scale>,
     /// A local port for other programs.
     pub forward: Option<Forward>,
     /// The engine's version, resolved.
@@ -121,6 +124,7 @@ impl Controller {
             profile: wanted.profile.clone(),
             offer: wanted.offer.clone(),
             replicas: wanted.replicas,
+            scale: wanted.scale,
             forward: wanted.forward.clone(),
             engine_version: wanted.engine_version.clone(),
             wish: Wish::Run,
@@ -148,6 +152,10 @@ impl Controller {
             state.generation += 1;
         } else {
             // What runs on keeps the time that it was given.
+            if let Some(scale) = state.scale {
+                // What requests have decided stands, as far as the bounds let it; what sleeps is woken by whoever asks for it.
+                state.replicas = old.replicas.clamp(scale.min.max(1), scale.max);
+            }
             (state.expires_at, state.keep_until, state.wait) = (old.expires_at, old.keep_until, old.wait || wanted.wait);
         }
         state

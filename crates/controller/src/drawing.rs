@@ -22,11 +22,6 @@ impl Controller {
         }
     }
 
-    /// Somebody asks for a deployment of which nothing runs because nobody had asked for long.
-    pub async fn wanted(&self, name: &str) {
-        tracing::info!(deployment = name, "somebody asks for it");
-    }
-
     pub(crate) fn spawn_forgetting(&self) {
         let this = self.clone();
         self.0.tasks.background(&self.0.ended, "usage", PERIOD, move || {

@@ -29,7 +29,8 @@ impl Controller {
         let open: Vec<&Replica> = replicas.iter().filter(|r| !r.phase.is_closed()).collect();
         let rented = open.iter().filter_map(|r| r.instance()).any(|i| i.placement.order.is_some());
         let up = !open.is_empty() && open.iter().all(|r| matches!(r.phase, Phase::Ready { .. }));
-        if !rented || !up {
+        let sleeps = deployment.scale.is_some_and(|s| s.min == 0) && deployment.profile.keep_alive.is_some();
+        if !(rented || sleeps) || !up {
             return None;
         }
         let patience = deployment.profile.keep_alive.unwrap_or(self.0.parts.settings.keep_alive);
@@ -53,8 +54,15 @@ impl Controller {
             }
             let replicas = self.replicas_of(&state.id).await?;
             let over = |at: Option<Time>| at.is_some_and(|at| at <= self.now());
+            let sleeps = state.scale.is_some_and(|s| s.min == 0);
             let text = if state.wish == Wish::Run && over(state.expires_at) {
                 "its time is over (`serve-for`): it is ended".to_owned()
+            } else if sleeps && over(self.idle_end(&state, &replicas)) {
+                let patience = state.profile.keep_alive.unwrap_or(self.0.parts.settings.keep_alive);
+                let text = format!("nobody has asked it anything for {patience} (`keep-alive`): it sleeps until somebody does");
+                self.set_copies(state.id.as_str(), 0, text).await?;
+                ended.push(state.name);
+                continue;
             } else if over(self.idle_end(&state, &replicas)) {
                 let patience = state.profile.keep_alive.unwrap_or(self.0.parts.settings.keep_alive);
                 format!("nobody has asked it anything for {patience} (`keep-alive`): it is ended")

@@ -22,6 +22,7 @@ mod peers;
 pub mod ports;
 mod probe;
 mod routes;
+mod scaling;
 mod script;
 mod sweep;
 pub mod tasks;

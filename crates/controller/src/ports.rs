@@ -48,6 +48,10 @@ pub trait DataPlane: Send + Sync {
     fn in_flight(&self, backend: &str, version: u64) -> Result<u64, String>;
     /// When the backend answered its last request.
     fn last_used(&self, backend: &str) -> Option<Time>;
+    /// Requests that wait for a deployment at all gateways.
+    fn waiting(&self, _deployment: &str) -> u64 {
+        0
+    }
     /// Gateways that use the table.
     fn gateways(&self) -> u32 {
         1

@@ -57,7 +57,8 @@ impl Controller {
         let wished = self.store().deployments().await?.into_iter().map(|row| row.state).filter(|d| d.wish == Wish::Run);
         let lost = wished.filter(|d| !has(&d.profile.served_name));
         Ok(lost
-            .map(|d| Backend {
+            .map(|d| (d.is_asleep(), d))
+            .map(|(asleep, d)| Backend {
                 id: d.id.0,
                 group: d.name,
                 served_names: vec![ServedName { name: d.profile.served_name, parent: None }],
@@ -67,7 +68,7 @@ impl Controller {
                 max_concurrent: d.profile.max_concurrent,
                 ready: false,
                 starting: false,
-                asleep: false,
+                asleep,
                 rent: UsdPerHour(0),
                 queue: 0,
             })

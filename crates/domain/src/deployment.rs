@@ -4,6 +4,7 @@ use crate::cause::{Action, Cause};
 use crate::ids::DeploymentId;
 use crate::profile::{Limits, Profile};
 use crate::replica::{Phase, Replica};
+use crate::scale::Scale;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +29,11 @@ pub struct Deployment {
     pub profile: Profile,
     /// Exactly this offer, if one was named.
     pub offer: Option<String>,
-    /// How many copies.
+    /// How many copies at this moment.
     pub replicas: u32,
+    /// Between how many and how many, where requests decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
     /// A local port for other programs, if wanted.
     pub forward: Option<Forward>,
     /// The engine's version, resolved when the generation was made.
@@ -79,6 +83,8 @@ pub enum Status {
     Running,
     /// It answered and cannot be reached now.
     Unreachable,
+    /// Nothing runs because nobody asks; the first request starts it.
+    Asleep,
     /// On its way out.
     Stopping,
     /// Over, as wished.
@@ -96,6 +102,7 @@ impl Status {
             Self::Loading => "loading",
             Self::Running => "running",
             Self::Unreachable => "unreachable",
+            Self::Asleep => "asleep",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Error => "error",
@@ -111,6 +118,12 @@ impl Deployment {
         Limits { search_retries: if self.wait { u32::MAX } else { limits.search_retries }, ..limits }
     }
 
+    /// Does nothing of it run because nobody asks?
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        self.wish == Wish::Run && self.replicas == 0 && self.scale.is_some()
+    }
+
     /// The status that its replicas add up to: the best of them speaks for all.
     #[must_use]
     pub fn status(&self, replicas: &[Replica]) -> Status {
@@ -121,6 +134,9 @@ impl Deployment {
         }
         if self.wish == Wish::Stop {
             return if open().next().is_none() { Status::Stopped } else { Status::Stopping };
+        }
+        if self.is_asleep() && open().next().is_none() {
+            return Status::Asleep;
         }
         if any(|p| matches!(p, Phase::Loading { .. })) {
             return Status::Loading;

@@ -29,6 +29,7 @@ pub mod profile;
 pub mod replica;
 pub mod reservation;
 pub mod routing;
+pub mod scale;
 pub mod score;
 pub mod step;
 pub mod sweep;

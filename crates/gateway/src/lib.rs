@@ -12,6 +12,8 @@ mod connect;
 mod errors;
 mod forward;
 mod front;
+#[cfg(test)]
+mod fuzz;
 mod headers;
 mod limits;
 mod line;

@@ -39,11 +39,22 @@ struct Details {
 /// The object of the last `"usage":{...}` in a document. Inside a string its quotes would be escaped, so text is never
 /// taken for it.
 pub(crate) fn usage(document: &[u8]) -> Option<Tokens> {
-    let at = memmem::rfind(document, b"\"usage\"")?;
-    let rest = document.get(at + 7..)?;
-    let colon = rest.iter().position(|b| !b.is_ascii_whitespace()).filter(|i| rest[*i] == b':')?;
+    let mut before = document;
+    while let Some(at) = memmem::rfind(before, b"\"usage\"") {
+        if let Some(tokens) = document.get(at + 7..).and_then(tokens) {
+            return Some(tokens);
+        }
+        before = &document[..at];
+    }
+    None
+}
+
+/// What follows the name, if it is an object of numbers.
+fn tokens(rest: &[u8]) -> Option<Tokens> {
+    let skip = |bytes: &[u8]| bytes.iter().position(|b| !matches!(b, b' ' | b'\t'));
+    let colon = skip(rest).filter(|i| rest[*i] == b':')?;
     let rest = &rest[colon + 1..];
-    let start = rest.iter().position(|b| !b.is_ascii_whitespace()).filter(|i| rest[*i] == b'{')?;
+    let start = skip(rest).filter(|i| rest[*i] == b'{')?;
     let mut reader = serde_json::Deserializer::from_slice(&rest[start..]).into_iter::<Usage>();
     let usage = reader.next()?.ok()?;
     let (read, written) = (usage.prompt_tokens_details.unwrap_or_default(), usage.completion_tokens_details.unwrap_or_default());
@@ -223,7 +234,7 @@ fn is_extra(event: &[u8]) -> bool {
         #[serde(borrow)]
         usage: Option<&'a serde_json::value::RawValue>,
     }
-    let Some(data) = event.strip_prefix(b"data:") else { return false };
+    let Some(data) = event.trim_ascii_start().strip_prefix(b"data:") else { return false };
     let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data.trim_ascii()) else { return false };
     let empty = chunk.choices.is_some_and(|raw| raw.get().trim_start_matches('[').trim_end_matches(']').trim().is_empty());
     empty && chunk.usage.is_some_and(|raw| raw.get().starts_with('{'))

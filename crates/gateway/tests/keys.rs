@@ -1,6 +1,13 @@
 //! Keys at the gateway: what they may use, ask for and spend; and requests that no reader may take in two ways.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::string_slice,
+    clippy::sliced_string_as_bytes,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 

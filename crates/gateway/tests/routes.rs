@@ -1,6 +1,13 @@
 //! Who gets a request, and who does not: routes, breakers, retries, and requests that wait.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::string_slice,
+    clippy::sliced_string_as_bytes,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 

@@ -1,6 +1,13 @@
 //! Streams and answers: the same bytes, read in passing, and an honest end however the backend ends.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::string_slice,
+    clippy::sliced_string_as_bytes,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 

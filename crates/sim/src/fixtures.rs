@@ -68,6 +68,7 @@ pub(crate) fn deployment(n: i64, replicas: u32) -> Deployment {
         profile,
         offer: None,
         replicas,
+        scale: None,
         forward: None,
         engine_version: "0".into(),
         wish: Wish::Run,

@@ -65,6 +65,7 @@ fn deployment(name: &str) -> Deployment {
         profile: profile(),
         offer: None,
         replicas: 1,
+        scale: None,
         forward: None,
         engine_version: "0.33.0".into(),
         wish: Wish::Run,

@@ -5,6 +5,7 @@ use charter_controller::Declared;
 use charter_domain::deployment::Forward;
 use charter_domain::money::UsdPerHour;
 use charter_domain::profile::{Canary, Engine, EnvValue, Gpu, Limits, Lora, OptionValue, Profile, SecretRef, Source, Tier, Vram};
+use charter_domain::scale::Scale;
 use charter_domain::time::Span;
 
 fn span(ms: u64) -> Span {
@@ -111,6 +112,7 @@ pub(crate) fn declared(
         profile: Profile { served_name, ..profile },
         offer: from.offer,
         replicas: from.replicas,
+        scale: from.scale.map(|(min, max)| Scale { min, max }),
         forward: from.forward.map(|(bind, port)| Forward { bind, port }),
         engine_version: String::new(),
         wait: from.wait,

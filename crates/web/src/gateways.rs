@@ -27,6 +27,7 @@ struct Report {
     version: u64,
     in_flight: BTreeMap<String, u64>,
     last_used_ms: BTreeMap<String, i64>,
+    waiting: BTreeMap<String, u64>,
 }
 
 impl Gateways {
@@ -34,7 +35,18 @@ impl Gateways {
     /// answering requests.
     #[must_use]
     pub fn known(ids: Vec<String>, now: Time) -> Self {
-        let unheard = |id| (id, Report { at: now, version: 0, in_flight: BTreeMap::new(), last_used_ms: BTreeMap::new() });
+        let unheard = |id| {
+            (
+                id,
+                Report {
+                    at: now,
+                    version: 0,
+                    in_flight: BTreeMap::new(),
+                    last_used_ms: BTreeMap::new(),
+                    waiting: BTreeMap::new(),
+                },
+            )
+        };
         Self(Mutex::new(ids.into_iter().map(unheard).collect()))
     }
 
@@ -49,6 +61,13 @@ impl Gateways {
             return Err(format!("waiting for gateway `{id}` to use the new routes; it counts as gone after {GONE} of silence"));
         }
         Ok(present().map(|(_, r)| r.in_flight.get(backend).copied().unwrap_or(0)).sum())
+    }
+
+    /// Requests that wait for a deployment, over all gateways that have asked lately.
+    #[must_use]
+    pub fn waiting(&self, deployment: &str, now: Time) -> u64 {
+        let reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.values().filter(|r| now.since(r.at) < GONE).filter_map(|r| r.waiting.get(deployment)).sum()
     }
 
     /// How many gateways have asked lately.
@@ -93,6 +112,9 @@ pub(crate) struct Poll {
     /// When each backend answered last.
     #[serde(default)]
     last_used_ms: BTreeMap<String, i64>,
+    /// Requests that wait, by deployment or registered backend.
+    #[serde(default)]
+    waiting: BTreeMap<String, u64>,
     /// Backends that gave no answer since it asked last.
     #[serde(default)]
     failing: Vec<String>,
@@ -122,10 +144,10 @@ pub(crate) async fn table(State(app): State<App>, caller: Caller, Body(poll): Bo
     if poll.over {
         app.gateways.forget(|id, _| id == poll.id, now);
         app.controller.store().remove_gateway(&poll.id).await?;
-    } else if app
-        .gateways
-        .report(&poll.id, Report { at: now, version, in_flight: poll.in_flight, last_used_ms: poll.last_used_ms })
-    {
+    } else if app.gateways.report(
+        &poll.id,
+        Report { at: now, version, in_flight: poll.in_flight, last_used_ms: poll.last_used_ms, waiting: poll.waiting },
+    ) {
         app.controller.store().add_gateway(&poll.id, now).await?;
         for gone in app.gateways.forget(|_, silent| silent >= GONE, now) {
             app.controller.store().remove_gateway(&gone).await?;

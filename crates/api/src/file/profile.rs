@@ -107,8 +107,10 @@ pub struct Gpu {
 pub struct Deployment {
     /// Its profile.
     pub profile: String,
-    /// How many copies.
+    /// How many copies; at first, where `scale` lets requests decide.
     pub replicas: u32,
+    /// Between how many and how many.
+    pub scale: Option<(u32, u32)>,
     /// Who asks.
     pub owner: String,
     /// Who pays.
@@ -386,15 +388,11 @@ pub fn deployment(d: &mut Decoder, node: &Node) -> Deployment {
     }
     let text =
         |d: &mut Decoder, n: Option<&Node>, what: &str, default: &str| n.map_or_else(|| default.to_owned(), |n| d.text(n, what));
+    let (replicas, scale) = f.get("replicas").map_or((1, None), |n| copies(d, n));
     let deployment = Deployment {
         profile,
-        replicas: f.get("replicas").map_or(1, |n| {
-            let count = small(d, n, "`replicas`", 1);
-            if count == 0 {
-                d.fault(n.place, "`replicas: 0` runs nothing", "leave the deployment out, or end it with `charter down`");
-            }
-            count
-        }),
+        replicas,
+        scale,
         owner: text(d, f.get("owner"), "`owner`", ""),
         tenant: text(d, f.get("tenant"), "`tenant`", "default"),
         served_name: f.get("served-name").map(|n| d.text(n, "`served-name`")),
@@ -406,6 +404,26 @@ pub fn deployment(d: &mut Decoder, node: &Node) -> Deployment {
     };
     d.finish(&f);
     deployment
+}
+
+/// A number, or `{min: 0, max: 3}`.
+fn copies(d: &mut Decoder, node: &Node) -> (u32, Option<(u32, u32)>) {
+    if !matches!(node.value, Value::Map(_)) {
+        let count = small(d, node, "`replicas`", 1);
+        if count == 0 {
+            let label = "leave the deployment out, end it with `charter down`, or write `{min: 0, max: 1}`";
+            d.fault(node.place, "`replicas: 0` runs nothing", label);
+        }
+        return (count, None);
+    }
+    let mut f = d.map(node, "`replicas`");
+    let min = f.get("min").map_or(0, |n| small(d, n, "`min`", 0));
+    let max = f.get("max").map_or(min.max(1), |n| small(d, n, "`max`", 1));
+    if max < min.max(1) {
+        d.fault(f.place, "`max` is below `min`, or 0", "such as `{min: 0, max: 3}`");
+    }
+    d.finish(&f);
+    (min.max(1), Some((min, max.max(min).max(1))))
 }
 
 fn forward(d: &mut Decoder, node: &Node) -> (String, u16) {

@@ -26,6 +26,9 @@
     clippy::wildcard_enum_match_arm,
     clippy::panic,
     clippy::large_futures,
+    clippy::str_to_string,
+    clippy::collapsible_match,
+    clippy::collapsible_if,
     reason = "a rig, and no part of the product: what goes wrong ends it"
 )]
 

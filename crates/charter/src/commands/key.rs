@@ -4,23 +4,45 @@ use super::{Context, Done};
 use crate::cli::Key;
 use crate::client::segment;
 use crate::output::table;
-use charter_api::file::decode::duration_ms;
+use charter_api::file::decode::{duration_ms, usd_micros};
 use charter_api::problem::Problem;
 use hyper::Method;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
+/// An amount in dollars, in micro-dollars.
+fn money(said: Option<&str>) -> Result<Option<i64>, Problem> {
+    let read = said.map(usd_micros).transpose();
+    read.map_err(|why| Problem::new(0, "C0001", why, "write dollars, such as `--usd-per-day 2.50`"))
+}
+
 pub(crate) async fn key(context: &Context<'_>, args: Key) -> Done {
     let client = context.client()?;
     let printer = context.printer;
     match args {
-        Key::Create { role, routes, expires, name } => {
+        Key::Create {
+            role,
+            routes,
+            expires,
+            name,
+            tenant,
+            requests_per_minute,
+            tokens_per_minute,
+            parallel,
+            usd_per_day,
+            usd_per_month,
+        } => {
             let expires = match expires.as_deref().map(duration_ms) {
                 Some(Err(why)) => return Err(Problem::new(0, "C0001", why, "write it as `--expires 1h`")),
                 Some(Ok(ms)) => Some(ms / 1000),
                 None => None,
             };
-            let body = json!({"name": name, "role": role, "routes": routes, "expires_in_seconds": expires});
+            let (day, month) = (money(usd_per_day.as_deref())?, money(usd_per_month.as_deref())?);
+            let body = json!({
+                "name": name, "role": role, "routes": routes, "expires_in_seconds": expires, "tenant": tenant,
+                "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute, "parallel": parallel,
+                "day_usd_micros": day, "month_usd_micros": month,
+            });
             let answer: Value = client.post("/api/v1/keys", &body).await?;
             if printer.json {
                 printer.document(&answer);
@@ -40,9 +62,11 @@ pub(crate) async fn key(context: &Context<'_>, args: Key) -> Done {
                         .filter(|v| !v.is_null())
                         .map_or_else(|| "-".to_owned(), |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
                 };
-                let rows: Vec<Vec<String>> =
-                    items.iter().map(|i| ["id", "prefix", "role", "name", "expires_at"].map(|k| text(i, k)).to_vec()).collect();
-                table(&["ID", "BEGINS", "ROLE", "NAME", "EXPIRES"], &rows).iter().for_each(|line| printer.data(line));
+                let rows: Vec<Vec<String>> = items
+                    .iter()
+                    .map(|i| ["id", "prefix", "role", "tenant", "name", "expires_at"].map(|k| text(i, k)).to_vec())
+                    .collect();
+                table(&["ID", "BEGINS", "ROLE", "TENANT", "NAME", "EXPIRES"], &rows).iter().for_each(|line| printer.data(line));
             }
         }
         Key::Revoke { key } => {

@@ -13,6 +13,8 @@ mod logs;
 mod offers;
 mod panic;
 mod plan;
+mod route;
+mod spend;
 mod ssh;
 mod status;
 mod sweep;
@@ -77,6 +79,8 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
         Command::Admin(args) => small(admin::admin(&context, args)),
         Command::Panic => small(panic::panic(&context)),
         Command::Key(args) => small(key::key(&context, args)),
+        Command::Route(args) => small(route::route(&context, args)),
+        Command::Spend(args) => small(spend::spend(&context, &args)),
         Command::Engine(args) => engine::engine(&context, args),
         Command::Explain { code } => explain(&context, &code),
         Command::Completions { shell } => {

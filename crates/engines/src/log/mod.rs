@@ -4,6 +4,7 @@ pub mod capacity;
 pub mod clean;
 mod exception;
 pub mod explain;
+pub mod load;
 pub mod phase;
 mod prefix;
 mod signature;

@@ -6,6 +6,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::disallowed_methods,
+    clippy::string_slice,
+    clippy::sliced_string_as_bytes,
     clippy::let_underscore_must_use,
     reason = "each test file uses its own share; a test that cannot go on fails"
 )]

@@ -320,6 +320,7 @@ fn declared(made: &charter_domain::deployment::Deployment) -> Declared {
         profile: made.profile.clone(),
         offer: None,
         replicas: made.replicas,
+        scale: None,
         forward: None,
         engine_version: "0.33.0".into(),
         wait: false,
