@@ -184,6 +184,8 @@ impl Scanner {
         }
         if events.len() >= 14 && memmem::rfind(events, b"data: [DONE]").is_some() {
             self.done = true;
+            // It says nothing, and counts for nothing.
+            self.events = self.events.saturating_sub(1);
         }
     }
 }
@@ -272,7 +274,7 @@ mod tests {
             for piece in 1..=text.len() {
                 let (out, scanner) = through(&text, piece, false);
                 assert_eq!(out, text, "{piece}");
-                assert_eq!((scanner.tokens, scanner.events, scanner.done), (Some(TOKENS), 4, true), "{piece} {ending:?}");
+                assert_eq!((scanner.tokens, scanner.events, scanner.done), (Some(TOKENS), 3, true), "{piece} {ending:?}");
             }
         }
     }

@@ -344,7 +344,8 @@ fn generate(path: &str, body: &[u8], options: &Options, pause: Duration) -> Resp
     let words: Vec<String> = asked.split_inclusive(' ').map(str::to_owned).cycle().take(limit.clamp(1, 100_000)).collect();
     let object = if chat { "chat.completion" } else { "text_completion" };
     if request.get("stream").and_then(Value::as_bool) == Some(true) {
-        return stream(model, words, chat, pause);
+        let usage = request.pointer("/stream_options/include_usage").and_then(Value::as_bool) == Some(true);
+        return stream(model, words, (chat, usage), pause);
     }
     let text: String = words.concat();
     let choice = if chat {
@@ -359,7 +360,7 @@ fn generate(path: &str, body: &[u8], options: &Options, pause: Duration) -> Resp
     )
 }
 
-fn stream(model: String, words: Vec<String>, chat: bool, pause: Duration) -> Response<Body> {
+fn stream(model: String, words: Vec<String>, (chat, usage): (bool, bool), pause: Duration) -> Response<Body> {
     let (send, receive) = mpsc::channel::<Bytes>(4);
     tokio::spawn(async move {
         let event = |delta: Value, finish: Value| {
@@ -373,9 +374,14 @@ fn stream(model: String, words: Vec<String>, chat: bool, pause: Duration) -> Res
                 json!({"id": "cmpl-1", "object": "chat.completion.chunk", "created": 0, "model": model, "choices": [choice]})
             ))
         };
+        let count = words.len();
         let mut events = vec![event(json!({"role": "assistant", "content": ""}), Value::Null)];
         events.extend(words.iter().map(|w| event(json!({"content": w}), Value::Null)));
         events.push(event(json!({}), "length".into()));
+        if usage {
+            let sum = json!({"id": "cmpl-1", "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": count, "total_tokens": count + 1}});
+            events.push(Bytes::from(format!("data: {sum}\n\n")));
+        }
         events.push(Bytes::from_static(b"data: [DONE]\n\n"));
         for bytes in events {
             if send.send(bytes).await.is_err() {
