@@ -8,6 +8,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Gateways are pinned to one core, the mock and the load to the other.
@@ -33,6 +35,12 @@ const WORKLOADS: &[Workload] = &[
         per_chunk: false,
     },
     Workload {
+        name: "slow1000",
+        args: &["--conns", "1000", "--count", "3000", "--secs", "15", "--stream", "1", "--stagger-us", "1300", "--timeout", "60"],
+        delay_us: 20_000,
+        per_chunk: true,
+    },
+    Workload {
         name: "burst",
         args: &["--conns", "32", "--count", "10000", "--stream", "1", "--warmup", "32"],
         delay_us: 0,
@@ -50,18 +58,13 @@ const WORKLOADS: &[Workload] = &[
         delay_us: 0,
         per_chunk: false,
     },
-    Workload {
-        name: "slow1000",
-        args: &["--conns", "1000", "--count", "3000", "--secs", "15", "--stream", "1", "--stagger-us", "1300", "--timeout", "60"],
-        delay_us: 20_000,
-        per_chunk: true,
-    },
 ];
 
 /// What a limit holds for: workload, times nginx.
 const LIMITS: [(&str, f64); 4] = [("json", 2.0), ("sse5", 1.3), ("slow1000", 1.3), ("big", 1.0)];
 const MEMORY_MAX_MB: f64 = 60.0;
 const P99_OF_FLOOR: f64 = 1.3;
+const API_MAX_MS: f64 = 100.0;
 
 struct Ended(Child);
 
@@ -151,12 +154,36 @@ fn one_round(
             args.extend(["--secs", seconds]);
         }
         args.extend(workload.args);
+        let over = Arc::new(AtomicBool::new(false));
+        let asking = (who == "ours" && workload.name == "slow1000").then(|| ask_api(folder, &over)).transpose()?;
         let output = Command::new("taskset").args(["-c", RIG_CORE, &release("load")]).args(&args).output();
+        over.store(true, Ordering::Relaxed);
+        if let Some(slowest) = asking.and_then(|a| a.join().ok()) {
+            say(&format!("  the API's slowest answer beside 1,000 streams: {slowest:.1} ms"));
+            let said = serde_json::json!({ "ms": slowest });
+            rows.push(Row { who, workload: "api", round, said });
+        }
         let output = output.map_err(|e| e.to_string())?;
         let said = serde_json::from_slice(&output.stdout).map_err(|e| format!("the load generator said nothing: {e}"))?;
         rows.push(Row { who, workload: workload.name, round, said });
     }
     Ok(())
+}
+
+/// Asks the control plane for its status all the time, until `over`; the slowest answer in milliseconds.
+fn ask_api(folder: &Path, over: &Arc<AtomicBool>) -> Result<std::thread::JoinHandle<f64>, String> {
+    let key = std::fs::read_to_string(folder.join("data/local.key")).map_err(|e| e.to_string())?;
+    let (header, over) = (format!("authorization: Bearer {}", key.trim()), Arc::clone(over));
+    Ok(std::thread::spawn(move || {
+        let mut slowest: f64 = 0.0;
+        while !over.load(Ordering::Relaxed) {
+            let begun = Instant::now();
+            let answered = http("127.0.0.1:9230", "GET", "/api/v1/status", &header, "").is_ok();
+            slowest = slowest.max(if answered { begun.elapsed().as_secs_f64() * 1000.0 } else { f64::INFINITY });
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        slowest
+    }))
 }
 
 /// Where a gateway listens, and how it is started; `direct` is none.
@@ -282,8 +309,12 @@ fn judge(rows: &[Row]) -> Result<(), String> {
     for w in WORKLOADS {
         check(format!("{}: CPU, times the other router's", w.name), ratio(rows, "ours", "vllm-router", w.name, cpu(w)), 1.0);
     }
-    let flaws: f64 =
-        rows.iter().filter(|r| r.who == "ours").map(|r| r.number("errors") + r.number("short") + r.number("no_done")).sum();
+    check("the API's slowest answer beside 1,000 streams, ms".to_owned(), figure(rows, "ours", "api", "ms"), API_MAX_MS);
+    let flaws: f64 = rows
+        .iter()
+        .filter(|r| r.who == "ours" && r.workload != "api")
+        .map(|r| r.number("errors") + r.number("short") + r.number("no_done"))
+        .sum();
     check("requests that failed, streams that were short".to_owned(), flaws, 0.0);
     if missed.is_empty() { Ok(()) } else { Err(format!("missed: {}", missed.join("; "))) }
 }

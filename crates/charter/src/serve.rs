@@ -84,6 +84,15 @@ impl Register for Asker {
             if !base_url.starts_with("http://") && !base_url.starts_with("https://") {
                 return Err(Problem::new(422, "G0001", format!("`{base_url}` is no address of a backend"), hint));
             }
+            if leads_nowhere(base_url).await {
+                let message = format!("`{base_url}` leads to an address that no backend can have");
+                return Err(Problem::new(
+                    422,
+                    "G0001",
+                    message,
+                    "link-local addresses belong to a cloud's own keepers; name the backend's",
+                ));
+            }
             let url = format!("{base_url}/v1/models");
             let answer = http::send(Method::GET, &url, None, None, Duration::from_secs(10)).await;
             let answer = answer
@@ -96,6 +105,16 @@ impl Register for Asker {
             Ok(names)
         })
     }
+}
+
+/// Does the host of an address resolve to one that is forbidden, however it is written?
+async fn leads_nowhere(base_url: &str) -> bool {
+    let uri: Option<hyper::Uri> = base_url.parse().ok();
+    let Some(host) = uri.as_ref().and_then(|u| u.host()) else { return false };
+    let host = host.trim_matches(['[', ']']).to_owned();
+    // What does not resolve is told by the request.
+    let found = tokio::net::lookup_host((host, 80)).await;
+    found.is_ok_and(|mut all| all.any(|a| charter_gateway::destination::is_forbidden(a.ip())))
 }
 
 /// Puts a server together and starts it. Sockets are bound before anything is begun.

@@ -70,6 +70,8 @@ fn what_cannot_be_meant_is_refused_with_what_would_be_right() {
         (&["route", "set", "m", "--price", "cheap"], "two prices"),
         (&["route", "set", "m", "--cache", "soon"], "soon"),
         (&["route", "remove", "m"], "no route"),
+        (&["backend", "register", "x", "http://169.254.169.254"], "no backend can have"),
+        (&["backend", "register", "x", "http://2852039166"], "no backend can have"),
         (&["key", "create", "--parallel", "0"], "zero"),
         (&["key", "create", "--usd-per-day", "much"], "much"),
         (&["spend", "--hours", "0"], "hours"),

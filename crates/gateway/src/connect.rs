@@ -1,5 +1,6 @@
 //! Connections to backends: TCP, TLS, or a stream inside an SSH session, all behind one connector with one pool.
 
+use crate::destination::{Judged, is_forbidden, refused};
 use charter_domain::routing::{Backend, Reach};
 use charter_remote::{KeyPair, Links, Stream, Target};
 use http::Uri;
@@ -37,12 +38,12 @@ struct Way {
 pub(crate) struct Connector {
     links: Links,
     ways: Arc<Mutex<HashMap<String, Way>>>,
-    http: HttpsConnector<HttpConnector>,
+    http: HttpsConnector<HttpConnector<Judged>>,
 }
 
 impl Connector {
     pub(crate) fn new(links: Links) -> Self {
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Judged::new());
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(CONNECT_PATIENCE));
@@ -109,6 +110,11 @@ impl Service<Uri> for Connector {
                 let opened = tokio::time::timeout(patience, way.link.open_stream(way.port)).await;
                 let stream = opened.map_err(io::Error::other)?.map_err(io::Error::other)?;
                 return Ok(Socket::Ssh(Box::new(TokioIo::new(stream))));
+            }
+            // An address that is written out is asked of no resolver.
+            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            if host.parse().is_ok_and(is_forbidden) {
+                return Err(refused(&host));
             }
             let socket = http.call(uri).await.map_err(io::Error::other)?;
             Ok(Socket::Http(Box::new(socket)))

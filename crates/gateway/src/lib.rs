@@ -9,6 +9,7 @@ mod body;
 mod breaker;
 mod cache;
 mod connect;
+pub mod destination;
 mod errors;
 mod forward;
 mod front;

@@ -367,8 +367,11 @@ fn authorize<'a>(table: &'a Table, headers: &HeaderMap, now: Time) -> Result<&'a
 /// The names that a key may use and that somebody would answer to.
 fn models(table: &Table, holder: &Holder, one: Option<&str>) -> Result<Response<Answer>, Refusal> {
     let key = &holder.key;
-    let answers =
-        |t: &crate::table::Target| t.members.iter().any(|m| (m.entry.backend.ready || m.entry.backend.asleep) && m.weight > 0);
+    let well = |m: &crate::table::Member| {
+        let closed = m.entry.counters.breaker.lock().unwrap_or_else(PoisonError::into_inner).is_closed();
+        (m.entry.backend.ready && closed) || m.entry.backend.asleep
+    };
+    let answers = |t: &crate::table::Target| t.members.iter().any(|m| m.weight > 0 && well(m));
     let allowed = |name: &String| key.routes.is_empty() || key.routes.contains(name);
     let names: Vec<_> = table.names.iter().filter(|(name, target)| allowed(name) && answers(target)).collect();
     let entry = |(name, target): &(&String, &Arc<crate::table::Target>)| serde_json::json!({"id": name, "object": "model", "created": 0, "owned_by": "charter", "parent": target.parent});

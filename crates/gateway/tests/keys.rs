@@ -259,3 +259,25 @@ async fn what_a_backend_says_of_itself_ends_at_the_gateway() {
         assert!(!head.contains(gone), "{gone}: {head}");
     }
 }
+
+/// Addresses of a cloud's keepers are connected to by nobody, however they are written; the answer says nothing of them.
+#[tokio::test]
+async fn no_backend_is_where_a_clouds_keepers_are() {
+    for host in [
+        "169.254.169.254",
+        "2852039166",
+        "0xa9fea9fe",
+        "[::ffff:169.254.169.254]",
+        "[fe80::1]",
+        "0.0.0.0",
+        "[64:ff9b::a9fe:a9fe]",
+    ] {
+        let mut keeper = backend("b", "127.0.0.1:1".parse().expect("an address"));
+        keeper.reach = charter_domain::routing::Reach::Http { base_url: format!("http://{host}:80") };
+        let rig = Rig::new(table(vec![keeper])).await;
+        let begun = std::time::Instant::now();
+        let answer = rig.ask(PLAIN).await;
+        assert!(answer.status == 502 && !answer.body.contains("169.254"), "{host}: {answer:?}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{host} was tried");
+    }
+}
