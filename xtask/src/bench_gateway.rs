@@ -294,7 +294,7 @@ fn judge(rows: &[Row]) -> Result<(), String> {
             let key = cpu(w);
             format!("{:>9.2} ({:>4.2})", figure(rows, who, w.name, key), ratio(rows, who, "nginx", w.name, key))
         });
-        let memory = figure(rows, who, "slow1000", "rss_peak_kb") / 1000.0;
+        let memory = figure(rows, who, "slow1000", "rss_peak_kb") / 1024.0;
         say(&format!("{who:<12}{}{:>13.0}+{memory:>9.1}", cells.collect::<String>(), added(who)));
     }
     let mut missed = vec![];
@@ -303,7 +303,7 @@ fn judge(rows: &[Row]) -> Result<(), String> {
         let key = WORKLOADS.iter().find(|w| w.name == name).map_or("", cpu);
         check(format!("{name}: CPU, times nginx"), ratio(rows, "ours", "nginx", name, key), limit);
     }
-    check("1,000 slow streams: MB".to_owned(), figure(rows, "ours", "slow1000", "rss_peak_kb") / 1000.0, MEMORY_MAX_MB);
+    check("1,000 slow streams: MB".to_owned(), figure(rows, "ours", "slow1000", "rss_peak_kb") / 1024.0, MEMORY_MAX_MB);
     check("added p99 at 1,000/s, times the floor's".to_owned(), added("ours") / added("floor"), P99_OF_FLOOR);
     check("added p99 at 1,000/s, times the other router's".to_owned(), added("ours") / added("vllm-router"), 1.0);
     for w in WORKLOADS {

@@ -41,6 +41,14 @@ impl Bank for Own {
     fn draw<'a>(&'a self, key: &'a str, want: Usd) -> Drawn<'a> {
         Box::pin(async move { self.controller()?.draw(key, want).await.map_err(|e| e.to_string()) })
     }
+
+    fn put_back<'a>(&'a self, key: &'a str, left: Usd) -> Drawn<'a> {
+        Box::pin(async move {
+            let controller = self.controller()?;
+            controller.store().put_back(key, left, controller.now()).await.map_err(|e| e.to_string())?;
+            Ok(left)
+        })
+    }
 }
 
 impl Sink for Own {
@@ -71,6 +79,14 @@ impl Bank for Remote {
             let answer = self.post("draw", serde_json::to_string(&wish).map_err(|e| e.to_string())?).await?;
             let drawn: UsageDrawn = serde_json::from_slice(&answer).map_err(|e| e.to_string())?;
             Ok(Usd(drawn.drawn_usd_micros.clamp(0, want.0)))
+        })
+    }
+
+    fn put_back<'a>(&'a self, key: &'a str, left: Usd) -> Drawn<'a> {
+        Box::pin(async move {
+            let wish = UsageDraw { key: key.to_owned(), want_usd_micros: -left.0 };
+            self.post("draw", serde_json::to_string(&wish).map_err(|e| e.to_string())?).await?;
+            Ok(left)
         })
     }
 }

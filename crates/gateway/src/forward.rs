@@ -13,7 +13,7 @@ use crate::request::{Asked, BODY_MAX, asked, beginnings};
 use crate::server::Notice;
 use crate::sse::Scanner;
 use crate::table::{Holder, Member, PATHS, Table, Target};
-use crate::ticket::{Place, Ticket};
+use crate::ticket::{Place, Ticket, tell};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use charter_domain::routing::Policy;
@@ -161,6 +161,11 @@ impl Way {
             holder.state.purse.reserve(self.shared.bank.as_ref(), key, &mut ticket.reserved, amount, now).await?;
         }
         match self.seat(&admitted.ticket.target, &admitted) {
+            // Whoever stands in the line already comes first.
+            Seat::Taken(seat) if admitted.ticket.target.state.line.len() > 0 => {
+                self.put_back(*seat);
+                Box::pin(self.wait_and_send(admitted)).await
+            }
             Seat::Taken(seat) => self.seated(admitted, *seat).await,
             Seat::Nobody => Err(Refusal::NoBackend(admitted.asked.name)),
             Seat::Full => Box::pin(self.wait_and_send(admitted)).await,
@@ -219,6 +224,12 @@ impl Way {
         Seat::Full
     }
 
+    /// Gives a place back that nothing was done with; the first one in the line is called.
+    fn put_back(&self, (member, place): (Member, Place)) {
+        tell(&member.entry, None, (self.shared.now)());
+        drop(place);
+    }
+
     /// Waits in the line for a place or a start, and then sends.
     async fn wait_and_send(&self, mut admitted: Box<Admitted>) -> Result<Response<Answer>, Refusal> {
         let key = admitted.ticket.holder.key.id.clone();
@@ -229,7 +240,13 @@ impl Way {
             let Some(mut stand) = line.join(&key, front) else { return Err(Refusal::QueueFull) };
             // What changed between the last look and the line would call nobody.
             self.look_again(&mut admitted)?;
-            let seat = self.seat(&admitted.ticket.target, &admitted);
+            let seat = match self.seat(&admitted.ticket.target, &admitted) {
+                Seat::Taken(seat) if !front && line.len() > 1 => {
+                    self.put_back(*seat);
+                    Seat::Full
+                }
+                seat => seat,
+            };
             let patience = admitted.ticket.target.route.patience;
             let is_start = matches!(seat, Seat::Starting | Seat::Asleep);
             let most = match seat {

@@ -12,53 +12,106 @@ pub(crate) const HEADERS_MAX: usize = 32 * 1024;
 /// Bytes that are looked through for the end of a head; hyper reads no longer one.
 pub(crate) const LOOKED_MAX: usize = 8 * HEADERS_MAX;
 
+/// What the next bytes of a client belong to.
+#[derive(Debug)]
+enum Next {
+    /// A head, of which this has come.
+    Head(Vec<u8>),
+    /// A body of which so many bytes are to come.
+    Body(u64),
+    /// A body in chunks: it is over when the answer begins.
+    Chunks,
+    /// Something that nobody here follows any more.
+    Anything,
+}
+
 /// A client's socket.
 pub(crate) struct Front {
     socket: TcpStream,
-    /// The beginning of a head that did not come in one piece.
-    head: Vec<u8>,
-    /// What is read next is the beginning of a request: nothing was written since.
-    fresh: bool,
+    next: Next,
 }
 
 impl Front {
     pub(crate) fn new(socket: TcpStream) -> Self {
-        Self { socket, head: vec![], fresh: true }
+        Self { socket, next: Next::Head(vec![]) }
+    }
+}
+
+impl Next {
+    /// Looks at what has come.
+    fn look(&mut self, mut came: &[u8]) -> io::Result<()> {
+        while !came.is_empty() {
+            match self {
+                Self::Body(left) => {
+                    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(came.len());
+                    *left -= taken as u64;
+                    came = &came[taken..];
+                    if *left == 0 {
+                        *self = Self::Head(vec![]);
+                    }
+                }
+                Self::Head(begun) => {
+                    let whole;
+                    let known = begun.len();
+                    let head = if known == 0 {
+                        came
+                    } else {
+                        begun.extend_from_slice(came);
+                        whole = std::mem::take(begun);
+                        &whole
+                    };
+                    let Some(end) = memchr::memmem::find(head, b"\r\n\r\n") else {
+                        return self.keep(head);
+                    };
+                    let after = end + 4 - known;
+                    *self = after_head(&head[..end + 2])?;
+                    came = &came[after..];
+                }
+                Self::Chunks | Self::Anything => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
-    /// Looks at what has come, as long as it is a head.
-    fn look(&mut self, came: &[u8]) -> io::Result<()> {
-        if came.is_empty() {
-            return Ok(());
+    /// The beginning of a head.
+    fn keep(&mut self, head: &[u8]) -> io::Result<()> {
+        // A line that ends with a bare line feed would never end for us, and for others it would.
+        if has_bare_feed(head) {
+            return Err(strange());
         }
-        let whole;
-        let head: &[u8] = if self.head.is_empty() {
-            came
-        } else {
-            self.head.extend_from_slice(came);
-            whole = std::mem::take(&mut self.head);
-            &whole
-        };
-        let end = memchr::memmem::find(head, b"\r\n\r\n");
-        let strange = io::Error::new(io::ErrorKind::InvalidData, "a head that two readers could take in two ways");
-        match end {
-            Some(end) => {
-                self.fresh = false;
-                if is_plain(&head[..end + 2]) { Ok(()) } else { Err(strange) }
-            }
-            // A line that ends with a bare line feed would never end for us, and for others it would.
-            None if has_bare_feed(head) => Err(strange),
-            // What is too large is refused by its reader.
-            None if head.len() > LOOKED_MAX => {
-                self.fresh = false;
-                Ok(())
-            }
-            None => {
-                self.head = head.to_vec();
-                Ok(())
-            }
+        // What is too large is refused by its reader.
+        *self = if head.len() > LOOKED_MAX { Self::Anything } else { Self::Head(head.to_vec()) };
+        Ok(())
+    }
+
+    /// We speak: a body in chunks is over, unless that was the word to send it.
+    fn answered(&mut self) {
+        if matches!(self, Self::Chunks) {
+            *self = Self::Head(vec![]);
         }
     }
+}
+
+fn strange() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a head that two readers could take in two ways")
+}
+
+/// What follows a head, if there is one way to read it.
+fn after_head(head: &[u8]) -> io::Result<Next> {
+    if !is_plain(head) {
+        return Err(strange());
+    }
+    let value = |name: &[u8]| head.split(|b| *b == b'\n').skip(1).find(|l| starts(l, name)).map(|l| &l[name.len() + 1..]);
+    if value(b"transfer-encoding").is_some() {
+        return Ok(if value(b"expect").is_some() { Next::Anything } else { Next::Chunks });
+    }
+    let Some(length) = value(b"content-length") else { return Ok(Next::Head(vec![])) };
+    let digits = length.trim_ascii();
+    let number = std::str::from_utf8(digits).ok().filter(|d| d.bytes().all(|b| b.is_ascii_digit())).and_then(|d| d.parse().ok());
+    Ok(match number.ok_or_else(strange)? {
+        0 => Next::Head(vec![]),
+        length => Next::Body(length),
+    })
 }
 
 fn has_bare_feed(head: &[u8]) -> bool {
@@ -90,8 +143,8 @@ impl AsyncRead for Front {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
-        if self.fresh && matches!(polled, Poll::Ready(Ok(()))) {
-            self.look(&buf.filled()[before..])?;
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            self.next.look(&buf.filled()[before..])?;
         }
         polled
     }
@@ -99,12 +152,12 @@ impl AsyncRead for Front {
 
 impl AsyncWrite for Front {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.fresh = true;
+        self.next.answered();
         Pin::new(&mut self.socket).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.fresh = true;
+        self.next.answered();
         Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
     }
 
@@ -140,5 +193,33 @@ mod tests {
         ];
         good.iter().for_each(|head| assert!(is_plain(head.as_bytes()), "{head:?}"));
         bad.iter().for_each(|head| assert!(!is_plain(head.as_bytes()), "{head:?}"));
+    }
+
+    fn follows(texts: &[&str]) -> bool {
+        let mut next = Next::Head(vec![]);
+        texts.iter().all(|text| next.look(text.as_bytes()).is_ok())
+    }
+
+    #[test]
+    fn bodies_are_no_heads_however_they_come_and_heads_behind_them_are() {
+        let body = "{\n  \"a\": 1\n}";
+        let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+        let whole = format!("{head}{body}");
+        let twice = format!("{whole}{whole}");
+        let hidden = format!("{whole}POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\nx");
+        for piece in 1..=twice.len() {
+            let cut =
+                |text: &str| text.as_bytes().chunks(piece).map(|c| String::from_utf8_lossy(c).into_owned()).collect::<Vec<_>>();
+            let pieces = cut(&twice);
+            assert!(follows(&pieces.iter().map(String::as_str).collect::<Vec<_>>()), "{piece}");
+            let pieces = cut(&hidden);
+            assert!(
+                !follows(&pieces.iter().map(String::as_str).collect::<Vec<_>>()),
+                "{piece}: what hides behind a body is looked at"
+            );
+        }
+        let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+        assert!(follows(&[chunked, "3\r\n\n\n\n\r\n0\r\n\r\n"]), "a body in chunks is no head");
+        assert!(!follows(&["POST / HTTP/1.1\r\ncontent-length: +3\r\n\r\n"]));
     }
 }

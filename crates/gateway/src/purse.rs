@@ -24,6 +24,9 @@ pub trait Bank: Send + Sync {
     /// Takes at most so much of what the limits of a key leave today; 0 where nothing is left. An error means that it is not
     /// known, and nothing was taken or it is lost.
     fn draw<'a>(&'a self, key: &'a str, want: Usd) -> Drawn<'a>;
+
+    /// Puts back what was drawn today and will not be spent, because the gateway ends; what it says then is how much that was.
+    fn put_back<'a>(&'a self, key: &'a str, left: Usd) -> Drawn<'a>;
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -109,6 +112,11 @@ impl Purse {
         Err(Refusal::Quota)
     }
 
+    /// All that is left of what was drawn today: nothing is set aside any more.
+    pub(crate) fn empty(&self, now: Time) -> Usd {
+        Usd(std::mem::take(&mut self.state(now).left).max(0))
+    }
+
     /// What was set aside and not spent is there for others. What a day left over is not the next one's.
     pub(crate) fn settle(&self, reserved: Reserved, cost: Usd, now: Time) {
         let mut state = self.state(now);
@@ -135,6 +143,11 @@ mod tests {
                 *left -= drawn;
                 Ok(Usd(drawn))
             })
+        }
+
+        fn put_back<'a>(&'a self, _: &'a str, left: Usd) -> Drawn<'a> {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) += left.0;
+            Box::pin(async move { Ok(left) })
         }
     }
 

@@ -183,11 +183,25 @@ impl Gateway {
             tokio::spawn(write_all(recorder, exit, sink, served.clone()))
         });
         self.accept_all(listener, &ended).await;
+        self.put_money_back().await;
         served.cancel();
         if let Some(writing) = writing
             && writing.await.is_err()
         {
             tracing::error!("the writing of usage ended with a panic");
+        }
+    }
+
+    /// What keys may still spend is there for other gateways, and for the next one here.
+    async fn put_money_back(&self) {
+        let now = (self.0.shared.now)();
+        for holder in self.table().holders().into_iter().filter(|h| h.key.limits.costs()) {
+            let left = holder.state.purse.empty(now);
+            if left.0 > 0
+                && let Err(why) = self.0.shared.bank.put_back(&holder.key.id, left).await
+            {
+                tracing::warn!(key = &*holder.key.id, why, "what is left of a key's money could not be put back");
+            }
         }
     }
 

@@ -181,6 +181,14 @@ impl Table {
         self.entries.iter().chain(&self.retired).map(count).collect()
     }
 
+    /// All keys with what they have used.
+    pub(crate) fn holders(&self) -> Vec<Arc<Holder>> {
+        let mut all: Vec<Arc<Holder>> = vec![];
+        // Their order means nothing.
+        self.keys.clone().into_iter().for_each(|(_, holder)| all.push(holder));
+        all
+    }
+
     /// The key that a secret belongs to. Only hashes are compared, so the time taken tells nothing about a key.
     pub(crate) fn key(&self, secret: &str, now: Time) -> Option<&Arc<Holder>> {
         self.keys.get(&sha256(secret)).filter(|h| h.key.expires_at.is_none_or(|at| now < at))

@@ -162,7 +162,7 @@ fn millis(from: Instant, to: Instant) -> u64 {
     u64::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u64::MAX)
 }
 
-fn tell(entry: &Entry, outcome: Option<Outcome>, now: charter_domain::time::Time) {
+pub(crate) fn tell(entry: &Entry, outcome: Option<Outcome>, now: charter_domain::time::Time) {
     let mut breaker = entry.counters.breaker.lock().unwrap_or_else(PoisonError::into_inner);
     match outcome {
         Some(outcome) => breaker.result(outcome, now),

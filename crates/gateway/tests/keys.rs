@@ -128,6 +128,11 @@ async fn a_limit_on_money_holds_for_many_at_once_and_two_gateways() {
     }
     assert_eq!((spent, good + refused), (good * 30, 100));
     assert!((300..=1000).contains(&spent), "{spent}");
+    for rig in rigs {
+        rig.ended.cancel();
+        rig.served.await.expect("an end");
+    }
+    assert_eq!(vault.0.load(Ordering::SeqCst), 1000 - spent, "what was drawn and not spent is put back at the end");
 }
 
 #[tokio::test]

@@ -52,6 +52,9 @@ pub(crate) async fn usage_conforms(store: Arc<dyn Store>) {
     assert_eq!(store.totals(Time(0)).await.expect("read").get(&of).map(|s| s.requests), Some(4), "sums stay");
 
     hundred_draw_at_once(&store).await;
+    store.put_back("k", Usd(40), Time(6)).await.expect("back");
+    let thousand = KeyLimits { day: Some(Usd(1000)), ..KeyLimits::default() };
+    assert_eq!(store.draw("k", &thousand, Usd(90), Time(7)).await.expect("draw"), Usd(40), "what was put back is there again");
     let limits = KeyLimits { day: Some(Usd(100)), month: Some(Usd(150)), ..KeyLimits::default() };
     // The second and the third day of a month, and the first of the next one.
     for (at, want, drawn) in [(DAY, 80, 80), (DAY, 80, 20), (2 * DAY, 80, 50), (2 * DAY, 80, 0), (31 * DAY, 80, 80)] {

@@ -149,6 +149,9 @@ pub(crate) const DRAW_BEGIN: &str =
 pub(crate) const DRAWN: &str = "SELECT CAST(COALESCE(SUM(CASE WHEN day = $2 THEN drawn_usd_micros ELSE 0 END), 0) AS BIGINT),
       CAST(COALESCE(SUM(CASE WHEN day < $2 THEN drawn_usd_micros ELSE 0 END), 0) AS BIGINT)
     FROM draws WHERE key_id = $1 AND day >= $3 AND day <= $2";
+pub(crate) const DRAW_BACK: &str =
+    "UPDATE draws SET drawn_usd_micros = CASE WHEN drawn_usd_micros > $3 THEN drawn_usd_micros - $3 ELSE 0 END
+    WHERE key_id = $1 AND day = $2";
 pub(crate) const DRAW: &str = "UPDATE draws SET drawn_usd_micros = drawn_usd_micros + $3
     WHERE key_id = $1 AND day = $2 AND drawn_usd_micros = $4";
 

@@ -134,4 +134,6 @@ pub trait Usage: Send + Sync {
     async fn forget_used(&self, before: Time) -> Result<(), Error>;
     /// Draws at most so much of what the limits of a key leave today.
     async fn draw(&self, key: &str, limits: &KeyLimits, want: Usd, now: Time) -> Result<Usd, Error>;
+    /// Puts back what was drawn today and not spent.
+    async fn put_back(&self, key: &str, left: Usd, now: Time) -> Result<(), Error>;
 }

@@ -118,6 +118,10 @@ impl Usage for Database {
         self.writer().await?.connection().run(sql::USAGE_FORGET, values![before.0]).await.map(drop)
     }
 
+    async fn put_back(&self, key: &str, left: Usd, now: Time) -> Result<(), Error> {
+        self.writer().await?.connection().run(sql::DRAW_BACK, values![key, day_of(now), left.0]).await.map(drop)
+    }
+
     async fn draw(&self, key: &str, limits: &KeyLimits, want: Usd, now: Time) -> Result<Usd, Error> {
         let (day, month) = (day_of(now), day_of(Scope::Month.since(now)));
         let mut held = self.writer().await?;
@@ -137,6 +141,13 @@ impl Usage for Database {
 
 #[async_trait]
 impl Usage for Mem {
+    async fn put_back(&self, key: &str, left: Usd, now: Time) -> Result<(), Error> {
+        if let Some(today) = self.usage().draws.get_mut(&(key.to_owned(), day_of(now))) {
+            *today = (*today - left.0).max(0);
+        }
+        Ok(())
+    }
+
     async fn routes(&self) -> Result<Vec<Route>, Error> {
         Ok(self.usage().routes.values().cloned().collect())
     }

@@ -27,7 +27,7 @@ pub struct Batch {
 pub struct Draw {
     /// The key's id.
     pub key: String,
-    /// So much at the most.
+    /// So much at the most; below zero what is put back.
     pub want_usd_micros: i64,
 }
 
@@ -46,6 +46,11 @@ pub(crate) async fn record(State(app): State<App>, caller: Caller, Body(batch): 
 
 pub(crate) async fn draw(State(app): State<App>, caller: Caller, Body(draw): Body<Draw>) -> Answer<Json<Drawn>> {
     caller.need(Role::Admin)?;
+    if draw.want_usd_micros < 0 {
+        let left = Usd(draw.want_usd_micros.saturating_neg());
+        app.controller.store().put_back(&draw.key, left, app.controller.now()).await?;
+        return Ok(Json(Drawn { drawn_usd_micros: draw.want_usd_micros }));
+    }
     let drawn = app.controller.draw(&draw.key, Usd(draw.want_usd_micros)).await?;
     Ok(Json(Drawn { drawn_usd_micros: drawn.0 }))
 }

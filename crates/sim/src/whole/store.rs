@@ -140,6 +140,10 @@ impl Usage for Flaky {
         self.inner.forget_used(before).await
     }
 
+    async fn put_back(&self, key: &str, left: Usd, now: Time) -> Result<(), Error> {
+        self.inner.put_back(key, left, now).await
+    }
+
     async fn draw(&self, key: &str, limits: &KeyLimits, want: Usd, now: Time) -> Result<Usd, Error> {
         self.inner.draw(key, limits, want, now).await
     }
