@@ -224,6 +224,17 @@ impl Way {
         Seat::Full
     }
 
+    /// What is found by somebody for whom it is not yet: a place is given back at once.
+    fn left(&self, seat: Seat) -> Seat {
+        match seat {
+            Seat::Taken(seat) => {
+                self.put_back(*seat);
+                Seat::Full
+            }
+            other @ (Seat::Full | Seat::Starting | Seat::Asleep | Seat::Nobody) => other,
+        }
+    }
+
     /// Gives a place back that nothing was done with; the first one in the line is called.
     fn put_back(&self, (member, place): (Member, Place)) {
         tell(&member.entry, None, (self.shared.now)());
@@ -240,13 +251,11 @@ impl Way {
             let Some(mut stand) = line.join(&key, front) else { return Err(Refusal::QueueFull) };
             // What changed between the last look and the line would call nobody.
             self.look_again(&mut admitted)?;
-            let seat = match self.seat(&admitted.ticket.target, &admitted) {
-                Seat::Taken(seat) if !front && line.len() > 1 => {
-                    self.put_back(*seat);
-                    Seat::Full
-                }
-                seat => seat,
-            };
+            let mut seat = self.seat(&admitted.ticket.target, &admitted);
+            if !front && line.len() > 1 {
+                // Others were here before.
+                seat = self.left(seat);
+            }
             let patience = admitted.ticket.target.route.patience;
             let is_start = matches!(seat, Seat::Starting | Seat::Asleep);
             let most = match seat {
