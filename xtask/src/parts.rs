@@ -42,8 +42,9 @@ pub(crate) fn router() -> PathBuf {
 /// Makes sure that a program stands in an environment of its own under `target`.
 fn program((name, version): (&str, &str)) -> Result<(), String> {
     let folder = environment((name, version));
-    let program = folder.join("bin").join(name);
-    if program.exists() {
+    // Written last: half an environment has none.
+    let whole = folder.join("installed");
+    if whole.exists() {
         return Ok(());
     }
     say(&format!("installing what is needed: {name} {version} from the package index"));
@@ -54,7 +55,7 @@ fn program((name, version): (&str, &str)) -> Result<(), String> {
     let pip = folder.join("bin/pip").display().to_string();
     if made
         && run(&pip, &["install", "--quiet", "--disable-pip-version-check", &format!("{name}=={version}")])
-        && program.exists()
+        && std::fs::write(&whole, version).is_ok()
     {
         return Ok(());
     }

@@ -238,7 +238,8 @@ fn is_extra(event: &[u8]) -> bool {
     }
     let Some(data) = event.trim_ascii_start().strip_prefix(b"data:") else { return false };
     let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data.trim_ascii()) else { return false };
-    let empty = chunk.choices.is_some_and(|raw| raw.get().trim_start_matches('[').trim_end_matches(']').trim().is_empty());
+    let inner = chunk.choices.and_then(|raw| raw.get().strip_prefix('[')?.strip_suffix(']'));
+    let empty = inner.is_some_and(|inner| inner.trim().is_empty());
     empty && chunk.usage.is_some_and(|raw| raw.get().starts_with('{'))
 }
 
@@ -293,6 +294,9 @@ mod tests {
         // Usage beside a choice is part of an answer.
         let beside = "data: {\"choices\":[{\"index\":0}],\"usage\":{\"prompt_tokens\":1}}\n\n";
         assert_eq!(through(beside, 1000, true).0, beside);
+        // Found by random streams: a list with an empty list in it is not empty.
+        let nested = "data: {\"choices\":[[]],\"usage\":{\"prompt_tokens\":1}}\n\n";
+        assert_eq!(through(nested, 1000, true).0, nested);
         let null = "data: {\"choices\":[],\"usage\":null}\n\n: a comment\n\n";
         assert_eq!(through(null, 3, true).0, null);
     }
