@@ -57,6 +57,21 @@ fn all_counters(of: &[Engine]) -> Result<(u64, u64), String> {
     of.iter().try_fold((0, 0), |sum, engine| counters(engine).map(|(read, written)| (sum.0 + read, sum.1 + written)))
 }
 
+/// Their counters once nobody asks them anything: charter's own first questions are over.
+fn settled(of: &[Engine]) -> Result<(u64, u64), String> {
+    let (mut last, mut same) = (all_counters(of)?, 0);
+    for _ in 0..40 {
+        std::thread::sleep(std::time::Duration::from_secs(5));
+        let now = all_counters(of)?;
+        same = if now == last { same + 1 } else { 0 };
+        if same == 9 {
+            return Ok(now);
+        }
+        last = now;
+    }
+    Err("the engines are never left alone".to_owned())
+}
+
 /// What the load saw.
 #[derive(Default)]
 struct Seen {
@@ -125,7 +140,7 @@ fn flow(stage: &Stage) -> Result<(), String> {
     if running.len() != 2 {
         return Err(format!("two engines should run: {running:?}"));
     }
-    let before = all_counters(&running)?;
+    let before = settled(&running)?;
     let seen = Arc::new(Seen::default());
     timed("load on both", || finish(load(&gateway, &key, &seen)))?;
     let total = THREADS * EACH;

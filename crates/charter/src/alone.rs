@@ -64,7 +64,9 @@ pub(crate) async fn gateway(global: Global, args: GatewayArgs) -> Result<(), Pro
             }
         }
     }
-    let following = tokio::spawn(follower.follow(tables, stop.clone()));
+    // It reports as long as requests are being answered.
+    let over = CancellationToken::new();
+    let following = tokio::spawn(follower.follow(tables, over.clone()));
     let (serving, ended) = (gateway.clone(), stop.clone());
     let served = tokio::spawn(async move { serving.serve(listener, receiver, ended).await });
     writeln!(std::io::stdout(), "gateway: http://{address}/v1\nready").ok();
@@ -77,6 +79,7 @@ pub(crate) async fn gateway(global: Global, args: GatewayArgs) -> Result<(), Pro
     if served.await.is_err() {
         tracing::error!("the gateway ended with a panic");
     }
+    over.cancel();
     // Whoever waits for this gateway's word need not wait any longer.
     if let Ok(mut follower) = following.await
         && follower.ask(true).await.is_err()

@@ -158,12 +158,6 @@ impl Relay {
     fn pass(&mut self, data: Bytes) -> Bytes {
         let now = Instant::now();
         self.last = now;
-        if let Some((_, all)) = &mut self.keep {
-            all.extend_from_slice(&data);
-            if all.len() > ANSWER_MAX {
-                self.keep = None;
-            }
-        }
         let Some(ticket) = &mut self.ticket else { return data };
         ticket.begun(now);
         let Some(scanner) = &mut self.scanner else {
@@ -172,15 +166,29 @@ impl Relay {
             while self.tail_bytes - self.tail[0].len() > TAIL_MAX {
                 self.tail_bytes -= self.tail.remove(0).len();
             }
+            self.keep(&data);
             return data;
         };
         let passed = scanner.frame(data);
         ticket.written = scanner.events;
+        for shown in [Some(&passed.first), passed.then.as_ref()].into_iter().flatten() {
+            self.keep.iter_mut().for_each(|(_, all)| all.extend_from_slice(shown));
+        }
         self.then = passed.then;
         if let Some(micros) = ticket.short(now) {
             self.pay(micros);
         }
         passed.first
+    }
+
+    /// What is shown is kept as it is shown, where it may be.
+    fn keep(&mut self, shown: &[u8]) {
+        if let Some((_, all)) = &mut self.keep {
+            all.extend_from_slice(shown);
+            if all.len() > ANSWER_MAX {
+                self.keep = None;
+            }
+        }
     }
 
     /// Sets more money aside before anything else is passed on.
@@ -205,7 +213,11 @@ impl Relay {
             let patience = &ticket.target.route.patience;
             let silent = self.last + patience.between.std();
             let whole = ticket.started + patience.whole.std();
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(silent.min(whole))));
+            let timer = self.timer.get_or_insert_with(|| {
+                let soon = Instant::now() + Duration::from_secs(10);
+                let first = silent.min(whole);
+                Box::pin(tokio::time::sleep_until(if ticket.holder.key.limits.costs() { first.min(soon) } else { first }))
+            });
             if timer.as_mut().poll(cx).is_pending() {
                 return None;
             }
@@ -238,7 +250,7 @@ impl Relay {
                     ticket.tokens = scanner.tokens;
                     let left = scanner.rest();
                     rest = Some(left).filter(|left| scanner.strips() && !left.is_empty());
-                    if !scanner.done && scanner.events > 0 {
+                    if !scanner.done || scanner.events == 0 || scanner.failed {
                         // A stream without its end: what came is all that there is, and it is not kept.
                         self.keep = None;
                     }

@@ -1,15 +1,16 @@
 //! The way of a request: read, admitted, given a place, sent, and its answer passed on.
 
+use crate::arrival::collect;
 use crate::balance::{Candidate, Hint, choose};
 use crate::body::{Answer, Later, Relay};
 use crate::breaker::Outcome;
 use crate::cache::{Kept, print};
-use crate::connect::Connector;
+use crate::connect::{Connector, chain};
 use crate::errors::Refusal;
 use crate::headers::{downstream, upstream};
 use crate::purse::Bank;
 use crate::record::Recorder;
-use crate::request::{Asked, BODY_MAX, asked, beginnings};
+use crate::request::{Asked, asked, beginnings};
 use crate::server::Notice;
 use crate::sse::Scanner;
 use crate::table::{Holder, Member, PATHS, Table, Target};
@@ -20,7 +21,7 @@ use charter_domain::routing::Policy;
 use charter_domain::time::Time;
 use charter_domain::usage::{End, Used};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use std::sync::atomic::Ordering;
@@ -29,8 +30,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// How long a body may take to arrive.
-const BODY_PATIENCE: Duration = Duration::from_secs(120);
 /// After so long a stream that waits for a start gets its head and comments.
 const HEAD_AFTER: Duration = Duration::from_secs(2);
 
@@ -94,7 +93,7 @@ impl Way {
         let table = self.shared.table.load();
         let Some(target) = table.names.get(&asked.name).cloned() else { return Err(Refusal::ModelNotFound(asked.name)) };
         let body_bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
-        let estimate = body_bytes / 4 + asked.written_max;
+        let estimate = body_bytes / 4 + asked.written_usual;
         holder.state.meter.admit(&key.limits, table.gateways, estimate, (self.shared.now)())?;
         drop(table);
         let ticket = self.ticket(holder, target, started, (estimate, body_bytes, asked.written_max), id);
@@ -122,7 +121,8 @@ impl Way {
             key: Arc::clone(&holder.key.id),
             tenant: Arc::clone(&holder.key.tenant),
             model: Arc::clone(&target.name),
-            end: End::Failed,
+            // Unless something else is said: whoever lets go of it has left.
+            end: End::Left,
             ..Used::default()
         };
         Ticket {
@@ -141,6 +141,7 @@ impl Way {
             print: None,
             kept: None,
             outcome: None,
+            refused: false,
         }
     }
 
@@ -158,17 +159,22 @@ impl Way {
             let (holder, amount) = (Arc::clone(&ticket.holder), ticket.first_amount());
             let now = (self.shared.now)();
             let key = (&*holder.key.id, &limits);
-            holder.state.purse.reserve(self.shared.bank.as_ref(), key, &mut ticket.reserved, amount, now).await?;
+            let bank = self.shared.bank.as_ref();
+            // Behind a pointer: most requests never wait for money, and all would carry the room for it.
+            let paid = Box::pin(holder.state.purse.reserve(bank, key, &mut ticket.reserved, amount, now)).await;
+            // What is refused at the door is no request that was answered.
+            ticket.refused = paid.is_err();
+            paid?;
         }
         match self.seat(&admitted.ticket.target, &admitted) {
             // Whoever stands in the line already comes first.
             Seat::Taken(seat) if admitted.ticket.target.state.line.len() > 0 => {
                 self.put_back(*seat);
-                Box::pin(self.wait_and_send(admitted)).await
+                self.wait_and_send(admitted).await
             }
             Seat::Taken(seat) => self.seated(admitted, *seat).await,
             Seat::Nobody => Err(Refusal::NoBackend(admitted.asked.name)),
-            Seat::Full => Box::pin(self.wait_and_send(admitted)).await,
+            Seat::Full => self.wait_and_send(admitted).await,
             // Only where it is a stream can the client be told anything before the answer.
             Seat::Starting | Seat::Asleep if admitted.asked.stream => {
                 let this = self.clone();
@@ -178,7 +184,7 @@ impl Way {
                     Err(_) => Ok(later(Later::new(held))),
                 }
             }
-            Seat::Starting | Seat::Asleep => Box::pin(self.wait_and_send(admitted)).await,
+            Seat::Starting | Seat::Asleep => self.wait_and_send(admitted).await,
         }
     }
 
@@ -241,8 +247,13 @@ impl Way {
         drop(place);
     }
 
+    /// Behind a pointer: whoever has waited may have to wait again.
+    fn wait_and_send(&self, admitted: Box<Admitted>) -> Waiting<'_> {
+        Box::pin(self.wait_for_place(admitted))
+    }
+
     /// Waits in the line for a place or a start, and then sends.
-    async fn wait_and_send(&self, mut admitted: Box<Admitted>) -> Result<Response<Answer>, Refusal> {
+    async fn wait_for_place(&self, mut admitted: Box<Admitted>) -> Result<Response<Answer>, Refusal> {
         let key = admitted.ticket.holder.key.id.clone();
         let begun = Instant::now();
         let (mut front, mut cold) = (false, Duration::ZERO);
@@ -290,6 +301,9 @@ impl Way {
     /// The name in the present table: who waits sees what has changed.
     fn look_again(&self, admitted: &mut Admitted) -> Result<(), Refusal> {
         let table = self.shared.table.load();
+        if !table.knows(&admitted.ticket.holder, (self.shared.now)()) {
+            return Err(Refusal::InvalidKey);
+        }
         let Some(target) = table.names.get(&admitted.asked.name) else {
             return Err(Refusal::ModelNotFound(admitted.asked.name.clone()));
         };
@@ -329,13 +343,19 @@ impl Way {
                     admitted.tried.push(entry.backend.id.clone());
                     match self.seat(&admitted.ticket.target, &admitted) {
                         Seat::Taken(other) => (member, place) = *other,
-                        Seat::Full | Seat::Starting | Seat::Asleep | Seat::Nobody => {
+                        // Nothing was sent, so it may wait as if it had just come.
+                        Seat::Full | Seat::Starting | Seat::Asleep => {
+                            return self.wait_and_send(admitted).await;
+                        }
+                        Seat::Nobody => {
+                            admitted.ticket.used.end = End::Failed;
                             return Err(Refusal::Unreachable(entry.backend.id.clone()));
                         }
                     }
                 }
                 Err(Unanswered::Sent(refusal)) => {
                     admitted.ticket.outcome = Some(Outcome::Bad);
+                    admitted.ticket.used.end = End::Failed;
                     return Err(refusal);
                 }
                 Err(Unanswered::Unpaid(refusal)) => {
@@ -369,7 +389,7 @@ impl Way {
                         let (holder, now) = (Arc::clone(&ticket.holder), (self.shared.now)());
                         let key = (&*holder.key.id, &holder.key.limits);
                         let bank = self.shared.bank.as_ref();
-                        let paid = holder.state.purse.reserve(bank, key, &mut ticket.reserved, micros, now).await;
+                        let paid = Box::pin(holder.state.purse.reserve(bank, key, &mut ticket.reserved, micros, now)).await;
                         paid.map_err(Unanswered::Unpaid)?;
                     }
                 }
@@ -392,6 +412,7 @@ impl Way {
         if status.is_redirection() || status.is_informational() || status == StatusCode::UNAUTHORIZED {
             tracing::warn!(backend = entry.backend.id, status = status.as_u16(), "a backend's answer is not passed on");
             ticket.outcome = Some(Outcome::Bad);
+            ticket.used.end = End::Failed;
             return Err(Refusal::Unreachable(entry.backend.id.clone()));
         }
         ticket.used.status = status.as_u16();
@@ -411,6 +432,9 @@ impl Way {
         Ok(Response::from_parts(head, Answer::Relay(Box::new(Relay::new(incoming, ticket, scanner, kind)))))
     }
 }
+
+/// An answer that comes later.
+type Waiting<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Response<Answer>, Refusal>> + Send + 'a>>;
 
 /// Why there is no answer.
 enum Unanswered {
@@ -469,29 +493,4 @@ fn later(body: Later) -> Response<Answer> {
 
 fn ms(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
-}
-
-/// Reads the body once. A body that says that it is too large is refused before it is read.
-async fn collect(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refusal> {
-    let said = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
-    if said.is_some_and(|bytes| bytes > BODY_MAX) {
-        return Err(Refusal::TooLarge(BODY_MAX));
-    }
-    match tokio::time::timeout(BODY_PATIENCE, Limited::new(body, BODY_MAX).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::TooLarge(BODY_MAX)),
-        Ok(Err(error)) => Err(Refusal::InvalidJson(error.to_string())),
-        Err(_) => Err(Refusal::InvalidJson("the body did not arrive in time".into())),
-    }
 }

@@ -1,12 +1,17 @@
 //! The client's side of a connection. Before hyper reads a request, its head is looked at for what two readers could take in
 //! two ways: both lengths, more than one length, folded lines, bare line feeds. Such a request is not answered at all.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
+/// A client that takes nothing of its answer for so long is let go.
+const TAKE_PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of headers that a request may have.
 pub(crate) const HEADERS_MAX: usize = 32 * 1024;
 /// Bytes that are looked through for the end of a head; hyper reads no longer one.
@@ -29,11 +34,28 @@ enum Next {
 pub(crate) struct Front {
     socket: TcpStream,
     next: Next,
+    /// Runs while the client takes nothing of what is written.
+    stuck: Option<Pin<Box<Sleep>>>,
 }
 
 impl Front {
     pub(crate) fn new(socket: TcpStream) -> Self {
-        Self { socket, next: Next::Head(vec![]) }
+        Self { socket, next: Next::Head(vec![]), stuck: None }
+    }
+}
+
+impl Front {
+    /// A client that takes nothing for too long holds a place that others wait for: its connection ends.
+    fn patient<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stuck = None;
+            return polled;
+        }
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(TAKE_PATIENCE)));
+        if stuck.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
     }
 }
 
@@ -153,12 +175,14 @@ impl AsyncRead for Front {
 impl AsyncWrite for Front {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.next.answered();
-        Pin::new(&mut self.socket).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.patient(polled, cx)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         self.next.answered();
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        self.patient(polled, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -4,6 +4,7 @@
 //! byte, a stream is never held back, a client that leaves cancels its request, and no POST is ever sent twice. What requests
 //! used and what keys may still spend goes through two doors that whoever runs a gateway gives it: [`Sink`] and [`Bank`].
 
+mod arrival;
 mod balance;
 mod body;
 mod breaker;

@@ -34,7 +34,8 @@ struct State {
     /// The day that it was drawn for: the next one has its own.
     day: i64,
     left: i64,
-    refused_at: Option<i64>,
+    /// When the bank refused last, and how much that was.
+    refused: Option<(i64, i64)>,
 }
 
 /// The money of one key at this gateway.
@@ -55,7 +56,8 @@ impl Purse {
     fn state(&self, now: Time) -> std::sync::MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let day = now.0.div_euclid(DAY_MS);
-        if state.day != day {
+        // Whoever asks with the time of before midnight gets the new day's all the same.
+        if state.day < day {
             *state = State { day, ..State::default() };
         }
         state
@@ -71,7 +73,8 @@ impl Purse {
         if reserved.day == state.day {
             reserved.micros += micros;
         } else {
-            *reserved = Reserved { day: state.day, micros: reserved.micros + micros };
+            // What was set aside yesterday is yesterday's.
+            *reserved = Reserved { day: state.day, micros };
         }
         true
     }
@@ -93,13 +96,25 @@ impl Purse {
         if self.take(reserved, micros, now) {
             return Ok(());
         }
-        if self.state(now).refused_at.is_some_and(|at| now.0 - at < REFUSED_MS) {
+        if self.state(now).refused.is_some_and(|(at, then)| now.0 - at < REFUSED_MS && micros >= then) {
             return Err(Refusal::Quota);
         }
-        let most = [limits.day, limits.month].into_iter().flatten().map(|usd| usd.0).min().unwrap_or(0);
-        let want = micros.saturating_sub(self.state(now).left).saturating_add(most / SLICES);
-        match bank.draw(key, Usd(want)).await {
-            Ok(drawn) => self.state(now).left += drawn.0,
+        let part = |limit: Option<Usd>, parts: i64| limit.map_or(i64::MAX, |usd| usd.0 / parts);
+        let slice = part(limits.day, SLICES).min(part(limits.month, 10 * SLICES));
+        let need = micros.saturating_sub(self.state(now).left);
+        match bank.draw(key, Usd(need.saturating_add(slice))).await {
+            // What is not enough here may be enough for a smaller request elsewhere.
+            Ok(drawn) if drawn.0 < need => {
+                if drawn.0 > 0
+                    && let Err(why) = bank.put_back(key, drawn).await
+                {
+                    tracing::warn!(key, why, "money could not be put back");
+                }
+            }
+            Ok(drawn) => {
+                let mut state = self.state(now);
+                state.left = state.left.saturating_add(drawn.0);
+            }
             Err(why) => {
                 tracing::warn!(key, why, "money could not be drawn");
                 return Err(Refusal::Unsure);
@@ -108,7 +123,7 @@ impl Purse {
         if self.take(reserved, micros, now) {
             return Ok(());
         }
-        self.state(now).refused_at = Some(now.0);
+        self.state(now).refused = Some((now.0, micros));
         Err(Refusal::Quota)
     }
 
@@ -121,7 +136,7 @@ impl Purse {
     pub(crate) fn settle(&self, reserved: Reserved, cost: Usd, now: Time) {
         let mut state = self.state(now);
         if reserved.day == state.day {
-            state.left += reserved.micros - cost.0;
+            state.left = state.left.saturating_add(reserved.micros).saturating_sub(cost.0);
         }
     }
 }

@@ -10,8 +10,12 @@ use std::ops::Range;
 
 /// Largest body.
 pub(crate) const BODY_MAX: usize = 32 * 1024 * 1024;
-/// Written where the client named no bound: what a limit on money sets aside at first.
-const WRITTEN_UNBOUND: u64 = 1024;
+/// Written where the client named no bound, for limits per minute, which are made right afterwards.
+const WRITTEN_USUAL: u64 = 1024;
+/// The same where money is set aside: as much as a large context holds.
+const WRITTEN_UNBOUND: u64 = 32_768;
+/// Nobody writes more: what is larger is a mistake, or meant to make sums overflow.
+pub(crate) const TOKENS_MAX: u64 = 1_000_000_000;
 
 #[derive(Deserialize)]
 struct Peek<'a> {
@@ -27,6 +31,10 @@ struct Peek<'a> {
     max_completion_tokens: Option<&'a RawValue>,
     #[serde(borrow, default)]
     n: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    best_of: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    prompt: Option<&'a RawValue>,
 }
 
 /// A value that is there, and may be `null`: there must not be a second one of its name.
@@ -51,6 +59,8 @@ pub(crate) struct Asked {
     pub(crate) usage: bool,
     /// Where the wish for usage goes, and what is put there.
     wish: Option<(Range<usize>, &'static str)>,
+    /// What it will write, as far as can be told.
+    pub(crate) written_usual: u64,
     /// The most that it may write.
     pub(crate) written_max: u64,
 }
@@ -62,10 +72,26 @@ pub(crate) fn asked(body: &[u8]) -> Result<Asked, Refusal> {
     let name: Cow<'_, str> = serde_json::from_str(raw.get()).map_err(|_| Refusal::MissingModel)?;
     let stream = peek.stream.is_some_and(|s| s.get() == "true");
     let (usage, wish) = if stream { wish(body, peek.stream_options, peek.stream) } else { (false, None) };
-    let number = |raw: Option<&RawValue>| raw.and_then(|r| r.get().parse::<u64>().ok());
-    let bound = number(peek.max_completion_tokens).or_else(|| number(peek.max_tokens)).unwrap_or(WRITTEN_UNBOUND);
-    let written_max = bound.saturating_mul(number(peek.n).unwrap_or(1).max(1));
-    Ok(Asked { name: name.into_owned(), at: place(body, raw), stream, usage, wish, written_max })
+    let bound = [peek.max_completion_tokens, peek.max_tokens].into_iter().filter_map(number).max();
+    let answers = number(peek.n).max(number(peek.best_of)).unwrap_or(1).max(1).saturating_mul(prompts(peek.prompt));
+    let written = |each: u64| bound.unwrap_or(each).saturating_mul(answers).min(TOKENS_MAX);
+    let (written_usual, written_max) = (written(WRITTEN_USUAL), written(WRITTEN_UNBOUND));
+    Ok(Asked { name: name.into_owned(), at: place(body, raw), stream, usage, wish, written_usual, written_max })
+}
+
+/// A number in any of the ways that engines read one: `7`, `7.0`, `7e0`, `"7"`.
+fn number(raw: Option<&RawValue>) -> Option<u64> {
+    let text = raw?.get().trim_matches('"').trim();
+    let figure: f64 = text.parse().ok().filter(|f: &f64| f.is_finite() && *f >= 0.0)?;
+    format!("{:.0}", figure.ceil().min(1e9)).parse().ok()
+}
+
+/// How many prompts there are: a list of texts, or of lists of tokens, has one answer for each.
+fn prompts(raw: Option<&RawValue>) -> u64 {
+    let Some(text) = raw.map(RawValue::get).filter(|t| t.starts_with('[')) else { return 1 };
+    let all: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+    let many = all.first().is_some_and(|first| first.get().starts_with(['"', '[']));
+    if many { u64::try_from(all.len()).unwrap_or(TOKENS_MAX).max(1) } else { 1 }
 }
 
 /// Where a raw value stands: it borrows from the body, so its place is the difference of the two addresses.
@@ -84,7 +110,8 @@ fn wish(body: &[u8], options: Option<&RawValue>, stream: Option<&RawValue>) -> (
     if options.get() == "null" {
         return (false, Some((at, "{\"include_usage\":true}")));
     }
-    let Ok(said) = serde_json::from_str::<Options<'_>>(options.get()) else {
+    let object = Some(options.get()).filter(|text| text.starts_with('{'));
+    let Some(Ok(said)) = object.map(serde_json::from_str::<Options<'_>>) else {
         // What is no object at all is the engine's to refuse.
         return (true, None);
     };
@@ -220,6 +247,7 @@ mod tests {
             ),
             (r#"{"stream":false,"model":"m"}"#, r#"{"stream":false,"model":"m"}"#, false),
             (r#"{"stream":"yes","model":"m"}"#, r#"{"stream":"yes","model":"m"}"#, false),
+            (r#"{"stream_options":[],"stream":true,"model":"m"}"#, r#"{"stream_options":[],"stream":true,"model":"m"}"#, true),
             (r#"{"stream_options":7,"stream":true,"model":"m"}"#, r#"{"stream_options":7,"stream":true,"model":"m"}"#, true),
         ];
         for (body, upstream, usage) in cases {
@@ -242,7 +270,18 @@ mod tests {
     fn the_most_that_is_written_counts_every_choice() {
         let most = |body: &str| asked(body.as_bytes()).map(|a| a.written_max).ok();
         assert_eq!(most(r#"{"model":"m","max_tokens":5,"n":3}"#), Some(15));
-        assert_eq!(most(r#"{"model":"m","max_completion_tokens":7,"max_tokens":5}"#), Some(7));
+        assert_eq!(
+            most(r#"{"model":"m","max_completion_tokens":1,"max_tokens":5}"#),
+            Some(5),
+            "an engine may know one of them alone"
+        );
+        for (said, counts) in
+            [("\"6\"", 6), ("6.0", 6), ("6e1", 60), ("-1", WRITTEN_UNBOUND), ("18446744073709551615", TOKENS_MAX)]
+        {
+            assert_eq!(most(&format!(r#"{{"model":"m","max_tokens":{said}}}"#)), Some(counts), "{said}");
+        }
+        assert_eq!(most(r#"{"model":"m","max_tokens":5,"prompt":["a","b"],"best_of":3}"#), Some(30));
+        assert_eq!(most(r#"{"model":"m","max_tokens":5,"prompt":[1,2,3]}"#), Some(5), "one prompt, in tokens");
         assert_eq!(most(r#"{"model":"m"}"#), Some(WRITTEN_UNBOUND));
     }
 }

@@ -166,7 +166,9 @@ impl Gateway {
     /// Takes tables from `tables` and serves on `listener` until `ended`; then lets requests finish, and writes their usage.
     pub async fn serve(&self, listener: TcpListener, mut tables: watch::Receiver<Arc<RouteTable>>, ended: CancellationToken) {
         self.update(&tables.borrow_and_update().clone());
-        let (this, stop) = (self.clone(), ended.clone());
+        let (served, exit) = (CancellationToken::new(), self.0.exit.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // New tables are taken to the very end: who waits for a start while the gateway ends must see it.
+        let (this, stop) = (self.clone(), served.clone());
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -177,7 +179,6 @@ impl Gateway {
                 this.update(&table);
             }
         });
-        let (served, exit) = (CancellationToken::new(), self.0.exit.lock().unwrap_or_else(PoisonError::into_inner).take());
         let writing = exit.map(|exit| {
             let (recorder, sink) = (self.0.shared.recorder.clone(), Arc::clone(&self.0.sink));
             tokio::spawn(write_all(recorder, exit, sink, served.clone()))

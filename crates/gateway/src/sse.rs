@@ -59,11 +59,16 @@ fn tokens(rest: &[u8]) -> Option<Tokens> {
     let usage = reader.next()?.ok()?;
     let (read, written) = (usage.prompt_tokens_details.unwrap_or_default(), usage.completion_tokens_details.unwrap_or_default());
     Some(Tokens {
-        prompt: usage.prompt_tokens.unwrap_or(0),
-        cached: read.cached_tokens.unwrap_or(0),
-        completion: usage.completion_tokens.unwrap_or(0),
-        reasoning: written.reasoning_tokens.unwrap_or(0),
+        prompt: counted(usage.prompt_tokens),
+        cached: counted(read.cached_tokens),
+        completion: counted(usage.completion_tokens),
+        reasoning: counted(written.reasoning_tokens),
     })
+}
+
+/// A count that can be believed: whoever tells more would make sums overflow.
+fn counted(told: Option<u64>) -> u64 {
+    told.unwrap_or(0).min(crate::request::TOKENS_MAX)
 }
 
 /// Reads a stream in passing.
@@ -81,6 +86,8 @@ pub(crate) struct Scanner {
     pub(crate) events: u64,
     /// `[DONE]` has come.
     pub(crate) done: bool,
+    /// An error was told in an event.
+    pub(crate) failed: bool,
 }
 
 /// What is passed on of a frame.
@@ -182,6 +189,7 @@ impl Scanner {
         {
             self.tokens = Some(tokens);
         }
+        self.failed |= memmem::find(events, b"\"error\"").is_some();
         if events.len() >= 14 && memmem::rfind(events, b"data: [DONE]").is_some() {
             self.done = true;
             // It says nothing, and counts for nothing.

@@ -181,6 +181,12 @@ impl Table {
         self.entries.iter().chain(&self.retired).map(count).collect()
     }
 
+    /// Is a key that was let in still one?
+    pub(crate) fn knows(&self, holder: &Holder, now: Time) -> bool {
+        let known = unhex(&holder.key.sha256).and_then(|hash| self.keys.get(&hash));
+        known.is_some_and(|h| h.key.expires_at.is_none_or(|at| now < at))
+    }
+
     /// All keys with what they have used.
     pub(crate) fn holders(&self) -> Vec<Arc<Holder>> {
         let mut all: Vec<Arc<Holder>> = vec![];

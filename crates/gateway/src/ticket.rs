@@ -19,6 +19,8 @@ use tokio::time::Instant;
 const PAID_AHEAD_S: i64 = 60;
 /// Written tokens that are paid for ahead, where tokens have a price.
 const TOKENS_AHEAD: u64 = 256;
+/// Events of a stream that may carry nothing.
+const EMPTY_EVENTS: u64 = 4;
 /// Bytes of a prompt for each token, to guess by where nothing else is known.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -74,6 +76,8 @@ pub(crate) struct Ticket {
     pub(crate) print: Option<Print>,
     /// What may be kept of the answer.
     pub(crate) kept: Option<(Option<HeaderValue>, Bytes)>,
+    /// It was refused at the door, and is no row of usage.
+    pub(crate) refused: bool,
     /// What its backend's breaker is told; nothing for a client that left.
     pub(crate) outcome: Option<Outcome>,
 }
@@ -89,7 +93,8 @@ impl Ticket {
     /// What it may have cost at the most by now.
     fn accrued(&self, now: Instant) -> i64 {
         if let Some(price) = &self.target.route.price {
-            return price.cost(self.body_bytes, 0, self.written).0;
+            // Of the events of a stream some carry no token: its beginning, its end, its usage.
+            return price.cost(self.body_bytes, 0, self.written.saturating_sub(EMPTY_EVENTS)).0;
         }
         let Some(place) = &self.place else { return 0 };
         let ms = i64::try_from(millis(place.since, now)).unwrap_or(i64::MAX);
@@ -111,7 +116,7 @@ impl Ticket {
             return None;
         }
         let missing = self.accrued(now) - self.reserved.micros;
-        if missing < 0 {
+        if missing <= 0 {
             return None;
         }
         let more = match (&self.target.route.price, &self.place) {
@@ -192,6 +197,9 @@ impl Drop for Ticket {
             && self.used.end == End::Done
         {
             self.target.state.cache.keep(print, kept, self.used.cost, time, ttl);
+        }
+        if self.refused {
+            return;
         }
         let used = std::mem::take(&mut self.used);
         self.target.state.counts.add(&used, self.target.route.cache.is_some());

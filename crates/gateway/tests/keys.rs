@@ -122,11 +122,11 @@ async fn a_limit_on_money_holds_for_many_at_once_and_two_gateways() {
     for rig in &rigs {
         until("all is written", || rig.busy() == 0).await;
     }
-    until("all is written", || rigs.iter().map(|r| r.book.written.lock().expect("a lock").len()).sum::<usize>() == 100).await;
+    until("all is written", || rigs.iter().map(|r| r.book.written.lock().expect("a lock").len()).sum::<usize>() == good).await;
     for rig in &rigs {
         spent += rig.book.written.lock().expect("a lock").iter().map(|u| u.cost.0).sum::<i64>();
     }
-    assert_eq!((spent, good + refused), (good * 30, 100));
+    assert_eq!((spent, good + refused), (i64::try_from(good).expect("a count") * 30, 100));
     assert!((300..=1000).contains(&spent), "{spent}");
     for rig in rigs {
         rig.ended.cancel();
@@ -285,4 +285,42 @@ async fn no_backend_is_where_a_clouds_keepers_are() {
         assert!(answer.status == 502 && !answer.body.contains("169.254"), "{host}: {answer:?}");
         assert!(begun.elapsed() < Duration::from_secs(5), "{host} was tried");
     }
+}
+
+/// What tried it found: a kept stream showed the usage that nobody had asked for, and an error was kept as an answer.
+#[tokio::test]
+async fn a_kept_stream_is_what_was_shown_and_errors_are_not_kept() {
+    let (address, got) = always(stream(&[HELLO, USAGE, DONE])).await;
+    let (sick, failing) = always(stream(&["data: {\"error\":{\"message\":\"x\"}}\n\n", DONE])).await;
+    let mut of = table(vec![backend("b", address)]);
+    of.routes = vec![route(|r| r.cache = Some(Span::min(5)))];
+    let rig = Rig::new(of.clone()).await;
+    for _ in 0..3 {
+        assert_eq!(rig.ask(STREAM).await.body, [HELLO, DONE].concat());
+        rig.used(1).await;
+    }
+    assert_eq!(got.posts(), 1);
+    let rig = Rig::new(RouteTable { backends: vec![backend("sick", sick)], ..of }).await;
+    for count in 1..=2 {
+        assert!(rig.ask(STREAM).await.body.contains("error"));
+        rig.used(count).await;
+    }
+    assert_eq!(failing.posts(), 2);
+}
+
+/// A stream that was paid for in advance is not cut for the events that carry nothing; a request that is too dear takes nothing away
+/// from smaller ones.
+#[tokio::test]
+async fn what_is_paid_for_is_given_and_what_is_too_dear_takes_nothing() {
+    let (address, _) = always(stream(&[HELLO, HELLO, HELLO, HELLO, HELLO, USAGE, DONE])).await;
+    let mut of = with_key(vec![backend("b", address)], KeyLimits { day: Some(Usd(100)), ..KeyLimits::default() });
+    let price = TokenPrice { input: Usd(0), cached: Usd(0), output: Usd(10_000_000) };
+    of.routes = vec![route(|r| r.price = Some(price))];
+    let vault = Arc::new(Vault::default());
+    vault.0.store(100, Ordering::SeqCst);
+    let rig = Rig::with(of, Arc::clone(&vault)).await;
+    let dear = rig.ask(r#"{"model":"m","max_tokens":1000000000,"stream":true,"messages":[]}"#).await;
+    assert_eq!((dear.status, vault.0.load(Ordering::SeqCst)), (429, 100));
+    let answer = rig.ask(r#"{"model":"m","max_tokens":5,"stream":true,"messages":[]}"#).await;
+    assert!(answer.body.ends_with(DONE), "{answer:?}");
 }

@@ -235,3 +235,22 @@ async fn those_who_wait_take_turns_by_key() {
     let place = order.iter().position(|n| *n == 6).expect("the other key");
     assert!(place <= 2, "the other key came last, and is served after one of the first: {order:?}");
 }
+
+/// Nothing was sent to the one that is dead, so the request waits for the one that is busy.
+#[tokio::test]
+async fn what_was_not_sent_waits_for_who_is_busy() {
+    let (slow, got) = upstream(|mut socket, _| async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        socket.write_all(json("{}").as_bytes()).await.ok()?;
+        Some(socket)
+    })
+    .await;
+    let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+    let rig = Rig::new(table(vec![Backend { max_concurrent: 1, ..backend("busy", slow) }, backend("dead", dead)])).await;
+    let at = rig.address;
+    let asking: Vec<_> = (0..8).map(|_| tokio::spawn(async move { ask(at, CHAT, "", PLAIN).await })).collect();
+    for one in asking {
+        assert_eq!(one.await.expect("a task").status, 200);
+    }
+    assert_eq!(got.posts(), 8);
+}
