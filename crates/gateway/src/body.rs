@@ -2,12 +2,12 @@
 //! money. What the request held is let go with it.
 
 use crate::breaker::Outcome;
-use crate::cache::ANSWER_MAX;
+use crate::cache::Keeping;
 use crate::errors::Refusal;
 use crate::purse::Reserved;
 use crate::sse::{Scanner, usage};
 use crate::ticket::Ticket;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use charter_domain::usage::End;
 use http::{HeaderValue, Response};
 use http_body_util::Full;
@@ -81,7 +81,7 @@ pub(crate) struct Relay {
     tail: Vec<Bytes>,
     tail_bytes: usize,
     /// All of it, where it may be kept.
-    keep: Option<(Option<HeaderValue>, BytesMut)>,
+    keep: Keeping,
     timer: Option<Pin<Box<Sleep>>>,
     last: Instant,
     paying: Option<Paying>,
@@ -90,7 +90,7 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn new(inner: Incoming, ticket: Ticket, scanner: Option<Scanner>, kind: Option<HeaderValue>) -> Self {
-        let keep = ticket.print.is_some().then(|| (kind, BytesMut::new()));
+        let keep = Keeping::new(ticket.print.is_some(), kind);
         let last = Instant::now();
         Self {
             inner,
@@ -166,29 +166,19 @@ impl Relay {
             while self.tail_bytes - self.tail[0].len() > TAIL_MAX {
                 self.tail_bytes -= self.tail.remove(0).len();
             }
-            self.keep(&data);
+            self.keep.add(&data);
             return data;
         };
         let passed = scanner.frame(data);
         ticket.written = scanner.events;
         for shown in [Some(&passed.first), passed.then.as_ref()].into_iter().flatten() {
-            self.keep.iter_mut().for_each(|(_, all)| all.extend_from_slice(shown));
+            self.keep.add(shown);
         }
         self.then = passed.then;
         if let Some(micros) = ticket.short(now) {
             self.pay(micros);
         }
         passed.first
-    }
-
-    /// What is shown is kept as it is shown, where it may be.
-    fn keep(&mut self, shown: &[u8]) {
-        if let Some((_, all)) = &mut self.keep {
-            all.extend_from_slice(shown);
-            if all.len() > ANSWER_MAX {
-                self.keep = None;
-            }
-        }
     }
 
     /// Sets more money aside before anything else is passed on.
@@ -252,12 +242,12 @@ impl Relay {
                     rest = Some(left).filter(|left| scanner.strips() && !left.is_empty());
                     if !scanner.done || scanner.events == 0 || scanner.failed {
                         // A stream without its end: what came is all that there is, and it is not kept.
-                        self.keep = None;
+                        self.keep = Keeping::default();
                     }
                 }
                 None => ticket.tokens = self.usage_of_tail(),
             }
-            ticket.kept = self.keep.take().map(|(kind, all)| (kind, all.freeze()));
+            ticket.kept = self.keep.whole();
         }
         rest
     }

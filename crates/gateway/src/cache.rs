@@ -1,6 +1,6 @@
 //! Answers that are given again to the very same request of the same tenant, where a route says so.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use charter_domain::money::Usd;
 use charter_domain::time::{Span, Time};
 use http::HeaderValue;
@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Longer answers are not kept.
-pub(crate) const ANSWER_MAX: usize = 1024 * 1024;
+const ANSWER_MAX: usize = 1024 * 1024;
 /// All kept answers of a route together.
 const ROUTE_MAX: usize = 64 * 1024 * 1024;
 
@@ -36,6 +36,32 @@ struct State {
 /// The kept answers of one route.
 #[derive(Debug, Default)]
 pub(crate) struct Cache(Mutex<State>);
+
+/// An answer that may be kept, as it is shown. One that grows too long is forgotten at once, and takes no room any more.
+#[derive(Debug, Default)]
+pub(crate) struct Keeping(Option<(Option<HeaderValue>, BytesMut)>);
+
+impl Keeping {
+    /// The beginning of an answer, where `wanted`.
+    pub(crate) fn new(wanted: bool, kind: Option<HeaderValue>) -> Self {
+        Self(wanted.then(|| (kind, BytesMut::new())))
+    }
+
+    pub(crate) fn add(&mut self, shown: &[u8]) {
+        if let Some((_, all)) = &mut self.0 {
+            if all.len() + shown.len() > ANSWER_MAX {
+                self.0 = None;
+            } else {
+                all.extend_from_slice(shown);
+            }
+        }
+    }
+
+    /// The whole answer, if it was short enough.
+    pub(crate) fn whole(&mut self) -> Option<(Option<HeaderValue>, Bytes)> {
+        self.0.take().map(|(kind, all)| (kind, all.freeze()))
+    }
+}
 
 pub(crate) fn print(tenant: &str, path: &str, body: &[u8]) -> Print {
     let mut context = digest::Context::new(&digest::SHA256);
@@ -93,6 +119,20 @@ mod tests {
         ] {
             assert!(cache.get(&other, Time(0)).is_none());
         }
+    }
+
+    #[test]
+    fn an_endless_answer_takes_no_room() {
+        let mut keeping = Keeping::new(true, None);
+        for _ in 0..=ANSWER_MAX / 1000 {
+            keeping.add(&[b'x'; 1000]);
+        }
+        assert!(keeping.0.is_none() && keeping.whole().is_none());
+        let mut short = Keeping::new(true, None);
+        short.add(b"a");
+        short.add(b"b");
+        assert_eq!(short.whole(), Some((None, Bytes::from_static(b"ab"))));
+        assert_eq!(Keeping::new(false, None).whole(), None);
     }
 
     #[test]

@@ -54,19 +54,19 @@ pub struct Total {
 }
 
 impl Total {
-    /// With one more request.
+    /// One request.
     #[must_use]
-    pub const fn with(self, used: &Used) -> Self {
+    pub const fn of(used: &Used) -> Self {
         Self {
-            requests: self.requests + 1,
-            prompt_tokens: self.prompt_tokens + used.prompt_tokens,
-            cached_tokens: self.cached_tokens + used.cached_tokens,
-            completion_tokens: self.completion_tokens + used.completion_tokens,
-            reasoning_tokens: self.reasoning_tokens + used.reasoning_tokens,
-            busy_ms: self.busy_ms + used.duration_ms,
-            cost: Usd(self.cost.0 + used.cost.0),
-            rent: Usd(self.rent.0 + used.rent.0),
-            saved: Usd(self.saved.0 + used.saved.0),
+            requests: 1,
+            prompt_tokens: used.prompt_tokens,
+            cached_tokens: used.cached_tokens,
+            completion_tokens: used.completion_tokens,
+            reasoning_tokens: used.reasoning_tokens,
+            busy_ms: used.duration_ms,
+            cost: used.cost,
+            rent: used.rent,
+            saved: used.saved,
         }
     }
 
@@ -99,7 +99,7 @@ pub fn added_up(batch: &[Used]) -> BTreeMap<(Of, i64), Total> {
             group: used.group.to_string(),
         };
         let sum = sums.entry((of, day_of(used.at))).or_default();
-        *sum = sum.with(used);
+        *sum = sum.and(Total::of(used));
     }
     sums
 }
