@@ -1,6 +1,8 @@
 //! `bench-gateway`: our gateway beside nginx, the bare hyper floor and another router, in the same interleaved rounds. The
 //! machine's speed drifts, so only ratios within a round count.
 
+mod ssh;
+
 use crate::bench::median;
 use crate::{parts, root, run, say};
 use serde_json::Value;
@@ -100,7 +102,9 @@ pub(crate) fn bench_gateway(args: &[String]) -> Result<(), String> {
     std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
     let rounds = if quick { 2 } else { 5 };
     let rows = measure(&folder, rounds, if quick { "1.5" } else { "3" });
-    std::fs::remove_dir_all(&folder).ok();
+    if rows.is_ok() {
+        std::fs::remove_dir_all(&folder).ok();
+    }
     judge(&rows?)
 }
 
@@ -118,13 +122,16 @@ fn measure(folder: &Path, rounds: usize, seconds: &str) -> Result<Vec<Row>, Stri
     let mock = pinned(RIG_CORE, &release("mock"), &["--listen", UPSTREAMS[0], "--listen", UPSTREAMS[1]]);
     let _mock = start(mock)?;
     let key = prepare(folder)?;
+    let stage = ssh::Stage::prepare(folder)?;
     let mut rows = vec![];
     for round in 0..rounds {
-        for who in std::iter::once("direct").chain(WHO) {
+        for who in std::iter::once("direct").chain(WHO).chain(ssh::WHO) {
             say(&format!("round {} of {rounds}: {who}", round + 1));
-            one_round(folder, (who, &key), round, seconds, &mut rows)?;
+            let key = if ssh::WHO.contains(&who) { &stage.key } else { &key };
+            one_round(folder, (who, key), round, seconds, &mut rows)?;
         }
     }
+    stage.end()?;
     Ok(rows)
 }
 
@@ -140,14 +147,18 @@ fn one_round(
     let url = format!("http://{address}/v1/chat/completions");
     let header = format!("authorization: Bearer {key}");
     wait_for(&address, &header)?;
-    for workload in WORKLOADS {
-        control(&format!("/ctl?chunks=64&delay_us={}&json_delay_us=0", workload.delay_us))?;
+    let skips = |w: &&Workload| ssh::WHO.contains(&who) && !ssh::WORKLOADS.contains(&w.name);
+    for workload in WORKLOADS.iter().filter(|w| !skips(w)) {
+        let wanted = format!("/ctl?chunks=64&delay_us={}&json_delay_us=0", workload.delay_us);
+        for upstream in [UPSTREAMS[0].to_owned()].into_iter().chain(ssh::engine(folder)) {
+            http(&upstream, "GET", &wanted, "x: y", "")?;
+        }
         let pid = running.as_ref().map_or(0, |r| r.0.id()).to_string();
         let mut args = vec!["--url", &url, "--model", "mock", "--label", who];
         if running.is_some() {
             args.extend(["--pid", &pid]);
         }
-        if who == "ours" {
+        if who.starts_with("ours") {
             args.extend(["--header", &header]);
         }
         if !workload.args.contains(&"--secs") {
@@ -210,6 +221,7 @@ fn gateway(folder: &Path, who: &str) -> (String, Option<Command>) {
             let args = ["--data-dir", &data, "serve", "--listen", "127.0.0.1:9230", "--gateway-listen", "127.0.0.1:9231"];
             ("127.0.0.1:9231".to_owned(), Some(pinned(GATEWAY_CORE, &release("charter"), &args)))
         }
+        "nginx-ssh" | "ours-ssh" => ssh::gateway(folder, who),
         _ => (UPSTREAMS[0].to_owned(), None),
     }
 }
@@ -220,8 +232,7 @@ fn start(mut command: Command) -> Result<Ended, String> {
 
 /// An empty server learns its two backends, a route with a price, and a key with every limit, all of them out of reach.
 fn prepare(folder: &Path) -> Result<String, String> {
-    let nginx = include_str!("bench_gateway/nginx.conf").replace("FOLDER", &folder.display().to_string());
-    std::fs::write(folder.join("nginx.conf"), nginx).map_err(|e| e.to_string())?;
+    nginx_file(folder, "nginx", "127.0.0.1:9201", UPSTREAMS)?;
     let (_, command) = gateway(folder, "ours");
     let _running = start(command.ok_or("no server")?)?;
     let local = folder.join("data/local.key");
@@ -240,6 +251,18 @@ fn prepare(folder: &Path) -> Result<String, String> {
     made.get("key").and_then(Value::as_str).map(str::to_owned).ok_or_else(|| "no key".to_owned())
 }
 
+/// The configuration of an nginx, under its own name.
+fn nginx_file(folder: &Path, name: &str, listen: &str, upstreams: [&str; 2]) -> Result<(), String> {
+    let own = folder.join(format!("{name}-files"));
+    std::fs::create_dir_all(&own).map_err(|e| e.to_string())?;
+    let text = include_str!("bench_gateway/nginx.conf")
+        .replace("FOLDER", &own.display().to_string())
+        .replace("LISTEN", listen)
+        .replace("UPSTREAM_1", upstreams[0])
+        .replace("UPSTREAM_2", upstreams[1]);
+    std::fs::write(folder.join(format!("{name}.conf")), text).map_err(|e| e.to_string())
+}
+
 /// One request, answered with success, on a connection of its own.
 fn http(address: &str, method: &str, path: &str, header: &str, body: &str) -> Result<String, String> {
     let mut socket = TcpStream::connect(address).map_err(|e| e.to_string())?;
@@ -251,10 +274,6 @@ fn http(address: &str, method: &str, path: &str, header: &str, body: &str) -> Re
     socket.read_to_string(&mut answer).map_err(|e| e.to_string())?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
     if head.starts_with("HTTP/1.1 20") { Ok(body.to_owned()) } else { Err(format!("{method} {path}: {answer}")) }
-}
-
-fn control(path: &str) -> Result<(), String> {
-    http(UPSTREAMS[0], "GET", path, "x: y", "").map(drop)
 }
 
 fn wait_for(address: &str, header: &str) -> Result<(), String> {
@@ -310,9 +329,10 @@ fn judge(rows: &[Row]) -> Result<(), String> {
         check(format!("{}: CPU, times the other router's", w.name), ratio(rows, "ours", "vllm-router", w.name, cpu(w)), 1.0);
     }
     check("the API's slowest answer beside 1,000 streams, ms".to_owned(), figure(rows, "ours", "api", "ms"), API_MAX_MS);
+    ssh::judge(rows);
     let flaws: f64 = rows
         .iter()
-        .filter(|r| r.who == "ours" && r.workload != "api")
+        .filter(|r| r.who.starts_with("ours") && r.workload != "api")
         .map(|r| r.number("errors") + r.number("short") + r.number("no_done"))
         .sum();
     check("requests that failed, streams that were short".to_owned(), flaws, 0.0);

@@ -107,6 +107,19 @@ impl Register for Asker {
     }
 }
 
+#[async_trait::async_trait]
+impl charter_controller::Asker for Asker {
+    async fn names(&self, base_url: &str) -> Result<Vec<String>, String> {
+        let said = Register::names(self, base_url).await;
+        said.map_err(|problem| if problem.detail.is_empty() { problem.message } else { problem.detail })
+    }
+
+    async fn metrics(&self, base_url: &str) -> Option<String> {
+        let answer = http::send(Method::GET, &format!("{base_url}/metrics"), None, None, Duration::from_secs(5)).await.ok()?;
+        (answer.status == 200).then(|| String::from_utf8_lossy(&answer.body).into_owned())
+    }
+}
+
 /// Does the host of an address resolve to one that is forbidden, however it is written?
 async fn leads_nowhere(base_url: &str) -> bool {
     let uri: Option<hyper::Uri> = base_url.parse().ok();
@@ -255,6 +268,7 @@ async fn parts(
         data_plane: Arc::new(counters),
         links,
         machines: None,
+        asker: Some(Arc::new(Asker)),
         named,
         place: place(data_dir),
         installation,

@@ -14,6 +14,7 @@ mod support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use support::{Place, chat, open, request, wait_until};
 
@@ -90,13 +91,14 @@ fn streams_and_requests_live_through_a_kill_of_the_control_plane() {
     assert!(place.engines().is_empty());
 }
 
-/// A backend that records what it gets, and answers with `answer`.
+/// A backend that records the requests that it gets, and answers them with `answer`. Whoever asks for its models is told them.
 fn recorder(answer: &'static [u8], count: usize) -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("address");
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
-        for _ in 0..count {
+        let mut left = count;
+        while left > 0 {
             let Ok((mut socket, _)) = listener.accept() else { return };
             let mut bytes = vec![0; 64 * 1024];
             let mut got = vec![];
@@ -115,8 +117,12 @@ fn recorder(answer: &'static [u8], count: usize) -> (SocketAddr, mpsc::Receiver<
                     break;
                 }
             }
-            send.send(got).ok();
-            socket.write_all(answer).ok();
+            let asks = got.starts_with(b"GET ");
+            socket.write_all(if asks { MODELS } else { answer }).ok();
+            if !asks {
+                send.send(got).ok();
+                left -= 1;
+            }
         }
     });
     (address, receive)
@@ -129,9 +135,8 @@ fn a_registered_backend_gets_the_same_bytes_and_not_the_callers_key() {
     let mut place = Place::new("bytes");
     place.configure("", "  small: {profile: small}\n");
     place.serve(&[]);
-    let (address, got) = recorder(MODELS, 3);
+    let (address, got) = recorder(MODELS, 1);
     place.ok(&["backend", "register", "other", &format!("http://{address}/v1")]);
-    got.recv().expect("the question for its models");
     let (gateway, key) = (place.gateway(), place.key());
     let body = "{ \"model\" : \"up-stream\",\"unknown\":{\"x\":[1,2.50,1e3]}, \"messages\":[{\"role\":\"user\",\"content\":\"\\u00e9 é\",\"extra\":null}] }";
     let answer = request(gateway, "POST", "/v1/chat/completions", &key, body.as_bytes()).expect("an answer");
@@ -142,13 +147,48 @@ fn a_registered_backend_gets_the_same_bytes_and_not_the_callers_key() {
     assert!(!sent.contains(&key) && !head.to_ascii_lowercase().contains("authorization"), "{head}");
     // Under a name of its own only the name is replaced.
     place.ok(&["backend", "remove", "other"]);
-    let (address, got) = recorder(MODELS, 2);
+    let (address, got) = recorder(MODELS, 1);
     place.ok(&["backend", "register", "mine", &format!("http://{address}"), "--model", "up-stream"]);
-    got.recv().expect("the question for its models");
     let renamed = body.replace("up-stream", "mine");
     assert_eq!(request(gateway, "POST", "/v1/completions", &key, renamed.as_bytes()).expect("an answer").status, 200);
     let sent = String::from_utf8(got.recv().expect("the request")).expect("text");
     assert!(sent.ends_with(body), "{sent}");
+}
+
+/// A backend that is asked whether it is well, and says so or not.
+fn patient(well: &'static AtomicBool) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    std::thread::spawn(move || {
+        while let Ok((mut socket, _)) = listener.accept() {
+            let mut bytes = [0; 4096];
+            socket.read(&mut bytes).ok();
+            let ill = b"HTTP/1.1 503 Ill\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            socket.write_all(if well.load(Ordering::SeqCst) { MODELS } else { ill }).ok();
+        }
+    });
+    address
+}
+
+#[test]
+fn a_registered_backend_that_is_ill_gets_nothing_until_it_is_well_again() {
+    static WELL: AtomicBool = AtomicBool::new(true);
+    let mut place = Place::new("ill");
+    place.configure("", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["backend", "register", "other", &format!("http://{}", patient(&WELL))]);
+    let (gateway, key) = (place.gateway(), place.key());
+    let listed = || request(gateway, "GET", "/v1/models", &key, b"").expect("a list").body.contains("up-stream");
+    let shown = || place.ok(&["backend", "list"]);
+    assert!(listed() && shown().contains("well"));
+    WELL.store(false, Ordering::SeqCst);
+    wait_until("nobody is sent there", || !listed());
+    assert!(shown().contains("no: it answered 503"), "{}", shown());
+    let answer = request(gateway, "POST", "/v1/chat/completions", &key, br#"{"model":"up-stream","messages":[]}"#);
+    let answer = answer.expect("an answer");
+    assert!(answer.status == 503 && answer.body.contains("no_backend"), "{answer:?}");
+    WELL.store(true, Ordering::SeqCst);
+    wait_until("it is there again", listed);
 }
 
 #[test]
@@ -162,21 +202,11 @@ fn a_backend_sends_nobody_elsewhere_and_speaks_of_no_key() {
         "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
     ] {
-        let (address, got) = recorder(MODELS, 1);
+        let (address, got) = recorder(strange.as_bytes(), 1);
         place.ok(&["backend", "register", "odd", &format!("http://{address}")]);
-        got.recv().expect("the question for its models");
-        // What listens there from now on is another program.
-        let listener = TcpListener::bind(address).expect("the same port");
-        let answering = std::thread::spawn(move || {
-            let (mut socket, _) = listener.accept().expect("a request");
-            let mut bytes = [0; 4096];
-            let read = socket.read(&mut bytes).expect("a request");
-            socket.write_all(strange.as_bytes()).expect("an answer");
-            read
-        });
         let body = r#"{"model":"up-stream","messages":[]}"#;
         let answer = request(gateway, "POST", "/v1/chat/completions", &key, body.as_bytes()).expect("an answer");
-        assert!(answering.join().expect("a thread") > 0);
+        got.recv().expect("the request");
         assert!(answer.status == 502 && answer.body.contains("upstream_unreachable"), "{strange:?}: {answer:?}");
         place.ok(&["backend", "remove", "odd"]);
     }

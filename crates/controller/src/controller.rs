@@ -1,9 +1,10 @@
 //! The controller's shared parts, and what users ask of it.
 
+use crate::backends::Heard;
 use crate::by_hand::Hands;
 use crate::live::{EngineView, Live};
 use crate::peers::Peers;
-use crate::ports::{Clock, DataPlane, Ids, Machines, Secrets};
+use crate::ports::{Asker, Clock, DataPlane, Ids, Machines, Secrets};
 use crate::tasks::Tasks;
 use charter_domain::budget::{Budget, Scope};
 use charter_domain::deployment::Deployment;
@@ -60,6 +61,8 @@ pub struct Parts {
     pub links: Links,
     /// Machines that are not reached over SSH.
     pub machines: Option<Arc<dyn Machines>>,
+    /// Asks backends that people registered; nobody asks them where there is none.
+    pub asker: Option<Arc<dyn Asker>>,
     /// The providers that the file names, by name.
     pub named: Vec<String>,
     /// Begins the name of every process of this data directory, in a database that others may share.
@@ -96,6 +99,8 @@ pub(crate) struct Inner {
     pub(crate) marks: Mutex<BTreeMap<(Scope, Option<String>), u8>>,
     /// What is remembered of each deployment whose copies come and go.
     pub(crate) scaling: Mutex<BTreeMap<DeploymentId, charter_domain::scale::Memory>>,
+    /// What was heard of backends between requests.
+    pub(crate) heard: Mutex<Heard>,
     /// Providers that have accepted our key and told what they hold.
     pub(crate) proven: Mutex<BTreeSet<String>>,
     /// What the last sweep found.
@@ -135,6 +140,7 @@ impl Controller {
             hands,
             marks: Mutex::default(),
             scaling: Mutex::default(),
+            heard: Mutex::default(),
             proven: Mutex::default(),
             swept: Mutex::default(),
             ended: CancellationToken::new(),
@@ -149,6 +155,7 @@ impl Controller {
         self.spawn_routes();
         self.spawn_forgetting();
         self.spawn_scaling();
+        self.spawn_backends();
         self.spawn_sweep();
         self.spawn_keep_alive();
         self.spawn_money();

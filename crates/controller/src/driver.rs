@@ -95,6 +95,9 @@ impl Controller {
         let drivers = self.0.drivers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(driver) = drivers.get(&ReplicaId(backend.to_owned())) {
             driver.suspected.notify_one();
+        } else {
+            // One that people registered.
+            self.0.tasks.wake("backends");
         }
     }
 

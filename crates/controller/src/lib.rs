@@ -3,6 +3,7 @@
 //!
 //! The controller never calls a provider's create without a stored intent, and never matches on a provider's name.
 
+mod backends;
 mod by_hand;
 mod check;
 pub mod controller;
@@ -33,4 +34,4 @@ pub use engine_key::engine_key;
 pub use executor::LEASE;
 pub use live::{EngineView, Progress};
 pub use money::Account;
-pub use ports::{Clock, DataPlane, Ids, Machines, Secrets};
+pub use ports::{Asker, Clock, DataPlane, Ids, Machines, Secrets};

@@ -57,3 +57,15 @@ pub trait DataPlane: Send + Sync {
         1
     }
 }
+
+/// Asks backends that charter did not start.
+#[async_trait]
+pub trait Asker: Send + Sync {
+    /// The names that it lists.
+    ///
+    /// # Errors
+    /// Why it gave no good answer.
+    async fn names(&self, base_url: &str) -> Result<Vec<String>, String>;
+    /// Its metrics, if it shows any.
+    async fn metrics(&self, base_url: &str) -> Option<String>;
+}

@@ -9,7 +9,7 @@ use charter_domain::replica::{Phase, Replica};
 use charter_domain::routing::{Backend, Key, Reach, RouteTable, ServedName};
 use charter_domain::time::Span;
 use charter_remote::Forward;
-use charter_store::{Commit, Error, Role, Write};
+use charter_store::{BackendRow, Commit, Error, Role, Write};
 use std::sync::{Arc, PoisonError};
 
 impl Controller {
@@ -39,7 +39,7 @@ impl Controller {
             }
         }
         table.backends.extend(self.names_without_replica(&table.backends).await?);
-        table.backends.extend(self.store().backends().await?.into_iter().map(registered));
+        table.backends.extend(self.store().backends().await?.into_iter().map(|row| self.registered(row)));
         let present = Arc::clone(&self.0.routes.borrow());
         table.version = present.version;
         if *present != table {
@@ -135,7 +135,7 @@ impl Controller {
             starting: !matches!(replica.phase, Phase::Unreachable { .. }),
             asleep: false,
             rent: replica.instance().map_or(UsdPerHour(0), |i| i.placement.offer.price),
-            queue: 0,
+            queue: self.queue_of(&replica.id.0),
         };
         let (Phase::Ready { instance, process, .. } | Phase::Unreachable { instance, process: Some(process), .. }) =
             &replica.phase
@@ -208,21 +208,21 @@ impl Controller {
         let mut forwards = self.0.forwards.lock().unwrap_or_else(PoisonError::into_inner);
         forwards.retain(|id, _| open.iter().any(|r| r.id == *id && r.process().is_some()));
     }
-}
 
-fn registered(row: charter_store::BackendRow) -> Backend {
-    Backend {
-        group: row.name.clone(),
-        id: row.name,
-        served_names: row.served_names.into_iter().map(|name| ServedName { name, parent: None }).collect(),
-        upstream_model: row.upstream_model,
-        reach: Reach::Http { base_url: row.base_url },
-        bearer: None,
-        max_concurrent: row.max_concurrent,
-        ready: true,
-        starting: false,
-        asleep: false,
-        rent: UsdPerHour(0),
-        queue: 0,
+    fn registered(&self, row: BackendRow) -> Backend {
+        Backend {
+            ready: self.health(&row.name).0,
+            queue: self.queue_of(&row.name),
+            group: row.name.clone(),
+            id: row.name,
+            served_names: row.served_names.into_iter().map(|name| ServedName { name, parent: None }).collect(),
+            upstream_model: row.upstream_model,
+            reach: Reach::Http { base_url: row.base_url },
+            bearer: None,
+            max_concurrent: row.max_concurrent,
+            starting: false,
+            asleep: false,
+            rent: UsdPerHour(0),
+        }
     }
 }

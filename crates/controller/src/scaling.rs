@@ -29,7 +29,7 @@ impl Controller {
             let state = row.state;
             let Some(scale) = state.scale.filter(|_| state.wish == Wish::Run && self.my_deployment(&state.id)) else { continue };
             let replicas = self.replicas_of(&state.id).await?;
-            let demand = self.demand(&state, &replicas).await;
+            let demand = self.demand(&state, &replicas);
             let wanted = {
                 let mut all = self.0.scaling.lock().unwrap_or_else(PoisonError::into_inner);
                 let memory: &mut Memory = all.entry(state.id.clone()).or_default();
@@ -52,7 +52,7 @@ impl Controller {
     }
 
     /// What is asked of a deployment at this moment.
-    async fn demand(&self, state: &Deployment, replicas: &[Replica]) -> Demand {
+    fn demand(&self, state: &Deployment, replicas: &[Replica]) -> Demand {
         let open = replicas.iter().filter(|r| !r.phase.is_closed() && r.stop.is_none() && r.generation == state.generation);
         let mut demand = Demand {
             waiting: self.0.parts.data_plane.waiting(&state.name),
@@ -66,7 +66,7 @@ impl Controller {
             }
             demand.ready += 1;
             demand.in_flight += self.0.parts.data_plane.in_flight(&replica.id.0, 0).unwrap_or(0);
-            let load = self.engine_load(replica).await.unwrap_or_default();
+            let load = self.load_of(&replica.id.0);
             demand.waiting += load.waiting;
             demand.kv_permille = demand.kv_permille.max(load.kv_permille);
         }
@@ -74,7 +74,7 @@ impl Controller {
     }
 
     /// What an engine says of itself.
-    async fn engine_load(&self, replica: &Replica) -> Option<Load> {
+    pub(crate) async fn engine_load(&self, replica: &Replica) -> Option<Load> {
         let (instance, process) = (replica.instance()?, replica.process()?);
         let way = match instance.mapped_port() {
             Some(_) => {

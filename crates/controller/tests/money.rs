@@ -125,6 +125,7 @@ impl Stage {
             data_plane: Arc::new(Nothing),
             links: Links::default(),
             machines: None,
+            asker: None,
             named: vec![],
             place: "here".into(),
             installation: "inst".into(),

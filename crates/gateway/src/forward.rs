@@ -50,8 +50,8 @@ pub(crate) struct Way {
 }
 
 /// A request that was read and let in.
-struct Admitted {
-    asked: Asked,
+pub(crate) struct Admitted {
+    pub(crate) asked: Asked,
     body: Bytes,
     headers: HeaderMap,
     path: usize,
@@ -59,13 +59,13 @@ struct Admitted {
     session: Option<String>,
     marks: Vec<u64>,
     /// How long the client says that it waits for a start.
-    wait: Option<Duration>,
-    ticket: Ticket,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) ticket: Ticket,
     tried: Vec<String>,
 }
 
 /// What was found when a place was looked for.
-enum Seat {
+pub(crate) enum Seat {
     Taken(Box<(Member, Place)>),
     Full,
     Starting,
@@ -188,34 +188,43 @@ impl Way {
         }
     }
 
-    /// Takes a place at the backend that is the best at this moment, if one has a place.
-    fn seat(&self, target: &Target, admitted: &Admitted) -> Seat {
+    /// The backends that could take it at this moment, or why none can.
+    pub(crate) fn candidates(&self, target: &Target, admitted: &Admitted) -> Result<Vec<Candidate>, Seat> {
         let now = (self.shared.now)();
+        let mut candidates: Vec<Candidate> = Vec::with_capacity(target.members.len());
+        let (mut ready, mut open) = (false, false);
+        for (member, each) in target.members.iter().enumerate() {
+            let (backend, counters) = (&each.entry.backend, &each.entry.counters);
+            if !backend.ready || each.weight == 0 || admitted.tried.contains(&backend.id) {
+                continue;
+            }
+            ready = true;
+            let breaker = *counters.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+            if !breaker.would_admit(now) {
+                continue;
+            }
+            open = true;
+            let in_flight = counters.in_flight.load(Ordering::Acquire);
+            let room = backend.max_concurrent.max(1);
+            if in_flight < u64::from(room) {
+                let (errors, queue) = (breaker.recent(now), counters.queue.load(Ordering::Relaxed));
+                candidates.push(Candidate { member, in_flight, queue, errors, room, weight: each.weight });
+            }
+        }
+        if candidates.is_empty() {
+            return Err(if open { Seat::Full } else { unready(target, ready) });
+        }
+        Ok(candidates)
+    }
+
+    /// Takes a place at the backend that is the best at this moment, if one has a place.
+    pub(crate) fn seat(&self, target: &Target, admitted: &Admitted) -> Seat {
         // Each round in which somebody else was quicker has one candidate less.
         for _ in 0..=target.members.len() {
-            let mut candidates: Vec<Candidate> = Vec::with_capacity(target.members.len());
-            let (mut ready, mut open) = (false, false);
-            for (member, each) in target.members.iter().enumerate() {
-                let (backend, counters) = (&each.entry.backend, &each.entry.counters);
-                if !backend.ready || each.weight == 0 || admitted.tried.contains(&backend.id) {
-                    continue;
-                }
-                ready = true;
-                let breaker = *counters.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-                if !breaker.would_admit(now) {
-                    continue;
-                }
-                open = true;
-                let in_flight = counters.in_flight.load(Ordering::Acquire);
-                let room = backend.max_concurrent.max(1);
-                if in_flight < u64::from(room) {
-                    let errors = breaker.recent(now);
-                    candidates.push(Candidate { member, in_flight, queue: backend.queue, errors, room, weight: each.weight });
-                }
-            }
-            if candidates.is_empty() {
-                return if open { Seat::Full } else { unready(target, ready) };
-            }
+            let candidates = match self.candidates(target, admitted) {
+                Ok(candidates) => candidates,
+                Err(why) => return why,
+            };
             let Some(chosen) = pick(target, &candidates, admitted) else { return Seat::Nobody };
             let member = &target.members[candidates[chosen].member];
             let counters = &member.entry.counters;
@@ -223,22 +232,16 @@ impl Way {
                 continue;
             }
             let place = Place::taken(Arc::clone(&member.entry), Instant::now());
-            if counters.breaker.lock().unwrap_or_else(PoisonError::into_inner).admit(now) {
+            if counters.breaker.lock().unwrap_or_else(PoisonError::into_inner).admit((self.shared.now)()) {
                 return Seat::Taken(Box::new((member.clone(), place)));
             }
         }
         Seat::Full
     }
 
-    /// What is found by somebody for whom it is not yet: a place is given back at once.
-    fn left(&self, seat: Seat) -> Seat {
-        match seat {
-            Seat::Taken(seat) => {
-                self.put_back(*seat);
-                Seat::Full
-            }
-            other @ (Seat::Full | Seat::Starting | Seat::Asleep | Seat::Nobody) => other,
-        }
+    /// What somebody would find whose turn it is not yet: nothing is taken.
+    pub(crate) fn outlook(&self, target: &Target, admitted: &Admitted) -> Seat {
+        self.candidates(target, admitted).map_or_else(|why| why, |_| Seat::Full)
     }
 
     /// Gives a place back that nothing was done with; the first one in the line is called.
@@ -247,79 +250,8 @@ impl Way {
         drop(place);
     }
 
-    /// Behind a pointer: whoever has waited may have to wait again.
-    fn wait_and_send(&self, admitted: Box<Admitted>) -> Waiting<'_> {
-        Box::pin(self.wait_for_place(admitted))
-    }
-
-    /// Waits in the line for a place or a start, and then sends.
-    async fn wait_for_place(&self, mut admitted: Box<Admitted>) -> Result<Response<Answer>, Refusal> {
-        let key = admitted.ticket.holder.key.id.clone();
-        let begun = Instant::now();
-        let (mut front, mut cold) = (false, Duration::ZERO);
-        loop {
-            let line = Arc::clone(&admitted.ticket.target.state.line);
-            let Some(mut stand) = line.join(&key, front) else { return Err(Refusal::QueueFull) };
-            // What changed between the last look and the line would call nobody.
-            self.look_again(&mut admitted)?;
-            let mut seat = self.seat(&admitted.ticket.target, &admitted);
-            if !front && line.len() > 1 {
-                // Others were here before.
-                seat = self.left(seat);
-            }
-            let patience = admitted.ticket.target.route.patience;
-            let is_start = matches!(seat, Seat::Starting | Seat::Asleep);
-            let most = match seat {
-                Seat::Taken(seat) => {
-                    drop(stand);
-                    let waited = begun.elapsed();
-                    admitted.ticket.used.cold_ms = ms(cold);
-                    admitted.ticket.used.queue_ms = ms(waited.saturating_sub(cold));
-                    return self.seated(admitted, *seat).await;
-                }
-                Seat::Nobody => return Err(Refusal::NoBackend(admitted.asked.name)),
-                Seat::Full => patience.queue.std(),
-                Seat::Starting => admitted.wait.unwrap_or(patience.start.std()).min(patience.start.std()),
-                Seat::Asleep => {
-                    self.wake(&admitted.ticket.target);
-                    admitted.wait.unwrap_or(patience.start.std()).min(patience.start.std())
-                }
-            };
-            let from = Instant::now();
-            let called = tokio::time::timeout_at(begun + most, stand.called()).await;
-            if is_start {
-                cold += from.elapsed();
-            }
-            if called.is_err() {
-                let name = admitted.asked.name;
-                return Err(if is_start { Refusal::Loading(name) } else { Refusal::QueueFull });
-            }
-            front = true;
-        }
-    }
-
-    /// The name in the present table: who waits sees what has changed.
-    fn look_again(&self, admitted: &mut Admitted) -> Result<(), Refusal> {
-        let table = self.shared.table.load();
-        if !table.knows(&admitted.ticket.holder, (self.shared.now)()) {
-            return Err(Refusal::InvalidKey);
-        }
-        let Some(target) = table.names.get(&admitted.asked.name) else {
-            return Err(Refusal::ModelNotFound(admitted.asked.name.clone()));
-        };
-        admitted.ticket.target = Arc::clone(target);
-        Ok(())
-    }
-
-    fn wake(&self, target: &Target) {
-        for member in target.members.iter().filter(|m| m.entry.backend.asleep) {
-            // A full channel holds the same news already.
-            self.shared.notices.try_send(Notice::Wanted(member.entry.backend.group.clone())).ok();
-        }
-    }
-
     /// Sends to the backend where a place was taken; to another one only while it is certain that nothing was sent.
-    async fn seated(&self, mut admitted: Box<Admitted>, seat: (Member, Place)) -> Result<Response<Answer>, Refusal> {
+    pub(crate) async fn seated(&self, mut admitted: Box<Admitted>, seat: (Member, Place)) -> Result<Response<Answer>, Refusal> {
         let (mut member, mut place) = seat;
         loop {
             admitted.ticket.place = Some(place);
@@ -433,9 +365,6 @@ impl Way {
     }
 }
 
-/// An answer that comes later.
-type Waiting<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Response<Answer>, Refusal>> + Send + 'a>>;
-
 /// Why there is no answer.
 enum Unanswered {
     /// It is certain that the backend got nothing.
@@ -489,8 +418,4 @@ fn later(body: Later) -> Response<Answer> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
-}
-
-fn ms(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

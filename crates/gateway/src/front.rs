@@ -246,4 +246,23 @@ mod tests {
         assert!(follows(&[chunked, "3\r\n\n\n\n\r\n0\r\n\r\n"]), "a body in chunks is no head");
         assert!(!follows(&["POST / HTTP/1.1\r\ncontent-length: +3\r\n\r\n"]));
     }
+
+    /// Time passes by itself here while nothing else happens.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_for_a_minute_is_let_go() {
+        use tokio::io::AsyncWriteExt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let mut front = Front::new(accepted.expect("a connection").0);
+        let begun = tokio::time::Instant::now();
+        let block = vec![0; 1 << 20];
+        let error = loop {
+            if let Err(error) = front.write_all(&block).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() >= TAKE_PATIENCE && client.is_ok());
+    }
 }

@@ -17,6 +17,7 @@ mod front;
 #[cfg(test)]
 mod fuzz;
 mod headers;
+mod hold;
 mod limits;
 mod line;
 mod metrics;

@@ -4,18 +4,25 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::oneshot;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, oneshot};
 
 /// Requests that may wait for one name.
 pub(crate) const LINE_MAX: usize = 512;
 /// Of those, requests of one key.
 pub(crate) const LINE_KEY_MAX: usize = 256;
 
+/// Somebody who waits: the number it was given when it came, and how it is called.
+type Caller = (u64, oneshot::Sender<()>);
+
 #[derive(Debug, Default)]
 struct State {
+    /// Numbers that were given.
+    given: u64,
     /// Keys with somebody waiting, in the order of their turns.
     turns: VecDeque<String>,
-    waiting: HashMap<String, VecDeque<oneshot::Sender<()>>>,
+    /// Who waits of each key, by number.
+    waiting: HashMap<String, VecDeque<Caller>>,
 }
 
 /// The line before one name.
@@ -23,14 +30,39 @@ struct State {
 pub(crate) struct Line {
     length: AtomicUsize,
     state: Mutex<State>,
+    news: Notify,
 }
 
 /// A place in the line. Letting go of it leaves the line, and passes a call on that came too late.
 #[derive(Debug)]
 pub(crate) struct Stand {
     line: Arc<Line>,
+    number: u64,
     called: oneshot::Receiver<()>,
     heard: bool,
+}
+
+/// The turn of somebody who was called. Letting go of it calls the next one.
+#[derive(Debug)]
+pub(crate) struct Turn(Option<Arc<Line>>);
+
+impl Turn {
+    pub(crate) fn of(line: &Arc<Line>) -> Self {
+        Self(Some(Arc::clone(line)))
+    }
+
+    /// Nothing was found, and so the next one would find nothing: it is still this one's turn.
+    pub(crate) fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(line) = &self.0 {
+            line.call();
+        }
+    }
 }
 
 impl Line {
@@ -38,29 +70,27 @@ impl Line {
         self.length.load(Ordering::Acquire)
     }
 
-    /// Joins the line; at its front who was called before and found nothing.
-    pub(crate) fn join(self: &Arc<Self>, key: &str, front: bool) -> Option<Stand> {
+    /// Joins the line at its end. Who was called before and found nothing stands where it stood, and its key's turn is next.
+    pub(crate) fn join(self: &Arc<Self>, key: &str, stood: Option<u64>) -> Option<Stand> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_key = state.waiting.get(key).map_or(0, |w| w.iter().filter(|s| !s.is_closed()).count());
-        if !front && (self.len() >= LINE_MAX || of_key >= LINE_KEY_MAX) {
+        let of_key = state.waiting.get(key).map_or(0, |w| w.iter().filter(|(_, call)| !call.is_closed()).count());
+        if stood.is_none() && (self.len() >= LINE_MAX || of_key >= LINE_KEY_MAX) {
             return None;
         }
         let (call, called) = oneshot::channel();
-        if !state.waiting.contains_key(key) {
-            if front {
-                state.turns.push_front(key.to_owned());
-            } else {
-                state.turns.push_back(key.to_owned());
-            }
+        state.given += 1;
+        let number = stood.unwrap_or(state.given);
+        if stood.is_some() {
+            state.turns.retain(|k| k != key);
+            state.turns.push_front(key.to_owned());
+        } else if !state.waiting.contains_key(key) {
+            state.turns.push_back(key.to_owned());
         }
         let own = state.waiting.entry(key.to_owned()).or_default();
-        if front {
-            own.push_front(call);
-        } else {
-            own.push_back(call);
-        }
+        let at = own.partition_point(|(other, _)| *other < number);
+        own.insert(at, (number, call));
         self.length.fetch_add(1, Ordering::AcqRel);
-        Some(Stand { line: Arc::clone(self), called, heard: false })
+        Some(Stand { line: Arc::clone(self), number, called, heard: false })
     }
 
     /// Calls the next one: a place is free.
@@ -72,7 +102,7 @@ impl Line {
         while let Some(key) = state.turns.pop_front() {
             let Some(own) = state.waiting.get_mut(&key) else { continue };
             let mut called = false;
-            while let Some(next) = own.pop_front() {
+            while let Some((_, next)) = own.pop_front() {
                 if next.send(()).is_ok() {
                     called = true;
                     break;
@@ -89,21 +119,26 @@ impl Line {
         }
     }
 
-    /// Calls everybody: backends have changed.
-    pub(crate) fn call_all(&self) {
-        if self.len() == 0 {
-            return;
-        }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.turns.clear();
-        for call in state.waiting.drain().flat_map(|(_, own)| own) {
-            // Who has left in this moment hears nothing.
-            call.send(()).ok();
+    /// Hears of the next change of the backends.
+    pub(crate) fn news(&self) -> Notified<'_> {
+        self.news.notified()
+    }
+
+    /// Backends have changed: everybody looks at what there is to wait for, and the first one at whether there is a place.
+    pub(crate) fn tell(&self) {
+        if self.len() > 0 {
+            self.news.notify_waiters();
+            self.call();
         }
     }
 }
 
 impl Stand {
+    /// The number that it was given when it came.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Waits for the call.
     pub(crate) async fn called(&mut self) {
         // A line that is gone calls nobody: what comes next is a look at the backends.
@@ -135,7 +170,7 @@ mod tests {
     #[test]
     fn keys_take_turns() {
         let line = Arc::new(Line::default());
-        let mut stands: Vec<_> = ["a", "a", "a", "b"].iter().map(|key| line.join(key, false).expect("room")).collect();
+        let mut stands: Vec<_> = ["a", "a", "a", "b"].iter().map(|key| line.join(key, None).expect("room")).collect();
         let mut order = vec![];
         for _ in 0..4 {
             line.call();
@@ -149,24 +184,51 @@ mod tests {
     #[test]
     fn who_leaves_with_a_call_passes_it_on() {
         let line = Arc::new(Line::default());
-        let (first, mut second) = (line.join("a", false).expect("room"), line.join("b", false).expect("room"));
+        let (first, mut second) = (line.join("a", None).expect("room"), line.join("b", None).expect("room"));
         line.call();
         drop(first);
         assert!(is_called(&mut second));
-        let left = line.join("a", false).expect("room");
-        let mut stays = line.join("a", false).expect("room");
+        let left = line.join("a", None).expect("room");
+        let mut stays = line.join("a", None).expect("room");
         drop(left);
         line.call();
         assert!(is_called(&mut stays), "who has left is not called");
     }
 
     #[test]
+    fn who_was_called_and_found_nothing_stands_where_it_stood() {
+        let line = Arc::new(Line::default());
+        let mut stands: Vec<_> = ["a", "a", "b", "a"].iter().map(|key| line.join(key, None).expect("room")).collect();
+        // The first one finds nothing; somebody else comes meanwhile.
+        line.call();
+        assert!(is_called(&mut stands[0]));
+        stands.push(line.join("c", None).expect("room"));
+        stands[0] = line.join("a", Some(stands[0].number())).expect("room");
+        let mut order = vec![];
+        for _ in 0..5 {
+            line.call();
+            order.push(stands.iter_mut().position(is_called).expect("somebody"));
+        }
+        assert_eq!(order, [0, 2, 4, 1, 3]);
+    }
+
+    #[test]
+    fn a_turn_is_passed_on_unless_nothing_was_found() {
+        let line = Arc::new(Line::default());
+        let mut next = line.join("a", None).expect("room");
+        Turn::of(&line).keep();
+        assert!(!is_called(&mut next));
+        drop(Turn::of(&line));
+        assert!(is_called(&mut next));
+    }
+
+    #[test]
     fn a_line_has_an_end_and_one_key_does_not_fill_it() {
         let line = Arc::new(Line::default());
-        let mut all: Vec<_> = std::iter::from_fn(|| line.join("greedy", false)).collect();
+        let mut all: Vec<_> = std::iter::from_fn(|| line.join("greedy", None)).collect();
         assert_eq!(all.len(), LINE_KEY_MAX);
-        all.extend(std::iter::from_fn(|| line.join("other", false)));
+        all.extend(std::iter::from_fn(|| line.join("other", None)));
         assert_eq!(all.len(), LINE_MAX);
-        assert!(line.join("third", false).is_none() && line.join("greedy", true).is_some());
+        assert!(line.join("third", None).is_none() && line.join("greedy", Some(1)).is_some());
     }
 }

@@ -115,14 +115,18 @@ impl Gateway {
     }
 
     /// Uses another table from now on. Those who wait look at it.
-    pub fn update(&self, source: &RouteTable) {
+    pub fn update(&self, source: &Arc<RouteTable>) {
         let old = self.0.shared.table.load_full();
+        if old.heed_queues(source) {
+            // All else is as it was: nobody has to look anew.
+            return;
+        }
         let table = Arc::new(Table::new(source, &old));
         let backends: Vec<_> = table.entries.iter().map(|e| &e.backend).collect();
         self.0.connector.update(&backends);
         self.0.shared.table.store(Arc::clone(&table));
         for target in old.names.values().chain(table.names.values()) {
-            target.state.line.call_all();
+            target.state.line.tell();
         }
     }
 
@@ -142,7 +146,7 @@ impl Gateway {
         }
         let last = |e: &Arc<crate::table::Entry>| (e.backend.id.clone(), e.counters.last_used_ms.load(Ordering::Relaxed));
         Stats {
-            version: table.version,
+            version: table.version(),
             in_flight: table.in_flight(),
             waiting,
             last_used_ms: table.entries.iter().map(last).collect(),

@@ -15,7 +15,7 @@ use charter_domain::time::Time;
 use http::{HeaderValue, Uri};
 use ring::digest;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
@@ -26,6 +26,8 @@ pub(crate) const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/completions", 
 #[derive(Debug)]
 pub(crate) struct Counters {
     pub(crate) in_flight: AtomicU64,
+    /// Requests that wait inside the engine, as it said last.
+    pub(crate) queue: AtomicU32,
     pub(crate) last_used_ms: AtomicI64,
     pub(crate) breaker: Mutex<Breaker>,
     pub(crate) rent: Rent,
@@ -111,7 +113,9 @@ pub(crate) struct Holder {
 /// A table ready for look-ups.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    pub(crate) version: u64,
+    version: AtomicU64,
+    /// What it was made of.
+    source: Arc<RouteTable>,
     pub(crate) gateways: u32,
     pub(crate) entries: Vec<Arc<Entry>>,
     /// Backends that have left the table while they were still answering.
@@ -122,8 +126,13 @@ pub(crate) struct Table {
 
 impl Table {
     /// Prepares a table; what stays keeps what was counted of it.
-    pub(crate) fn new(source: &RouteTable, old: &Self) -> Self {
-        let mut table = Self { version: source.version, gateways: source.gateways, ..Self::default() };
+    pub(crate) fn new(source: &Arc<RouteTable>, old: &Self) -> Self {
+        let mut table = Self {
+            version: AtomicU64::new(source.version),
+            source: Arc::clone(source),
+            gateways: source.gateways,
+            ..Self::default()
+        };
         table.entries = source.backends.iter().map(|backend| Arc::new(entry(backend, old))).collect();
         let busy = |e: &&Arc<Entry>| e.counters.in_flight.load(Ordering::Acquire) > 0;
         let left = |e: &&Arc<Entry>| !table.entries.iter().any(|n| n.backend.id == e.backend.id);
@@ -136,6 +145,30 @@ impl Table {
             table.keys.insert(hash, Arc::new(Holder { key: key.clone(), state }));
         }
         table
+    }
+
+    /// The version of what it was made of, or of what differs from that by queues alone.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Takes over what engines say of their queues, if that is all that has changed.
+    pub(crate) fn heed_queues(&self, source: &RouteTable) -> bool {
+        let but_queues = |a: &Backend, b: &Backend| *a == Backend { queue: a.queue, ..b.clone() };
+        let old = &self.source;
+        let same = old.version > 0
+            && old.gateways == source.gateways
+            && old.routes == source.routes
+            && old.keys == source.keys
+            && old.backends.len() == source.backends.len()
+            && old.backends.iter().zip(&source.backends).all(|(a, b)| but_queues(a, b));
+        if same {
+            for (entry, backend) in self.entries.iter().zip(&source.backends) {
+                entry.counters.queue.store(backend.queue, Ordering::Relaxed);
+            }
+            self.version.store(source.version, Ordering::Release);
+        }
+        same
     }
 
     /// The names that backends serve, and those that routes add.
@@ -214,6 +247,7 @@ fn entry(backend: &Backend, old: &Table) -> Entry {
     let same = old.entries.iter().chain(&old.retired).find(|e| e.backend.id == backend.id);
     let counters = same.map_or_else(|| Arc::new(counters(backend, now)), |e| Arc::clone(&e.counters));
     counters.rent.set(backend.rent, now);
+    counters.queue.store(backend.queue, Ordering::Relaxed);
     counters.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
     let bearer = backend.bearer.as_ref().and_then(|b| HeaderValue::from_str(&format!("Bearer {b}")).ok()).map(|mut value| {
         value.set_sensitive(true);
@@ -234,6 +268,7 @@ fn entry(backend: &Backend, old: &Table) -> Entry {
 fn counters(backend: &Backend, now: Instant) -> Counters {
     Counters {
         in_flight: AtomicU64::new(0),
+        queue: AtomicU32::new(backend.queue),
         last_used_ms: AtomicI64::new(0),
         breaker: Mutex::default(),
         rent: Rent::new(backend.rent, now),

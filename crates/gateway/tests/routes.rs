@@ -236,6 +236,60 @@ async fn those_who_wait_take_turns_by_key() {
     assert!(place <= 2, "the other key came last, and is served after one of the first: {order:?}");
 }
 
+/// What waits inside an engine counts as its work, as soon as it is known, and nobody who waits loses a place over it.
+#[tokio::test]
+async fn what_waits_inside_an_engine_counts() {
+    let ((one, of_one), (other, of_other)) = (always(json("{}")).await, always(json("{}")).await);
+    let all = |queue| table(vec![Backend { queue, ..backend("one", one) }, backend("other", other)]);
+    let rig = Rig::new(all(0)).await;
+    for (queue, expected) in [(0, (10, 10)), (5, (10, 30)), (0, (20, 40))] {
+        rig.table(all(queue)).await;
+        for _ in 0..20 {
+            assert_eq!(rig.ask(PLAIN).await.status, 200);
+        }
+        assert_eq!((of_one.posts(), of_other.posts()), expected, "with {queue} that wait in the first one");
+    }
+}
+
+/// Tables that change while many wait change nothing in their order.
+#[tokio::test]
+async fn who_waits_keeps_its_place_whatever_changes() {
+    let (begin, gate) = tokio::sync::watch::channel(false);
+    let (address, got) = upstream(move |mut socket, _| {
+        let mut gate = gate.clone();
+        async move {
+            gate.wait_for(|open| *open).await.ok()?;
+            socket.write_all(json("{}").as_bytes()).await.ok()?;
+            Some(socket)
+        }
+    })
+    .await;
+    let of = |max_concurrent| table(vec![Backend { max_concurrent, ..backend("b", address) }]);
+    let rig = Rig::new(of(1)).await;
+    let (at, waiting) = (rig.address, |rig: &Rig| rig.gateway.stats().waiting.iter().map(|(_, n)| *n).sum::<u64>());
+    let mut asking = vec![];
+    for n in 0..12 {
+        let text = request(CHAT, "", &PLAIN.replace("[]", &format!("[],\"n\":{n}")));
+        asking.push(tokio::spawn(async move { raw(at, &text).await }));
+        until("it waits", || got.posts() == 1 && waiting(&rig) == n).await;
+    }
+    for room in [1, 3, 1] {
+        let mut changed = of(room);
+        changed.routes = vec![route(|r| r.policy = Policy::LeastLoad)];
+        rig.table(changed).await;
+        until("as many are served as there is room for", || got.posts() >= usize::try_from(room).expect("a number")).await;
+    }
+    begin.send_replace(true);
+    for one in asking {
+        assert_eq!(one.await.expect("a task").status, 200);
+    }
+    let number =
+        |r: &String| r.rsplit("\"n\":").next().and_then(|n| n.trim_end_matches('}').parse::<u64>().ok()).expect("a number");
+    let order: Vec<u64> = got.all().iter().map(number).collect();
+    // Two that are served at the same moment may arrive in either order.
+    assert!(order.iter().enumerate().all(|(at, n)| n.abs_diff(at as u64) <= 1), "{order:?}");
+}
+
 /// Nothing was sent to the one that is dead, so the request waits for the one that is busy.
 #[tokio::test]
 async fn what_was_not_sent_waits_for_who_is_busy() {

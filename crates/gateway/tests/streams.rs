@@ -194,3 +194,52 @@ async fn a_gateway_that_ends_finishes_streams_refuses_new_ones_and_loses_no_usag
     rig.served.await.expect("an end");
     assert_eq!(rig.book.written.lock().expect("a lock").len(), 20, "nothing is lost");
 }
+
+/// A client that takes its answer slowly holds back its own backend and nobody else, and nothing is gathered for it.
+#[tokio::test]
+async fn a_client_that_reads_slowly_holds_up_its_own_stream_alone() {
+    const EVENTS: u64 = 200_000;
+    let written = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = std::sync::Arc::clone(&written);
+    let (endless, _) = upstream(move |mut socket, _| {
+        let count = std::sync::Arc::clone(&count);
+        async move {
+            let begun = stream(&[HELLO]);
+            socket.write_all(begun[..begun.len() - 5].as_bytes()).await.ok()?;
+            let event = format!("{:x}\r\n{HELLO}\r\n", HELLO.len());
+            for _ in 0..EVENTS {
+                socket.write_all(event.as_bytes()).await.ok()?;
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+            None
+        }
+    })
+    .await;
+    let (quick, _) = always(stream(&[HELLO, USAGE, DONE])).await;
+    let other = Backend {
+        served_names: vec![charter_domain::routing::ServedName { name: "n".into(), parent: None }],
+        ..backend("q", quick)
+    };
+    let rig = Rig::new(table(vec![backend("b", endless), other])).await;
+    let mut slow = tokio::net::TcpStream::connect(rig.address).await.expect("a connection");
+    slow.write_all(request(CHAT, "", STREAM).as_bytes()).await.expect("sent");
+    // It reads nothing: the backend's own writing comes to a stand, long before its end.
+    let count = || written.load(std::sync::atomic::Ordering::SeqCst);
+    until("the stream has begun", || count() > 0).await;
+    let mut before = 0;
+    while count() != before {
+        before = count();
+        for _ in 0..20 {
+            let answer = rig.ask(&STREAM.replace("\"m\"", "\"n\"")).await;
+            assert_eq!(answer.body, [HELLO, DONE].concat(), "others are served meanwhile");
+        }
+    }
+    assert!(before < EVENTS / 2, "{before} events are on their way: somebody gathers them");
+    // A little at a time is enough to go on.
+    let mut piece = [0; 65536];
+    while count() == before {
+        assert!(slow.read(&mut piece).await.expect("a piece") > 0, "its stream goes on");
+    }
+    drop(slow);
+    until("nothing is counted any more", || rig.busy() == 0).await;
+}

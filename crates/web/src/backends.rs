@@ -20,8 +20,10 @@ pub(crate) struct Wanted {
     max_concurrent: Option<u32>,
 }
 
-fn shown(row: &BackendRow) -> serde_json::Value {
+fn shown(app: &App, row: &BackendRow) -> serde_json::Value {
+    let (healthy, why) = app.controller.health(&row.name);
     serde_json::json!({
+        "healthy": healthy, "problem": why,
         "id": row.id.0, "name": row.name, "base_url": row.base_url, "model": row.upstream_model,
         "served_names": row.served_names, "max_concurrent": row.max_concurrent,
     })
@@ -88,7 +90,7 @@ pub(crate) async fn register(
 }
 
 pub(crate) async fn list(State(app): State<App>, _: Caller) -> Answer<Json<serde_json::Value>> {
-    let items: Vec<_> = app.controller.store().backends().await?.iter().map(shown).collect();
+    let items: Vec<_> = app.controller.store().backends().await?.iter().map(|row| shown(&app, row)).collect();
     Ok(Json(serde_json::json!({"items": items, "next": null})))
 }
 

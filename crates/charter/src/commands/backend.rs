@@ -36,9 +36,19 @@ pub(crate) async fn backend(context: &Context<'_>, args: Backend) -> Done {
                 };
                 let rows: Vec<Vec<String>> = items
                     .iter()
-                    .map(|i| ["name", "base_url", "served_names", "max_concurrent"].map(|k| text(i, k)).to_vec())
+                    .map(|i| {
+                        let mut row = ["name", "base_url", "served_names", "max_concurrent"].map(|k| text(i, k)).to_vec();
+                        let problem = i.get("problem").and_then(Value::as_str);
+                        let healthy = i.get("healthy").and_then(Value::as_bool).unwrap_or(true);
+                        row.push(match problem {
+                            None => "well".to_owned(),
+                            Some(why) if healthy => format!("once: {why}"),
+                            Some(why) => format!("no: {why}"),
+                        });
+                        row
+                    })
                     .collect();
-                table(&["NAME", "ADDRESS", "SERVES", "MAX"], &rows).iter().for_each(|line| printer.data(line));
+                table(&["NAME", "ADDRESS", "SERVES", "MAX", "HEALTH"], &rows).iter().for_each(|line| printer.data(line));
             }
         }
         Backend::Remove { name } => {

@@ -66,6 +66,7 @@ impl Plane {
             data_plane: Arc::clone(&stall) as Arc<dyn charter_controller::DataPlane>,
             links: Links::default(),
             machines: Some(stall),
+            asker: None,
             named: vec!["sim".into()],
             place: format!("p{number}"),
             installation: "simulate".into(),

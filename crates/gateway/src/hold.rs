@@ -1,0 +1,138 @@
+//! Requests that are held: they stand in the line of their name until it is their turn and there is a place, and see what
+//! changes meanwhile without losing where they stand.
+
+use crate::body::Answer;
+use crate::errors::Refusal;
+use crate::forward::{Admitted, Seat, Way};
+use crate::line::{Stand, Turn};
+use crate::server::Notice;
+use crate::table::Target;
+use http::Response;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// An answer that comes later.
+pub(crate) type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Response<Answer>, Refusal>> + Send + 'a>>;
+
+/// Why somebody in the line looks up.
+enum Heard {
+    /// It is its turn.
+    Turn,
+    /// Backends have changed.
+    News,
+    /// It has waited for as long as it may.
+    Late,
+}
+
+impl Way {
+    /// Behind a pointer: whoever has waited may have to wait again.
+    pub(crate) fn wait_and_send(&self, admitted: Box<Admitted>) -> Waiting<'_> {
+        Box::pin(self.wait_for_place(admitted))
+    }
+
+    /// Waits in the line for a place or a start, and then sends.
+    async fn wait_for_place(&self, mut admitted: Box<Admitted>) -> Result<Response<Answer>, Refusal> {
+        let key = admitted.ticket.holder.key.id.clone();
+        let begun = Instant::now();
+        let (mut cold, mut stood) = (Duration::ZERO, None);
+        // Letting go of it calls the next one: where a place was found there may be another one.
+        let mut turn: Option<Turn> = None;
+        loop {
+            let line = Arc::clone(&admitted.ticket.target.state.line);
+            let Some(mut stand) = line.join(&key, stood) else { return Err(Refusal::QueueFull) };
+            // What changed between the last look and the line would tell nobody.
+            let mut news = pin!(line.news());
+            news.as_mut().enable();
+            self.look_again(&mut admitted)?;
+            // Others may have been here before.
+            let first = stood.is_some() || line.len() == 1;
+            let target = &admitted.ticket.target;
+            let mut seat = if first { self.seat(target, &admitted) } else { self.outlook(target, &admitted) };
+            if let Seat::Taken(taken) = seat {
+                drop(stand);
+                if let Some(turn) = turn.filter(|_| self.candidates(&admitted.ticket.target, &admitted).is_err()) {
+                    turn.keep();
+                }
+                admitted.ticket.used.cold_ms = ms(cold);
+                admitted.ticket.used.queue_ms = ms(begun.elapsed().saturating_sub(cold));
+                return self.seated(admitted, *taken).await;
+            }
+            let mut most = self.patience(&seat, &admitted)?;
+            if let Some(turn) = turn.take() {
+                turn.keep();
+            }
+            loop {
+                let from = Instant::now();
+                let is_start = matches!(seat, Seat::Starting | Seat::Asleep);
+                let heard = listen(&mut stand, news.as_mut(), begun + most).await;
+                cold += if is_start { from.elapsed() } else { Duration::ZERO };
+                match heard {
+                    Heard::Turn => break,
+                    Heard::Late if is_start => return Err(Refusal::Loading(admitted.asked.name)),
+                    Heard::Late => return Err(Refusal::QueueFull),
+                    Heard::News => {
+                        news.set(line.news());
+                        news.as_mut().enable();
+                        self.look_again(&mut admitted)?;
+                        seat = self.outlook(&admitted.ticket.target, &admitted);
+                        most = self.patience(&seat, &admitted)?;
+                    }
+                }
+            }
+            stood = Some(stand.number());
+            turn = Some(Turn::of(&line));
+        }
+    }
+
+    /// How long it may wait for what it found, from its beginning; a refusal where there is nothing to wait for.
+    fn patience(&self, seat: &Seat, admitted: &Admitted) -> Result<Duration, Refusal> {
+        let patience = admitted.ticket.target.route.patience;
+        let start = patience.start.std();
+        match seat {
+            Seat::Nobody => Err(Refusal::NoBackend(admitted.asked.name.clone())),
+            Seat::Taken(_) | Seat::Full => Ok(patience.queue.std()),
+            Seat::Starting => Ok(admitted.wait.unwrap_or(start).min(start)),
+            Seat::Asleep => {
+                self.wake(&admitted.ticket.target);
+                Ok(admitted.wait.unwrap_or(start).min(start))
+            }
+        }
+    }
+
+    /// The name in the present table: who waits sees what has changed.
+    fn look_again(&self, admitted: &mut Admitted) -> Result<(), Refusal> {
+        let table = self.shared.table.load();
+        if !table.knows(&admitted.ticket.holder, (self.shared.now)()) {
+            return Err(Refusal::InvalidKey);
+        }
+        let Some(target) = table.names.get(&admitted.asked.name) else {
+            return Err(Refusal::ModelNotFound(admitted.asked.name.clone()));
+        };
+        admitted.ticket.target = Arc::clone(target);
+        Ok(())
+    }
+
+    fn wake(&self, target: &Target) {
+        for member in target.members.iter().filter(|m| m.entry.backend.asleep) {
+            // A full channel holds the same news already.
+            self.shared.notices.try_send(Notice::Wanted(member.entry.backend.group.clone())).ok();
+        }
+    }
+}
+
+/// Waits for the turn, for news, or for the end of all patience.
+async fn listen(stand: &mut Stand, news: Pin<&mut tokio::sync::futures::Notified<'_>>, until: Instant) -> Heard {
+    tokio::select! {
+        biased;
+        () = stand.called() => Heard::Turn,
+        () = news => Heard::News,
+        () = tokio::time::sleep_until(until) => Heard::Late,
+    }
+}
+
+fn ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
