@@ -6,7 +6,8 @@ use crate::errors::Refusal;
 use crate::forward::{Admitted, Seat, Way};
 use crate::line::{Stand, Turn};
 use crate::server::Notice;
-use crate::table::Target;
+use crate::table::{Member, Target};
+use crate::ticket::Place;
 use http::Response;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -41,6 +42,12 @@ impl Way {
         // Letting go of it calls the next one: where a place was found there may be another one.
         let mut turn: Option<Turn> = None;
         loop {
+            if turn.is_some() {
+                self.look_again(&mut admitted)?;
+                if let Seat::Taken(taken) = self.seat(&admitted.ticket.target, &admitted) {
+                    return self.take(admitted, *taken, turn, (begun, cold)).await;
+                }
+            }
             let line = Arc::clone(&admitted.ticket.target.state.line);
             let Some(mut stand) = line.join(&key, stood) else { return Err(Refusal::QueueFull) };
             // What changed between the last look and the line would tell nobody.
@@ -53,12 +60,7 @@ impl Way {
             let mut seat = if first { self.seat(target, &admitted) } else { self.outlook(target, &admitted) };
             if let Seat::Taken(taken) = seat {
                 drop(stand);
-                if let Some(turn) = turn.filter(|_| self.candidates(&admitted.ticket.target, &admitted).is_err()) {
-                    turn.keep();
-                }
-                admitted.ticket.used.cold_ms = ms(cold);
-                admitted.ticket.used.queue_ms = ms(begun.elapsed().saturating_sub(cold));
-                return self.seated(admitted, *taken).await;
+                return self.take(admitted, *taken, turn, (begun, cold)).await;
             }
             let mut most = self.patience(&seat, &admitted)?;
             if let Some(turn) = turn.take() {
@@ -85,6 +87,22 @@ impl Way {
             stood = Some(stand.number());
             turn = Some(Turn::of(&line));
         }
+    }
+
+    /// Goes where a place was found; the next one is called if there is another one.
+    async fn take(
+        &self,
+        mut admitted: Box<Admitted>,
+        seat: (Member, Place),
+        turn: Option<Turn>,
+        (begun, cold): (Instant, Duration),
+    ) -> Result<Response<Answer>, Refusal> {
+        if let Some(turn) = turn.filter(|_| self.candidates(&admitted.ticket.target, &admitted).is_err()) {
+            turn.keep();
+        }
+        admitted.ticket.used.cold_ms = ms(cold);
+        admitted.ticket.used.queue_ms = ms(begun.elapsed().saturating_sub(cold));
+        self.seated(admitted, seat).await
     }
 
     /// How long it may wait for what it found, from its beginning; a refusal where there is nothing to wait for.
