@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Some("bench-market") => bench_market::bench_market(),
         Some("__child") => bench::child(rest),
         Some("kill-rounds") => kill_rounds(rest),
-        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--long | --whole [--sqlite]] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-gateway [--quick] | bench-market | dist | real-engine [--two] [--keep]".into()),
+        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--long | --whole [--sqlite]] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-gateway [--quick] [--built] | bench-market | dist | real-engine [--two] [--keep]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

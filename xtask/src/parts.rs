@@ -68,6 +68,7 @@ fn program((name, version): (&str, &str)) -> Result<(), String> {
 
 /// What the gateway is measured beside.
 pub(crate) fn bench() -> Result<(), String> {
+    programs()?;
     if !Path::new("/usr/sbin/nginx").exists() && !apt(&["nginx-light"]) {
         return Err("`nginx` is needed (Debian package nginx-light)".to_owned());
     }

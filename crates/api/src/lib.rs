@@ -5,3 +5,4 @@
 pub mod file;
 pub mod problem;
 pub mod status;
+pub mod upgrade;

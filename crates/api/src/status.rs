@@ -55,6 +55,9 @@ pub struct Deployment {
     pub engine: Engine,
     /// What went wrong.
     pub cause: Option<Cause>,
+    /// The upgrade that is under way.
+    #[serde(default)]
+    pub upgrade: Option<Upgrading>,
     /// How many copies are wanted.
     pub wanted: u32,
     /// Its copies.
@@ -63,6 +66,23 @@ pub struct Deployment {
     pub usage: Usage,
     /// What it has cost.
     pub spent_usd_micros: i64,
+}
+
+/// An upgrade that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrading {
+    /// The generation that served when it began.
+    pub from: u32,
+    /// The new one.
+    pub to: u32,
+    /// `side-by-side`, `rolling`, `in-place` or `recreate`.
+    pub strategy: String,
+    /// `raise`, `bake` or `back`.
+    pub stage: String,
+    /// Who asked.
+    pub by: String,
+    /// When it began.
+    pub began_at: String,
 }
 
 /// The inference server.

@@ -104,6 +104,14 @@ pub(crate) enum Command {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Take running deployments to what the file says now, without losing a request
+    Upgrade(Upgrade),
+    /// Undo an upgrade that is under way, or go back to an earlier generation
+    Rollback(Rollback),
+    /// Move a deployment to another provider, without a gap
+    Migrate(Migrate),
+    /// Show every generation of a deployment: who, when, what, and what became of it
+    Generations { name: String },
     /// Backends that charter did not start
     #[command(subcommand)]
     Backend(Backend),
@@ -251,6 +259,64 @@ pub(crate) struct Up {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Upgrade {
+    /// Which; or `--all`
+    #[arg(required_unless_present = "all", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Everything that runs, one after the other
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) all: bool,
+    /// Of these, only those of this profile
+    #[arg(long, value_name = "P")]
+    pub(crate) profile: Option<String>,
+    /// Show what it would do, touching nothing; exit 2 when there is something to do
+    #[arg(long)]
+    pub(crate) what_if: bool,
+    #[command(flatten)]
+    pub(crate) how: How,
+    /// Several at once, wave by wave: numbers or parts, such as `1,50%`
+    #[arg(long, value_name = "W")]
+    pub(crate) waves: Option<String>,
+    /// Go on where one has failed
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+}
+
+/// How an upgrade is done and watched.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct How {
+    /// auto, side-by-side, rolling, in-place or recreate; else what the file says, or what fits
+    #[arg(long, value_name = "S")]
+    pub(crate) strategy: Option<String>,
+    /// Return at once
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Rollback {
+    pub(crate) name: String,
+    /// To this generation; else the one before
+    #[arg(long, value_name = "GEN")]
+    pub(crate) to: Option<u32>,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Migrate {
+    pub(crate) name: String,
+    /// Where to
+    #[arg(long, value_name = "X")]
+    pub(crate) provider: String,
+    /// Show what it would do, touching nothing; exit 2 when there is something to do
+    #[arg(long)]
+    pub(crate) what_if: bool,
+    #[command(flatten)]
+    pub(crate) how: How,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -18,7 +18,7 @@ use charter_gateway::{Gateway, Notice, Outside};
 use charter_remote::{KeyPair, Links};
 use charter_store::Store;
 use charter_store::database::Database;
-use charter_web::{App, Gateways, Register};
+use charter_web::{App, Gateways, Register, Sections};
 use hyper::Method;
 use std::future::Future;
 use std::io::Write;
@@ -172,6 +172,7 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         new_key: Arc::new(new_key),
         limits,
         profiles: profiles(options.config.clone()),
+        files: files(options.config.clone()),
         url: format!("http://{address}"),
         gateway_url: gateway_url.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -179,6 +180,7 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         stop: stop.clone(),
     };
     let url = app.url.clone();
+    charter_web::spawn_fleets(&app);
     serve_api(listener, app, stop.clone());
     let gateway = gateway.zip(gateway_listener).map(|(gateway, listener)| {
         let (routes, stop) = (controller.routes(), stop.clone());
@@ -210,6 +212,20 @@ fn profiles(file: Option<PathBuf>) -> Arc<dyn Fn() -> Vec<(String, serde_json::V
     Arc::new(move || {
         let read = file.as_deref().and_then(|path| config::read(path).ok());
         read.map(|f| f.profiles.into_iter().map(|(name, _, raw)| (name, raw)).collect()).unwrap_or_default()
+    })
+}
+
+/// Reads profiles and deployments, each time anew: of the file that a deployment came from, where it is on this machine, else of
+/// the server's own.
+fn files(own: Option<PathBuf>) -> Arc<dyn Fn(Option<&str>) -> Result<Option<Sections>, Problem> + Send + Sync> {
+    Arc::new(move |source| {
+        let path = source.map(PathBuf::from).filter(|path| path.exists()).or_else(|| own.clone());
+        let Some(path) = path.filter(|path| path.exists()) else { return Ok(None) };
+        let file = config::read(&path)?;
+        Ok(Some(Sections {
+            profiles: file.profiles.into_iter().map(|(name, _, raw)| (name, raw)).collect(),
+            deployments: file.deployments.into_iter().map(|(name, _, raw)| (name, raw)).collect(),
+        }))
     })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::backends::Heard;
 use crate::by_hand::Hands;
+use crate::exam::Exams;
 use crate::live::{EngineView, Live};
 use crate::peers::Peers;
 use crate::ports::{Asker, Clock, DataPlane, Ids, Machines, Secrets};
@@ -101,6 +102,8 @@ pub(crate) struct Inner {
     pub(crate) scaling: Mutex<BTreeMap<DeploymentId, charter_domain::scale::Memory>>,
     /// What was heard of backends between requests.
     pub(crate) heard: Mutex<Heard>,
+    /// What came of examining copies of new generations, by copy and start; nothing while it is under way.
+    pub(crate) exams: Mutex<Exams>,
     /// Providers that have accepted our key and told what they hold.
     pub(crate) proven: Mutex<BTreeSet<String>>,
     /// What the last sweep found.
@@ -141,6 +144,7 @@ impl Controller {
             marks: Mutex::default(),
             scaling: Mutex::default(),
             heard: Mutex::default(),
+            exams: Mutex::default(),
             proven: Mutex::default(),
             swept: Mutex::default(),
             ended: CancellationToken::new(),
@@ -156,6 +160,7 @@ impl Controller {
         self.spawn_forgetting();
         self.spawn_scaling();
         self.spawn_backends();
+        self.spawn_upgrades();
         self.spawn_sweep();
         self.spawn_keep_alive();
         self.spawn_money();
@@ -282,7 +287,8 @@ impl Controller {
     pub(crate) fn policy(&self, deployment: &Deployment, replica: &Replica) -> Policy {
         let settings = &self.0.parts.settings;
         let mut policy = Policy {
-            limits: deployment.limits(),
+            limits: deployment.as_of(replica.generation).limits(),
+            falls_back_to: deployment.falls_back_to(replica),
             keep_on_error: settings.keep_on_error,
             known_since: self.0.started_at,
             ..Policy::default()
@@ -313,6 +319,11 @@ impl Controller {
         Fact { at: self.now(), deployment: deployment.clone(), replica: replica.cloned(), text }
     }
 
+    /// Somebody who waits for a change should look.
+    pub fn announce(&self) {
+        self.changed();
+    }
+
     pub(crate) fn changed(&self) {
         self.0.changes.send_modify(|n| *n += 1);
     }
@@ -321,9 +332,9 @@ impl Controller {
     pub(crate) fn planned(&self, state: &Deployment, replicas: &[Replica]) -> Commit {
         let mut commit = Commit::default();
         for command in plan(state, replicas).commands {
-            if let Command::Open { slot } = command {
+            if let Command::Open { slot, generation } = command {
                 let id = ReplicaId::new(&self.fresh());
-                let replica = Replica::open(id, state.id.clone(), state.generation, slot, self.now());
+                let replica = Replica::open(id, state.id.clone(), generation, slot, self.now());
                 commit.replicas.push(ReplicaWrite { write: Write { expected: 0, state: replica }, wake_at: Some(self.now()) });
             }
         }
@@ -351,8 +362,10 @@ impl Controller {
             self.changed();
         }
         for command in &made.commands {
-            if let Command::Stop { replica, why } = command {
-                self.apply(replica, Event::Stop(*why), None).await?;
+            match command {
+                Command::Stop { replica, why } => drop(self.apply(replica, Event::Stop(*why), None).await?),
+                Command::Switch { replica, generation } => drop(self.apply(replica, Event::Switch(*generation), None).await?),
+                Command::Open { .. } => {}
             }
         }
         self.drive_all(&state.id).await;

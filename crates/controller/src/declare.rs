@@ -6,11 +6,13 @@ use charter_domain::deployment::{Deployment, Forward, Wish};
 use charter_domain::ids::DeploymentId;
 use charter_domain::money::Usd;
 use charter_domain::profile::Profile;
-use charter_domain::replica::{Phase, Replica};
+use charter_domain::replica::Replica;
 use charter_domain::reservation::Asked;
 use charter_domain::scale::Scale;
+use charter_domain::succession::told;
 use charter_domain::time::{Span, Time};
-use charter_store::{Commit, Error, Versioned, Write};
+use charter_domain::upgrade::Strategy;
+use charter_store::{Commit, Error, Write};
 use std::sync::PoisonError;
 
 /// What a user wants to run.
@@ -42,6 +44,27 @@ pub struct Declared {
     pub wait: bool,
     /// End it so long after it was asked for.
     pub serve_for: Option<Span>,
+    /// How it is upgraded; nothing lets charter choose.
+    pub strategy: Option<Strategy>,
+    /// The same for this once.
+    pub strategy_now: Option<Strategy>,
+    /// Who says so.
+    pub by: String,
+}
+
+/// Why a deployment was not changed.
+#[derive(Debug)]
+pub enum DeclareError {
+    /// Copies are being replaced one by one; that has to end first.
+    UnderWay,
+    /// The store failed, or somebody else has the name.
+    Store(Error),
+}
+
+impl From<Error> for DeclareError {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// How much longer a deployment may run.
@@ -73,33 +96,33 @@ impl Controller {
     ///
     /// # Errors
     /// What the store says; [`Error::NameTaken`] when another tenant has the name.
-    pub async fn declare(&self, wanted: Declared) -> Result<Deployment, Error> {
+    pub async fn declare(&self, wanted: Declared) -> Result<Deployment, DeclareError> {
         for _ in 0..20 {
             match self.try_declare(&wanted).await {
-                Err(Error::Conflict) => {}
+                Err(DeclareError::Store(Error::Conflict)) => {}
                 other => return other,
             }
         }
-        Err(Error::Conflict)
+        Err(Error::Conflict.into())
     }
 
-    async fn try_declare(&self, wanted: &Declared) -> Result<Deployment, Error> {
+    async fn try_declare(&self, wanted: &Declared) -> Result<Deployment, DeclareError> {
         let old = self.store().deployment(&wanted.name).await?;
         if old.as_ref().is_some_and(|o| o.state.tenant != wanted.tenant) {
-            return Err(Error::NameTaken);
+            return Err(Error::NameTaken.into());
         }
         let replicas = match &old {
             Some(old) => self.replicas_of(&old.state.id).await?,
             None => vec![],
         };
-        let state = self.next_generation(wanted, old.as_ref(), &replicas);
+        let state = self.next_generation(wanted, old.as_ref(), &replicas).ok_or(DeclareError::UnderWay)?;
         let unchanged = old.as_ref().is_some_and(|o| o.state == state);
         if unchanged {
             return Ok(state);
         }
         let fact = match &old {
             None => format!("asked for `{}`", state.profile.model),
-            Some(_) => format!("generation {} was asked for", state.generation),
+            Some(old) => told(&old.state, &state),
         };
         let mut commit = self.planned(&state, &replicas);
         commit.facts.insert(0, self.fact(&state.id, None, fact));
@@ -108,57 +131,9 @@ impl Controller {
         self.store().commit(commit).await?;
         self.changed();
         self.0.tasks.wake("planner");
+        self.0.tasks.wake("routes");
         self.drive_all(&state.id).await;
         Ok(state)
-    }
-
-    fn next_generation(&self, wanted: &Declared, old: Option<&Versioned<Deployment>>, replicas: &[Replica]) -> Deployment {
-        let mut state = Deployment {
-            id: DeploymentId::new(&self.fresh()),
-            name: wanted.name.clone(),
-            tenant: wanted.tenant.clone(),
-            owner: wanted.owner.clone(),
-            profile_name: wanted.profile_name.clone(),
-            source_file: wanted.source_file.clone(),
-            generation: 1,
-            profile: wanted.profile.clone(),
-            offer: wanted.offer.clone(),
-            replicas: wanted.replicas,
-            scale: wanted.scale,
-            forward: wanted.forward.clone(),
-            engine_version: wanted.engine_version.clone(),
-            wish: Wish::Run,
-            wait: wanted.wait,
-            expires_at: wanted.serve_for.map(|span| self.now() + span),
-            keep_until: None,
-            created_at: self.now(),
-        };
-        let Some(old) = old.map(|o| &o.state) else { return state };
-        state.id = old.id.clone();
-        state.created_at = old.created_at;
-        state.generation = old.generation;
-        // A free port that was found once is the one that is meant.
-        if let (Some(new), Some(before)) = (&mut state.forward, &old.forward)
-            && new.port == 0
-            && new.bind == before.bind
-        {
-            new.port = before.port;
-        }
-        let same_engine = state.profile == old.profile && state.offer == old.offer && state.engine_version == old.engine_version;
-        let over = old.wish == Wish::Stop;
-        let failed = replicas.iter().any(|r| r.generation == old.generation && r.phase.is_closed() && r.stop.is_none());
-        let held = replicas.iter().any(|r| matches!(r.phase, Phase::Unreachable { held: true, .. }));
-        if !same_engine || over || failed || held {
-            state.generation += 1;
-        } else {
-            // What runs on keeps the time that it was given.
-            if let Some(scale) = state.scale {
-                // What requests have decided stands, as far as the bounds let it; what sleeps is woken by whoever asks for it.
-                state.replicas = old.replicas.clamp(scale.min.max(1), scale.max);
-            }
-            (state.expires_at, state.keep_until, state.wait) = (old.expires_at, old.keep_until, old.wait || wanted.wait);
-        }
-        state
     }
 
     /// Ends a deployment. Ending it again changes nothing.
@@ -274,12 +249,5 @@ impl Controller {
             }
         }
         Err(Error::Conflict)
-    }
-
-    /// What a deployment would be if it were declared now.
-    #[must_use]
-    pub fn as_deployment(&self, wanted: Declared, old: Option<Deployment>) -> Deployment {
-        let old = old.map(|state| Versioned { version: 0, state });
-        self.next_generation(&wanted, old.as_ref(), &[])
     }
 }

@@ -215,7 +215,7 @@ impl Controller {
 
     pub(crate) async fn see(&self, replica: &Replica, look: Look) -> Sight {
         let deployment = match self.store().deployment(replica.deployment.as_str()).await {
-            Ok(Some(row)) => row.state,
+            Ok(Some(row)) => row.state.as_of(replica.generation),
             Ok(None) => return Sight::Unclear("the deployment is gone".into()),
             Err(error) => return Sight::Unclear(error.to_string()),
         };

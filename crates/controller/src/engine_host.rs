@@ -46,7 +46,7 @@ impl Controller {
             return Outcome::Launched(Process { pid: 0, port });
         }
         let deployment = match self.deployment_of(replica).await {
-            Ok(Some((row, deployment))) if row.generation == deployment.generation => deployment,
+            Ok(Some((row, deployment))) if deployment.wants(row.generation, row.slot) => deployment.as_of(row.generation),
             Ok(_) => return Outcome::Retry("a newer generation takes its place".into()),
             Err(error) => return Outcome::Retry(error),
         };
@@ -286,7 +286,7 @@ impl Controller {
         self.0.tasks.spawn(crate::tasks::Kind::Timer(self.0.ended.clone()), async move {
             let Some(offer) = replica.instance().map(|i| &i.placement.offer).filter(|o| o.market.is_some()) else { return };
             let Ok(Some(row)) = this.store().deployment(replica.deployment.as_str()).await else { return };
-            let bytes = need(&row.state.profile).map_or(0, |n| n.weights_bytes);
+            let bytes = need(&row.state.as_of(replica.generation).profile).map_or(0, |n| n.weights_bytes);
             let speed = HostSpeed::measured(&offer.provider, &offer.host, bytes, took, this.now());
             let commit = Commit { host_speeds: speed.into_iter().collect(), ..Commit::default() };
             if let Err(error) = this.store().commit(commit).await {

@@ -3,11 +3,11 @@
 use crate::controller::Controller;
 use crate::tasks::Kind;
 use charter_domain::cause::Action;
-use charter_domain::deployment::Deployment;
+use charter_domain::deployment::{Deployment, Wish};
 use charter_domain::host_memory::HostFailure;
 use charter_domain::ids::{IntentId, ReplicaId};
 use charter_domain::intent::{Draft, Effect, Intent, Outcome, Refusal};
-use charter_domain::replica::{Phase, Replica};
+use charter_domain::replica::{Phase, Replica, Stop};
 use charter_domain::reservation::{Asked, Spend};
 use charter_domain::step::{Event, step};
 use charter_domain::time::{Span, Time};
@@ -59,6 +59,18 @@ fn blamed(before: &Replica, after: &Replica, now: Time) -> Option<HostFailure> {
         class: cause.class.clone(),
         at: now,
     })
+}
+
+/// A command that was right for what the deployment was, and is not any more.
+fn is_outdated(deployment: &Deployment, replica: &Replica, event: &Event) -> bool {
+    match event {
+        Event::Switch(to) => deployment.wish == Wish::Stop || deployment.in_place_of(replica.slot) != *to,
+        Event::Stop(Stop::Requested) => deployment.wish == Wish::Run,
+        Event::Stop(Stop::Replaced | Stop::ScaledDown) => {
+            deployment.wish == Wish::Run && deployment.wants(replica.generation, replica.slot)
+        }
+        Event::Done(..) | Event::Saw(_) => false,
+    }
 }
 
 impl Controller {
@@ -115,6 +127,12 @@ impl Controller {
             let Some(deployment) = self.store().deployment(row.state.deployment.as_str()).await? else {
                 return Ok(None);
             };
+            if is_outdated(&deployment.state, &row.state, &event) {
+                return Ok(None);
+            }
+            // Whoever decides by what the deployment is now must not be overtaken by what it is next.
+            let decided = matches!(event, Event::Stop(_) | Event::Switch(_));
+            let guard = decided.then(|| Write { expected: deployment.version, state: deployment.state.clone() });
             let policy = self.policy(&deployment.state, &row.state);
             let done = step(&row.state, event.clone(), self.now(), &policy, &self.0.parts.installation);
             if done.next == row.state && done.intents.is_empty() && close.is_none() {
@@ -124,14 +142,16 @@ impl Controller {
             let facts = done.facts.into_iter().map(|text| self.fact(&row.state.deployment, Some(id), text)).collect();
             let mut spend: Vec<Spend> = ended(&row.state, &done.next, &deployment.state.tenant, self.now()).into_iter().collect();
             let unreserve = done.next.phase.is_closed() || !spend.is_empty();
-            spend.extend(fetched(&row.state, &done.next, &deployment.state, self.now()));
+            spend.extend(fetched(&row.state, &done.next, &deployment.state.as_of(row.state.generation), self.now()));
+            let of = deployment.state.as_of(row.state.generation);
             let commit = Commit {
+                deployments: guard.into_iter().collect(),
                 replicas: vec![ReplicaWrite {
                     write: Write { expected: row.version, state: done.next.clone() },
                     wake_at: done.wake_at,
                 }],
                 close: close.map(|c| Close { intent: c.intent.id.clone(), fence: c.fence }),
-                reserve: self.reservation(&deployment.state, &done.next, &open).into_iter().collect(),
+                reserve: self.reservation(&of, &done.next, &open).into_iter().collect(),
                 spend,
                 unreserve: if unreserve { vec![id.clone()] } else { vec![] },
                 open: open.clone(),
@@ -212,6 +232,7 @@ impl Controller {
             let giving_back = matches!(new.phase, Phase::Releasing(_));
             self.0.live.wait_for(&new.id, if giving_back { "its provider is asked to end it" } else { "" });
             self.0.tasks.wake("routes");
+            self.0.tasks.wake("upgrades");
             if new.phase.is_closed() || new.stop.is_some() {
                 self.0.tasks.wake("planner");
             }

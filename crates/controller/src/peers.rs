@@ -188,6 +188,12 @@ impl Controller {
         })
     }
 
+    /// Does this control plane look after something of that name?
+    #[must_use]
+    pub fn looks_after(&self, what: &str) -> bool {
+        self.mine(what)
+    }
+
     pub(crate) fn my_deployment(&self, id: &DeploymentId) -> bool {
         self.mine(id.as_str())
     }

@@ -1,7 +1,7 @@
 //! Asking an engine over a stream of the same kind as its clients' requests: does it list the name, does it answer?
 
 use bytes::Bytes;
-use charter_engines::probe::{Task, listed};
+use charter_engines::probe::{Reported, Task, described, listed, version_of};
 use charter_remote::Link;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
@@ -100,6 +100,25 @@ impl Engine<'_> {
     pub(crate) async fn metrics(&self) -> Option<String> {
         let (status, body) = self.ask(Method::GET, "/metrics", vec![], ASK_PATIENCE).await.ok()?;
         (status == 200).then(|| String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// What the engine says of itself and of a name that it serves.
+    pub(crate) async fn reported(&self, name: &str) -> Reported {
+        let ask = async |path| self.ask(Method::GET, path, vec![], ASK_PATIENCE).await.ok().filter(|(s, _)| *s == 200);
+        let (models, version) = (ask("/v1/models").await, ask("/version").await);
+        let (max_model_len, root) = models.map(|(_, body)| described(&body, name)).unwrap_or_default();
+        Reported { max_model_len, root, version: version.and_then(|(_, body)| version_of(&body)) }
+    }
+
+    /// The answer to a prompt.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) async fn complete(&self, name: &str, prompt: &str, task: Task) -> Result<String, String> {
+        let body = task.question(name, prompt).to_string().into_bytes();
+        let (status, body) = self.ask(Method::POST, task.path(), body, ANSWER_PATIENCE).await?;
+        let text = task.text(&body).filter(|_| status == 200);
+        text.ok_or_else(|| format!("`{}` answers {status} to a known question", task.path()))
     }
 
     /// Asks for the list of names, and then for one real answer of the model's own task.

@@ -116,10 +116,11 @@ impl Controller {
     }
 
     fn backend(&self, replica: &Replica, deployment: &Deployment) -> Option<Backend> {
-        if deployment.wish == Wish::Stop || replica.generation != deployment.generation || replica.stop.is_some() {
+        if deployment.wish == Wish::Stop || !deployment.serves(replica) || replica.stop.is_some() {
             return None;
         }
-        let profile = &deployment.profile;
+        let of = deployment.as_of(replica.generation);
+        let profile = &of.profile;
         let mut served_names = vec![ServedName { name: profile.served_name.clone(), parent: None }];
         let adapters = profile.engine.lora.iter();
         served_names.extend(adapters.map(|l| ServedName { name: l.name.clone(), parent: Some(profile.served_name.clone()) }));

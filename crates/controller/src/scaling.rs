@@ -2,7 +2,7 @@
 //! the engines' caches are, and back to none when nobody asks any more. Money has the last word, as with every order.
 
 use crate::controller::Controller;
-use crate::probe::{Engine, Way};
+use crate::probe::Engine;
 use charter_domain::deployment::{Deployment, Wish};
 use charter_domain::replica::{Phase, Replica};
 use charter_domain::scale::{Demand, Memory};
@@ -53,7 +53,7 @@ impl Controller {
 
     /// What is asked of a deployment at this moment.
     fn demand(&self, state: &Deployment, replicas: &[Replica]) -> Demand {
-        let open = replicas.iter().filter(|r| !r.phase.is_closed() && r.stop.is_none() && r.generation == state.generation);
+        let open = replicas.iter().filter(|r| !r.phase.is_closed() && r.stop.is_none() && state.serves(r));
         let mut demand = Demand {
             waiting: self.0.parts.data_plane.waiting(&state.name),
             room: state.profile.max_concurrent,
@@ -75,14 +75,7 @@ impl Controller {
 
     /// What an engine says of itself.
     pub(crate) async fn engine_load(&self, replica: &Replica) -> Option<Load> {
-        let (instance, process) = (replica.instance()?, replica.process()?);
-        let way = match instance.mapped_port() {
-            Some(_) => {
-                let address = instance.address.as_ref()?;
-                Way::Tcp { host: address.host.clone(), port: address.port }
-            }
-            None => Way::Ssh { link: self.link_of(replica)?, port: process.port },
-        };
+        let (way, instance) = (self.way_to(replica)?, replica.instance()?);
         let key = self.engine_key(&instance.tag);
         let metrics = Engine { way: &way, key: &key }.metrics().await?;
         Some(Load::from_metrics(&metrics))

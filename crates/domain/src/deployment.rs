@@ -1,11 +1,13 @@
 //! What the user wants to run: a profile, how many copies, and whether at all.
 
 use crate::cause::{Action, Cause};
+use crate::generation::Generation;
 use crate::ids::DeploymentId;
 use crate::profile::{Limits, Profile};
 use crate::replica::{Phase, Replica};
 use crate::scale::Scale;
 use crate::time::Time;
+use crate::upgrade::{Strategy, Upgrade};
 use serde::{Deserialize, Serialize};
 
 /// A deployment's whole stored state.
@@ -51,6 +53,15 @@ pub struct Deployment {
     pub keep_until: Option<Time>,
     /// When it was made.
     pub created_at: Time,
+    /// The generations that it had, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Generation>,
+    /// The upgrade that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
+    /// How it is upgraded, where people have said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
 }
 
 /// A listening address on the server's machine that leads to the engine.

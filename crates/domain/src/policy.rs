@@ -30,6 +30,8 @@ pub struct Policy {
     pub ready_failures: u32,
     /// An engine that answered for so long is no crash loop.
     pub settled_after: Span,
+    /// The generation that a copy returns to on its machine when the present one fails there.
+    pub falls_back_to: Option<u32>,
     /// Leave a failed machine as it is, for a person to look at.
     pub keep_on_error: bool,
     /// Since when this process is there. What an earlier one has waited for counts for nothing: the clock may have jumped
@@ -52,6 +54,7 @@ impl Default for Policy {
             look_ready: Span::s(60),
             ready_failures: 3,
             settled_after: Span::min(10),
+            falls_back_to: None,
             keep_on_error: false,
             known_since: Time(i64::MIN),
         }

@@ -183,6 +183,7 @@ pub fn built_in_tiers() -> Vec<Tier> {
 
 /// How long things may take, and how often they are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// One search of the offers.
     pub search: Span,
@@ -200,6 +201,30 @@ pub struct Limits {
     pub failed_restarts: u32,
     /// Machines tried.
     pub attempts: u32,
+    /// For so long a new generation is watched before the old one is ended.
+    pub bake: Span,
+    /// For so long requests of an old generation may go on after the new one has taken over.
+    pub drain: Span,
+}
+
+impl Limits {
+    /// All of them, under their names in the file.
+    #[must_use]
+    pub fn named(&self) -> Vec<(&'static str, String)> {
+        let Self { search, search_retries, stall, boot, ssh, load, failed_restarts, attempts, bake, drain } = self;
+        let spans = [
+            ("search", search),
+            ("stall", stall),
+            ("boot", boot),
+            ("ssh", ssh),
+            ("load", load),
+            ("bake", bake),
+            ("drain", drain),
+        ];
+        let counts = [("search-retries", search_retries), ("failed-restarts", failed_restarts), ("attempts", attempts)];
+        let spans = spans.into_iter().map(|(name, span)| (name, span.to_string()));
+        spans.chain(counts.into_iter().map(|(name, count)| (name, count.to_string()))).collect()
+    }
 }
 
 impl Default for Limits {
@@ -213,6 +238,8 @@ impl Default for Limits {
             load: Span::min(30),
             failed_restarts: 3,
             attempts: 3,
+            bake: Span::min(1),
+            drain: Span::min(10),
         }
     }
 }

@@ -50,10 +50,22 @@ pub struct Replica {
     pub failed_cards: Vec<String>,
     /// The last thing that went wrong.
     pub cause: Option<Cause>,
+    /// The generation that failed on its machine, so that it runs the one before it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fell_back: Option<FellBack>,
     /// Where it is.
     pub phase: Phase,
     /// When it came there.
     pub since: Time,
+}
+
+/// A generation that failed on a machine which now runs the one before it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FellBack {
+    /// The one that failed.
+    pub generation: u32,
+    /// Why.
+    pub why: String,
 }
 
 /// Why a replica has to end.
@@ -121,6 +133,9 @@ pub enum Phase {
         instance: Instance,
         /// Until when.
         deadline: Time,
+        /// It is started anew as this generation, and not given back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restart: Option<u32>,
     },
     /// The machine is given back.
     Releasing(Release),
@@ -170,6 +185,7 @@ impl Replica {
             excluded_providers: vec![],
             failed_cards: vec![],
             cause: None,
+            fell_back: None,
             phase: Phase::Pending { not_before: now },
             since: now,
         }

@@ -12,8 +12,8 @@ use crate::money::UsdPerHour;
 use crate::offer::Offer;
 use crate::placement::Placement;
 use crate::policy::Policy;
-use crate::replica::{LAUNCH_QUIET, Phase, Replica, Stop};
-use crate::time::{Span, Time};
+use crate::replica::{Phase, Replica, Stop};
+use crate::time::Time;
 
 /// What happened.
 #[expect(clippy::large_enum_variant, reason = "an event lives for one step and is never stored")]
@@ -21,6 +21,8 @@ use crate::time::{Span, Time};
 pub enum Event {
     /// The replica has to end.
     Stop(Stop),
+    /// It is to run another generation on the machine that it holds.
+    Switch(u32),
     /// An effect ended.
     Done(Effect, Outcome),
     /// A look was answered.
@@ -69,12 +71,12 @@ fn moved(instance: &mut Instance, to: Option<Address>) {
     instance.address = to.or_else(|| instance.address.take());
 }
 
-struct Turn<'a> {
-    r: Replica,
-    now: Time,
-    policy: &'a Policy,
-    intents: Vec<Draft>,
-    facts: Vec<String>,
+pub(crate) struct Turn<'a> {
+    pub(crate) r: Replica,
+    pub(crate) now: Time,
+    pub(crate) policy: &'a Policy,
+    pub(crate) intents: Vec<Draft>,
+    pub(crate) facts: Vec<String>,
 }
 
 impl Turn<'_> {
@@ -105,7 +107,11 @@ impl Turn<'_> {
             (Phase::Loading { instance, process: Some(process), deadline }, Saw(Sight::Engine(sight))) => {
                 self.loading(instance, process, deadline, sight)
             }
-            (Phase::Ready { instance, .. }, Stopped(_)) => Phase::Draining { instance, deadline: self.now + self.policy.drain },
+            (Phase::Ready { instance, .. }, Stopped(why)) => {
+                let patience = if why == Stop::Replaced { self.policy.limits.drain } else { self.policy.drain };
+                Phase::Draining { instance, deadline: self.now + patience, restart: None }
+            }
+            (phase, Event::Switch(to)) => self.switch(phase, to),
             (Phase::Ready { instance, process, failures }, Saw(Sight::Engine(sight))) => {
                 self.ready(instance, process, failures, sight)
             }
@@ -113,9 +119,17 @@ impl Turn<'_> {
             (Phase::Unreachable { instance, process: Some(process), since, held: false }, Saw(Sight::Engine(sight))) => {
                 self.unreachable(instance, process, since, sight)
             }
-            (Phase::Draining { instance, deadline }, Saw(sight)) => {
+            // Whoever waits for a restart is told the end at once: it only waits for less.
+            (Phase::Draining { instance, restart: Some(_), .. }, Stopped(_)) => {
+                Phase::Draining { instance, deadline: self.now + self.policy.drain, restart: None }
+            }
+            (Phase::Draining { instance, deadline, restart }, Saw(sight)) => {
                 let idle = matches!(sight, Sight::InFlight(0));
-                if idle || deadline <= self.now { self.release(instance) } else { Phase::Draining { instance, deadline } }
+                match restart.filter(|_| self.r.stop.is_none()) {
+                    _ if !idle && deadline > self.now => Phase::Draining { instance, deadline, restart },
+                    Some(to) => self.run_another(instance, to),
+                    None => self.release(instance),
+                }
             }
             (Phase::Releasing(release), Done(Effect::Destroy { instance }, outcome)) if instance.tag == release.instance.tag => {
                 if let Outcome::Retry(why) = &outcome {
@@ -303,7 +317,7 @@ impl Turn<'_> {
         self.launch(instance, self.now)
     }
 
-    fn launch(&mut self, instance: Instance, not_before: Time) -> Phase {
+    pub(crate) fn launch(&mut self, instance: Instance, not_before: Time) -> Phase {
         self.r.launches = self.r.launches.saturating_add(1);
         let effect = Effect::Launch { instance: instance.clone(), number: self.r.launches };
         self.intents.push(Draft { effect, not_before });
@@ -406,6 +420,9 @@ impl Turn<'_> {
     /// What follows from a failure on a machine that is ours: the class's action decides.
     fn fail(&mut self, instance: Instance, cause: Cause) -> Phase {
         self.facts.push(format!("failed ({}): {}", cause.class, cause.evidence));
+        if let Some(from) = self.falls_back() {
+            return self.fall_back(instance, from, &cause);
+        }
         let action = cause.action;
         self.r.cause = Some(cause);
         match action {
@@ -463,34 +480,5 @@ impl Turn<'_> {
 
     fn pause(&self, tries: u32) -> Time {
         self.now + self.policy.backoff.backoff(tries, self.policy.backoff_max)
-    }
-
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all other phases are looked at at the usual pace")]
-    fn wake_at(&self) -> Option<Time> {
-        self.r.look()?;
-        // A drain is watched closely: every moment of it is paid for.
-        let closely = Span::ms(self.policy.look_starting.0 / 8);
-        // What has just begun may be over at once; what takes long is looked at less and less, up to the usual pace.
-        let elapsed = self.now.since(self.r.since);
-        let young =
-            Span((elapsed.0 / 4).clamp(self.policy.look_gap.0.min(self.policy.look_starting.0), self.policy.look_starting.0));
-        Some(match &self.r.phase {
-            // A search that could not even be made is made again, and not at once for ever.
-            Phase::Pending { not_before } if *not_before <= self.now => self.now + self.policy.look_starting,
-            Phase::Pending { not_before } => *not_before,
-            // A machine that is rented may be there at any moment, and is paid for from then on.
-            Phase::Booting { instance, .. } if instance.placement.order.is_some() => {
-                self.now + self.policy.look_gap.min(self.policy.look_starting)
-            }
-            Phase::Ready { failures: 0, .. } => self.now + self.policy.look_ready,
-            // What takes long to begin is looked at through its provider.
-            Phase::Loading { process: None, .. } => self.now + LAUNCH_QUIET,
-            Phase::Booting { .. } | Phase::Loading { .. } => self.now + young,
-            Phase::Releasing(release) if release.absent_looks == 0 => self.now + young,
-            Phase::Draining { .. } if elapsed.0 == 0 => self.now + young,
-            Phase::Draining { deadline, .. } => (self.now + closely).min(*deadline),
-            Phase::Releasing(release) if release.absent_looks > 0 => self.now + self.policy.absence_gap,
-            _ => self.now + self.policy.look_starting,
-        })
     }
 }

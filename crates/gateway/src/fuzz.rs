@@ -146,7 +146,13 @@ fn bodies_of_any_shape() {
     for seed in 0..rounds() {
         let mut chance = Chance(seed);
         let count = chance.below(8);
-        let parts: Vec<&str> = (0..count).map(|_| chance.of(PARTS)).collect();
+        let mut parts: Vec<String> = (0..count).map(|_| chance.of(PARTS).to_owned()).collect();
+        // Large ones are read without the inside of their long texts.
+        if chance.below(4) == 0 {
+            let long = chance.of(&["y", "\\\"", "é", "\\u00e9 {[]}:,", "\\\\"]).repeat(5000);
+            let at = chance.below(parts.len() + 1);
+            parts.insert(at, format!("\"long\":[{{\"model\":\"{long}\"}},\"{long}\"]"));
+        }
         let gap = chance.of(&["", " ", "\n\t"]);
         let mut body = format!("{{{gap}{}{gap}}}", parts.join(&format!("{gap},{gap}"))).into_bytes();
         if chance.below(3) == 0 {

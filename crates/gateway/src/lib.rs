@@ -9,6 +9,7 @@ mod balance;
 mod body;
 mod breaker;
 mod cache;
+mod compact;
 mod connect;
 pub mod destination;
 mod errors;

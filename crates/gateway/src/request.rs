@@ -1,6 +1,7 @@
 //! What the gateway reads of a request: the model, whether it streams, what it may write; and where that stands in the body,
 //! so that single values are replaced in place and every other byte stays.
 
+use crate::compact::Compact;
 use crate::errors::Refusal;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -65,8 +66,20 @@ pub(crate) struct Asked {
     pub(crate) written_max: u64,
 }
 
-/// Reads a body once, copying nothing but the name.
+/// Reads a body once, copying nothing but the name; of a large one, without the inside of its long texts.
 pub(crate) fn asked(body: &[u8]) -> Result<Asked, Refusal> {
+    let Some(short) = Compact::of(body) else { return read(body) };
+    // Whatever is wrong with it, or has a long text in a place that matters, is read whole.
+    let Ok(asked) = read(&short.bytes) else { return read(body) };
+    let wish = asked.wish.as_ref().map(|(at, _)| at);
+    if short.is_cut(&asked.at) || wish.is_some_and(|at| short.is_cut(at)) {
+        return read(body);
+    }
+    let wish = asked.wish.map(|(at, text)| (short.whole(&at), text));
+    Ok(Asked { at: short.whole(&asked.at), wish, ..asked })
+}
+
+fn read(body: &[u8]) -> Result<Asked, Refusal> {
     let peek: Peek<'_> = serde_json::from_slice(body).map_err(|e| Refusal::InvalidJson(e.to_string()))?;
     let raw = peek.model.ok_or(Refusal::MissingModel)?;
     let name: Cow<'_, str> = serde_json::from_str(raw.get()).map_err(|_| Refusal::MissingModel)?;

@@ -28,6 +28,8 @@ pub struct Machine {
     pub started: u32,
     /// Engines alive.
     pub engines: u32,
+    /// What the last start began.
+    pub runs: String,
     /// When the engine answers, if it ever does.
     pub ready_at: Time,
     /// The engine will fail instead of answering.
@@ -151,6 +153,7 @@ impl Cloud {
             gone_at: None,
             started: 0,
             engines: 0,
+            runs: String::new(),
             ready_at: Time(i64::MAX),
             engine_fails: faults && rng.chance(20),
             label_lost: faults && rng.chance(10),
@@ -217,6 +220,7 @@ impl Cloud {
             gone_at: None,
             started: 0,
             engines: 0,
+            runs: String::new(),
             ready_at: Time(i64::MAX),
             engine_fails: false,
             label_lost: false,
@@ -255,7 +259,7 @@ impl Cloud {
     }
 
     /// Starts the engine under a number; a number that was seen before starts nothing.
-    pub fn launch(&mut self, id: &str, number: u32, now: Time, rng: &mut Rng) -> Option<Process> {
+    pub fn launch(&mut self, id: &str, number: u32, runs: &str, now: Time, rng: &mut Rng) -> Option<Process> {
         let machine = self.find(id, now)?;
         if machine.up_at > now {
             return None;
@@ -263,9 +267,17 @@ impl Cloud {
         if number > machine.started {
             machine.started = number;
             machine.engines = 1;
+            runs.clone_into(&mut machine.runs);
             machine.ready_at = now + Span::s(rng.between(0, 300));
         }
         Some(Process { pid: machine.started, port: 8000 })
+    }
+
+    /// It will die then, unless it does so before.
+    pub fn dies(&mut self, id: &str, at: Time) {
+        if let Some(machine) = self.machines.iter_mut().find(|m| m.id == id) {
+            machine.dies_at = Some(machine.dies_at.map_or(at, |known| known.min(at)));
+        }
     }
 
     /// A destroy call takes effect, perhaps late.

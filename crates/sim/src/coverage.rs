@@ -28,6 +28,16 @@ pub const MUST: &[(&str, &str)] = &[
     ("M3", "a machine never came up"),
     ("M4", "a destroy took effect late"),
     ("M6", "an engine failed"),
+    ("M7", "nothing could be had, or paid, for a long time"),
+    ("U1", "a new generation took over"),
+    ("U1", "a new generation did not pass"),
+    ("U2", "a specification was changed in the middle of an upgrade"),
+    ("U2", "a start of a generation that is not wanted any more was refused"),
+    ("U3", "an upgrade came to its end"),
+    ("U5", "what had taken over died soon after"),
+    ("U5", "copies were brought back"),
+    ("U5", "an operator undid an upgrade"),
+    ("U8", "no second machine: an upgrade went on in place"),
 ];
 
 /// The same for whole worlds, where money is short, prices rise, people turn knobs, and control planes and stores fail.

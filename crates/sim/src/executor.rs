@@ -75,7 +75,7 @@ impl Sim {
             let at = self.now + Span::s(self.rng.between(0, 400));
             self.cloud.create_late(bid.clone(), at);
         }
-        let outcome = self.take_effect(&effect, done);
+        let outcome = self.take_effect(&claimed.intent.replica, &effect, done);
         self.crash_here()?;
         Ok(Some(if lost { self.lost(&effect) } else { outcome }))
     }

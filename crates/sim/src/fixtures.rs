@@ -76,5 +76,8 @@ pub(crate) fn deployment(n: i64, replicas: u32) -> Deployment {
         expires_at: None,
         keep_until: None,
         created_at: Time(n),
+        history: vec![],
+        upgrade: None,
+        strategy: None,
     }
 }

@@ -12,6 +12,7 @@ mod orphans;
 mod outside;
 pub mod rng;
 pub mod sweep;
+mod upgrades;
 mod users;
 mod verdict;
 pub mod whole;

@@ -67,6 +67,12 @@ pub enum Variant {
     DeleteForgets,
     /// Nobody remembers the numbers of what was ended.
     NoTombstones,
+    /// An upgrade ends the old generation before the new one answers.
+    EndsTheOldOneFirst,
+    /// Whatever a copy is, its engine is started with what the deployment says now.
+    LaunchesTheNewest,
+    /// Requests go to the new generation as soon as it is there.
+    RoutesBeforeItAnswers,
 }
 
 /// A wrong variant, what happened elsewhere, and what it is here.
@@ -106,6 +112,9 @@ pub const MUTATIONS: &[Mutation] = &[
     Mutation { variant: Variant::CancelledDestroy, bug: "the end of something idle is cancelled before its call" },
     Mutation { variant: Variant::DeleteForgets, bug: "a deletion removes the row, and what it ran goes on" },
     Mutation { variant: Variant::NoTombstones, bug: "what was ended comes back without its label" },
+    Mutation { variant: Variant::EndsTheOldOneFirst, bug: "an upgrade tears down first" },
+    Mutation { variant: Variant::LaunchesTheNewest, bug: "an old copy that restarts gets the new specification" },
+    Mutation { variant: Variant::RoutesBeforeItAnswers, bug: "two generations get requests at once" },
     Mutation { variant: Variant::NoSweep, bug: "a create that takes effect after it was given up" },
 ];
 

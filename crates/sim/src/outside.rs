@@ -23,7 +23,7 @@ impl Sim {
         }
     }
 
-    pub(crate) fn take_effect(&mut self, effect: &Effect, done: bool) -> Outcome {
+    pub(crate) fn take_effect(&mut self, replica: &ReplicaId, effect: &Effect, done: bool) -> Outcome {
         match effect {
             Effect::Create { .. } if !done => {
                 self.reached("a create was refused");
@@ -35,7 +35,11 @@ impl Sim {
             },
             Effect::Create { bid } => Outcome::Created(Box::new(self.cloud.create(bid, self.now, &mut self.rng, self.faults))),
             Effect::Launch { instance, number } if done => {
-                match self.cloud.launch(&instance.id, *number, self.now, &mut self.rng) {
+                let Some(runs) = self.to_launch(replica) else {
+                    self.reached("a start of a generation that is not wanted any more was refused");
+                    return Outcome::Retry("a newer generation takes its place".into());
+                };
+                match self.cloud.launch(&instance.id, *number, &runs, self.now, &mut self.rng) {
                     Some(process) => Outcome::Launched(process),
                     None => Outcome::Retry("away".into()),
                 }
@@ -65,6 +69,17 @@ impl Sim {
         }
     }
 
+    /// What the engine of a copy is started with: what its generation says, as long as that is wanted in its place.
+    fn to_launch(&self, id: &ReplicaId) -> Option<String> {
+        let replica = now(self.store.replica(id)).ok()??.state;
+        let deployment = now(self.store.deployment(replica.deployment.as_str())).ok()??.state;
+        let newest = self.setup.variant == Variant::LaunchesTheNewest;
+        let generation = if newest { deployment.generation } else { replica.generation };
+        // What is on its way out is ended by its next step.
+        let wanted = deployment.wants(replica.generation, replica.slot) || newest;
+        wanted.then(|| crate::upgrades::runs(&deployment, generation))
+    }
+
     pub(crate) fn look(&mut self, id: &ReplicaId) -> Alive<()> {
         let Ok(Some(row)) = now(self.store.replica(id)) else {
             return Ok(());
@@ -83,6 +98,11 @@ impl Sim {
         match look {
             // Nothing is rented while a list is not believed.
             Look::Offers if self.orphans.frozen => Sight::Unclear("its list is not believed".into()),
+            Look::Offers if self.scarce.0 <= at && at < self.scarce.1 => {
+                self.reached("nothing could be had, or paid, for a long time");
+                let over_budget = self.rng.chance(50);
+                Sight::Offers(Err(NoOffer { lasting: true, over_budget, ..NoOffer::default() }))
+            }
             Look::Offers if self.faults && self.rng.chance(20) => Sight::Offers(Err(NoOffer::default())),
             Look::Offers => Sight::Offers(Ok(Box::new(placement()))),
             Look::Tag(_) if self.faults && self.rng.chance(10) => {

@@ -57,10 +57,12 @@ impl Sim {
         let Ok(Some(row)) = now(self.store.deployment(name)) else {
             return;
         };
+        self.touch(&row.state.id);
+        if generation {
+            return self.change(row);
+        }
         let mut state = row.state;
-        self.touch(&state.id);
         state.wish = wish;
-        state.generation += u32::from(generation);
         let write = Write { expected: row.version, state };
         self.expect(now(self.store.commit(Commit { deployments: vec![write], ..Commit::default() })));
     }

@@ -59,6 +59,7 @@ impl Sim {
         let young = self.orphans.young(&late, &open, self.now, if self.setup.faults { self.shape.calm } else { Time(0) });
         world.alive = alive.into_iter().filter(|(tag, _)| !young.contains(tag)).collect();
         self.out.violations.extend(invariants::check(&world));
+        self.check_upgrades();
         if self.cloud.stranger_is_gone(self.now) {
             self.out.violations.push(violation(InvariantId::StrangersUntouched, "somebody else's machine was ended".into()));
         }

@@ -96,6 +96,10 @@ pub(crate) struct Sim {
     pub(crate) orphans: Orphans,
     /// From when until when the provider answers nothing at all.
     outage: (Time, Time),
+    /// From when until when nothing can be rented.
+    pub(crate) scarce: (Time, Time),
+    /// An upgrade may be under way.
+    pub(crate) upgrades: bool,
     /// Deployments to plan; all of them after a start.
     dirty: Option<BTreeSet<DeploymentId>>,
     pub(crate) checked: (u64, u64, usize, i64),
@@ -140,6 +144,8 @@ pub fn run(setup: Setup) -> Summary {
         hidden_until: Time(-60_000),
         orphans: Orphans::default(),
         outage: (Time(0), Time(0)),
+        scarce: (Time(0), Time(0)),
+        upgrades: false,
         dirty: None,
         checked: (u64::MAX, 0, 0, 0),
         ids: 0,
@@ -151,6 +157,10 @@ pub fn run(setup: Setup) -> Summary {
     if setup.faults && sim.rng.chance(30) {
         let from = Time(sim.rng.between(0, shape.calm.0));
         sim.outage = (from, from + Span::min(sim.rng.between(5, 60)));
+    }
+    if setup.faults && sim.rng.chance(30) {
+        let from = Time(sim.rng.between(0, shape.calm.0));
+        sim.scarce = (from, from + Span::min(sim.rng.between(5, 60)));
     }
     let deployments = sim.rng.between((shape.most / 8).max(1), shape.most);
     sim.out.deployments = u64::try_from(deployments).unwrap_or(0);
@@ -233,6 +243,7 @@ impl Sim {
             self.skew = self.rng.between(-widest, widest);
         }
         self.started = self.clock();
+        self.upgrades = true;
         self.dirty = None;
         // Every replica is looked at by the new process, whatever time stands beside it.
         self.looks.clear();
@@ -266,6 +277,7 @@ impl Sim {
     fn turn(&mut self) -> Alive<()> {
         self.cloud.age(self.now, &mut self.rng, self.faults);
         self.sweep()?;
+        self.upgrade()?;
         self.plan()?;
         let due: Vec<ReplicaId> = self.looks.iter().filter(|(_, at)| **at <= self.clock()).map(|(id, _)| id.clone()).collect();
         if self.faults && !self.work.is_empty() && self.rng.chance(3) {
@@ -323,10 +335,10 @@ impl Sim {
             let replicas = self.replicas_of(&row.state.id);
             for command in plan(&row.state, &replicas).commands {
                 match command {
-                    Command::Open { slot } => {
+                    Command::Open { slot, generation } => {
                         self.ids += 1;
                         let id = ReplicaId::new(&format!("r{}x{}", self.ids, self.out.crashes));
-                        let state = Replica::open(id.clone(), row.state.id.clone(), row.state.generation, slot, self.clock());
+                        let state = Replica::open(id.clone(), row.state.id.clone(), generation, slot, self.clock());
                         let write = ReplicaWrite { write: Write { expected: 0, state }, wake_at: Some(self.clock()) };
                         self.expect(now(self.store.commit(Commit { replicas: vec![write], ..Commit::default() })));
                         self.looks.insert(id, self.clock());
@@ -334,10 +346,29 @@ impl Sim {
                         self.crash_here()?;
                     }
                     Command::Stop { .. } if self.setup.variant == Variant::OldGenerationStays && row.state.wish == Wish::Run => {}
-                    Command::Stop { replica, why } => self.apply(&replica, &Event::Stop(why), None)?,
+                    Command::Stop { replica, why } => self.command(&row.state.id, &replica, Event::Stop(why))?,
+                    Command::Switch { replica, generation } => {
+                        self.command(&row.state.id, &replica, Event::Switch(generation))?;
+                    }
+                }
+            }
+            if self.setup.variant == Variant::EndsTheOldOneFirst
+                && let Some(upgrade) = row.state.upgrade.as_ref().filter(|_| row.state.wish == Wish::Run)
+            {
+                let old = replicas.iter().find(|r| r.generation == upgrade.from && !r.phase.is_closed() && r.stop.is_none());
+                if let Some(old) = old {
+                    self.command(&row.state.id, &old.id, Event::Stop(charter_domain::replica::Stop::Replaced))?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// What the planner decided; it must leave somebody who answers.
+    fn command(&mut self, id: &DeploymentId, replica: &ReplicaId, event: Event) -> Alive<()> {
+        let before = self.is_answering(id);
+        self.apply(replica, &event, None)?;
+        self.still_answers(id, before, "a command of the planner");
         Ok(())
     }
 
@@ -348,7 +379,10 @@ impl Sim {
         };
         let mut bent = state.clone();
         self.setup.variant.before(&mut bent, event);
-        let mut done = step(&bent, event.clone(), self.clock(), &policy(self.started), INSTALLATION);
+        let deployment = now(self.store.deployment(state.deployment.as_str())).ok().flatten();
+        let falls_back_to = deployment.and_then(|d| d.state.falls_back_to(&state));
+        let policy = Policy { falls_back_to, ..policy(self.started) };
+        let mut done = step(&bent, event.clone(), self.clock(), &policy, INSTALLATION);
         let random = matches!(self.setup.variant, Variant::LosesIntents | Variant::ProviderRemoved);
         let chance = random && self.rng.chance(10);
         self.setup.variant.after(&state, event, &mut done, self.clock(), chance);

@@ -73,6 +73,9 @@ fn deployment(name: &str) -> Deployment {
         expires_at: None,
         keep_until: None,
         created_at: Time(5),
+        history: vec![],
+        upgrade: None,
+        strategy: None,
     }
 }
 

@@ -29,9 +29,20 @@ pub fn prefix_of(key: &str) -> String {
 pub(crate) struct Caller {
     pub(crate) name: String,
     pub(crate) role: Role,
+    pub(crate) tenant: String,
 }
 
 impl Caller {
+    /// The server itself, where it looks at what a file says.
+    pub(crate) fn server() -> Self {
+        Self::named("charter")
+    }
+
+    /// Somebody whose word was written down: what they asked for goes on in their name.
+    pub(crate) fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), role: Role::Operator, tenant: "default".to_owned() }
+    }
+
     /// Only a role that is at least this one.
     pub(crate) fn need(&self, role: Role) -> Result<(), Failed> {
         if self.role >= role {
@@ -56,7 +67,7 @@ impl FromRequestParts<App> for Caller {
             let hint = "set `CHARTER_KEY`, or run as the user who started the server";
             return Err(failed(401, "A0002", "the API key is missing, unknown or expired", hint));
         };
-        let caller = Self { name: key.name, role: key.role };
+        let caller = Self { name: key.name, role: key.role, tenant: key.tenant };
         // Whatever a handler asks beyond this: looking needs any role, changing needs an operator.
         if parts.method != Method::GET {
             caller.need(Role::Operator)?;

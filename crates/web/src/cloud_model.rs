@@ -135,7 +135,7 @@ pub(crate) async fn wait(State(app): State<App>, caller: Caller, Body(order): Bo
         let mut changes = app.controller.changes();
         loop {
             changes.borrow_and_update();
-            let seen = status::one(&app.controller, &state).await?;
+            let seen = status::one(&app, &state).await?;
             // What an older generation does, on its way out, is no answer to this order.
             let mine = |r: &charter_api::status::Replica| r.generation == state.generation;
             let ready = seen.replicas.iter().any(|r| mine(r) && r.phase == "ready");

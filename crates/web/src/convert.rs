@@ -7,6 +7,7 @@ use charter_domain::money::UsdPerHour;
 use charter_domain::profile::{Canary, Engine, EnvValue, Gpu, Limits, Lora, OptionValue, Profile, SecretRef, Source, Tier, Vram};
 use charter_domain::scale::Scale;
 use charter_domain::time::Span;
+use charter_domain::upgrade::Strategy;
 
 fn span(ms: u64) -> Span {
     Span::ms(i64::try_from(ms).unwrap_or(i64::MAX))
@@ -64,6 +65,8 @@ fn limits(from: &std::collections::BTreeMap<&'static str, u64>, defaults: Limits
         load: time("load", defaults.load),
         failed_restarts: count("failed-restarts", defaults.failed_restarts),
         attempts: count("attempts", defaults.attempts),
+        bake: time("bake", defaults.bake),
+        drain: time("drain", defaults.drain),
     }
 }
 
@@ -117,5 +120,8 @@ pub(crate) fn declared(
         engine_version: String::new(),
         wait: from.wait,
         serve_for: from.serve_for_ms.map(|ms| Span::ms(i64::try_from(ms).unwrap_or(i64::MAX))),
+        strategy: Strategy::parse(&from.strategy),
+        strategy_now: None,
+        by: owner.to_owned(),
     }
 }

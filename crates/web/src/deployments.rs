@@ -9,7 +9,7 @@ use axum::extract::{Json, Path, Query, State};
 use axum::http::StatusCode;
 use charter_api::problem::Problem;
 use charter_api::status as wire;
-use charter_controller::Declared;
+use charter_controller::{DeclareError, Declared};
 use charter_domain::deployment::{Deployment, Forward, Status, Wish};
 use charter_domain::replica::Replica;
 use charter_store::{Error, Role};
@@ -32,37 +32,49 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// A deployment that only asks a question about its profile.
     pub(crate) fn of_profile(name: &str, profile: serde_json::Value) -> Self {
-        Self {
-            name: name.to_owned(),
-            profile,
-            deployment: serde_json::json!({"profile": name}),
-            source_file: None,
-            keep_others: false,
-        }
+        Self::of(name, profile, serde_json::json!({"profile": name}), None)
+    }
+
+    /// A deployment as a file describes it.
+    pub(crate) fn of(name: &str, profile: serde_json::Value, deployment: serde_json::Value, source_file: Option<String>) -> Self {
+        Self { name: name.to_owned(), profile, deployment, source_file, keep_others: false }
     }
 }
 
 /// Reads and checks what a caller wants.
 pub(crate) fn declare(app: &App, caller: &Caller, wanted: Wanted) -> Answer<Declared> {
-    let invalid = |detail: String| {
-        // A secret that the server lacks is not in the file, and a server without providers is no fault of it either.
-        let hint = if detail.contains("the server's environment has no") {
-            "give it to the server: `charter stop`, then `charter up` with the variable set"
-        } else if detail.contains("server's configuration") {
-            "start the server from a file with providers: `charter stop`, then `charter serve --config FILE`"
-        } else {
-            "correct what it says"
-        };
-        let message = format!("the deployment `{}` cannot be run as it is described", wanted.name);
-        Failed(Problem::new(422, "C0010", message, hint).with_detail(detail))
+    let declared = read(app, caller, wanted)?;
+    check(app, &declared)?;
+    Ok(declared)
+}
+
+/// Can it be run here at all?
+pub(crate) fn check(app: &App, declared: &Declared) -> Answer<()> {
+    app.controller.check(&declared.profile).map_err(|faults| invalid(&declared.name, faults.join("\n")))
+}
+
+fn invalid(name: &str, detail: String) -> Failed {
+    // A secret that the server lacks is not in the file, and a server without providers is no fault of it either.
+    let hint = if detail.contains("the server's environment has no") {
+        "give it to the server: `charter stop`, then `charter up` with the variable set"
+    } else if detail.contains("server's configuration") {
+        "start the server from a file with providers: `charter stop`, then `charter serve --config FILE`"
+    } else {
+        "correct what it says"
     };
+    let message = format!("the deployment `{name}` cannot be run as it is described");
+    Failed(Problem::new(422, "C0010", message, hint).with_detail(detail))
+}
+
+/// Reads what a caller wants.
+pub(crate) fn read(app: &App, caller: &Caller, wanted: Wanted) -> Answer<Declared> {
+    let invalid = |detail: String| invalid(&wanted.name, detail);
     if !charter_api::file::is_name(&wanted.name) {
         return Err(invalid(format!("`{}` is no name: letters, digits, `.`, `_` and `-`", wanted.name)));
     }
     let (profile, deployment) =
         charter_api::file::from_wire(&wanted.profile, &wanted.deployment).map_err(|faults| invalid(faults.join("\n")))?;
     let profile = convert::profile(profile, app.limits);
-    app.controller.check(&profile).map_err(|faults| invalid(faults.join("\n")))?;
     let mut declared = convert::declared(wanted.name, &caller.name, wanted.source_file, profile, deployment);
     declared.engine_version = app.versions.resolve(&declared.profile);
     Ok(declared)
@@ -84,8 +96,8 @@ pub(crate) async fn create(
     }
     let name = declared.name.clone();
     match app.controller.declare(declared).await {
-        Ok(state) => Ok((StatusCode::ACCEPTED, Json(status::one(&app.controller, &state).await?))),
-        Err(Error::NameTaken) => {
+        Ok(state) => Ok((StatusCode::ACCEPTED, Json(status::one(&app, &state).await?))),
+        Err(DeclareError::Store(Error::NameTaken)) => {
             Err(failed(409, "A0410", format!("another tenant has a deployment `{name}`"), "choose another name"))
         }
         Err(error) => Err(error.into()),
@@ -135,7 +147,7 @@ pub(crate) async fn overview(State(app): State<App>, _: Caller) -> Answer<Json<w
     Ok(Json(status::all(&app).await?))
 }
 
-async fn find(app: &App, name: &str) -> Answer<Deployment> {
+pub(crate) async fn find(app: &App, name: &str) -> Answer<Deployment> {
     let row = app.controller.store().deployment(name).await?;
     row.map(|r| r.state).ok_or_else(|| unknown("deployment", name))
 }
@@ -147,6 +159,19 @@ pub(crate) struct Wait {
     after: Option<u64>,
 }
 
+impl Wait {
+    /// Waits for a change; the number that it brought.
+    pub(crate) async fn until(&self, app: &App) -> u64 {
+        let mut changes = app.controller.changes();
+        if let Some(after) = self.after {
+            // Whether it came in time does not matter: the present state is the answer.
+            let waited = tokio::time::timeout(WAIT, changes.wait_for(|n| *n > after)).await;
+            tracing::trace!(in_time = waited.is_ok(), "waited for a change");
+        }
+        *changes.borrow_and_update()
+    }
+}
+
 /// How long a question may wait for a change.
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -156,20 +181,14 @@ pub(crate) async fn get(
     Path(name): Path<String>,
     Query(wait): Query<Wait>,
 ) -> Answer<Json<serde_json::Value>> {
-    let mut changes = app.controller.changes();
-    if let Some(after) = wait.after {
-        // Whether it came in time does not matter: the present state is the answer.
-        let waited = tokio::time::timeout(WAIT, changes.wait_for(|n| *n > after)).await;
-        tracing::trace!(in_time = waited.is_ok(), "waited for a change");
-    }
-    let change = *changes.borrow_and_update();
+    let change = wait.until(&app).await;
     let state = find(&app, &name).await?;
     let facts = app.controller.store().facts(&state.id, 50).await?;
     let facts: Vec<_> = facts
         .into_iter()
         .map(|f| serde_json::json!({"at": rfc3339(f.at), "at_ms": f.at.0, "replica": f.replica.map(|r| r.0), "text": f.text}))
         .collect();
-    Ok(Json(serde_json::json!({"change": change, "deployment": status::one(&app.controller, &state).await?, "facts": facts})))
+    Ok(Json(serde_json::json!({"change": change, "deployment": status::one(&app, &state).await?, "facts": facts})))
 }
 
 pub(crate) async fn remove(
@@ -180,7 +199,7 @@ pub(crate) async fn remove(
     let Some(state) = app.controller.end(&name).await? else {
         return Err(unknown("deployment", &name));
     };
-    Ok((StatusCode::ACCEPTED, Json(status::one(&app.controller, &state).await?)))
+    Ok((StatusCode::ACCEPTED, Json(status::one(&app, &state).await?)))
 }
 
 /// The replica whose engine people mean: the newest that has one, or the newest that failed.

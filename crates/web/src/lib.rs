@@ -1,9 +1,11 @@
 //! The control plane's HTTP API: thin handlers over the controller, with a key and a role for every route.
 
 mod admin_vllm;
+mod afresh;
 mod auth;
 mod backends;
 mod cloud_model;
+mod cloud_upgrade;
 mod convert;
 mod deployments;
 mod gateways;
@@ -16,11 +18,15 @@ mod problem;
 mod router;
 mod routes;
 mod status;
+mod stream;
+mod upgrades;
 mod usage;
 
+pub use afresh::Sections;
 pub use auth::{hash, prefix_of};
 pub use convert::secret;
 pub use gateways::{Gateways, Published};
 pub use router::{App, Register, Versions, router, serve};
 pub use status::rfc3339;
+pub use upgrades::spawn_fleets;
 pub use usage::{Batch as UsageBatch, Draw as UsageDraw, Drawn as UsageDrawn};

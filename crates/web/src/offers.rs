@@ -47,7 +47,7 @@ async fn answer(app: &App, caller: &Caller, profile: Value) -> Answer<Json<Value
     let wanted = Wanted::of_profile("offers", profile);
     let declared = declare(app, caller, wanted)?;
     let search = declared.profile.limits.search;
-    let mut need = app.controller.requirement(&app.controller.as_deployment(declared, None));
+    let mut need = app.controller.requirement(&app.controller.as_deployment(&declared, None));
     need.reputations = app.controller.reputations().await;
     let (offers, problems) = app.controller.offers_within(&need, search).await;
     let ranking = rank(&need, &offers);

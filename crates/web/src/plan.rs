@@ -1,5 +1,6 @@
 //! What would happen: the file against what is there, touching nothing.
 
+use crate::afresh::{differences, target};
 use crate::auth::Caller;
 use crate::deployments::{Wanted, clash, declare};
 use crate::problem::{Answer, Body};
@@ -7,9 +8,12 @@ use crate::router::App;
 use axum::extract::{Json, State};
 use charter_api::status::{Change, Offer, Plan, PlanEntry, Report};
 use charter_controller::Declared;
+use charter_domain::change::{Effect, Value, effect};
 use charter_domain::deployment::{Deployment, Wish};
+use charter_domain::fleet::Target;
 use charter_domain::placement::{choose, explain};
 use charter_domain::replica::Replica;
+use charter_domain::upgrade::{self, Strategy};
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,32 +25,69 @@ pub(crate) async fn plan(State(app): State<App>, caller: Caller, Body(question):
     let mut deployments = vec![];
     for wanted in question.deployments {
         let declared = declare(&app, &caller, wanted)?;
-        deployments.push(entry(&app, declared).await?);
+        deployments.push(entry(&app, declared, None).await?);
     }
-    let pending = deployments.iter().any(|d| d.action != "none");
-    Ok(Json(Plan { schema: "charter.plan/1".into(), pending, deployments }))
+    Ok(Json(whole(deployments)))
 }
 
-async fn entry(app: &App, wanted: Declared) -> Answer<PlanEntry> {
+fn whole(deployments: Vec<PlanEntry>) -> Plan {
+    let pending = deployments.iter().any(|d| d.action != "none");
+    Plan { schema: "charter.plan/1".into(), pending, deployments }
+}
+
+/// What an upgrade of these deployments would do.
+pub(crate) async fn what_if(
+    app: &App,
+    caller: &Caller,
+    states: &[Deployment],
+    to: &Target,
+    strategy: Option<Strategy>,
+) -> Answer<Plan> {
+    let mut deployments = vec![];
+    for state in states {
+        deployments.push(entry(app, target(app, caller, state, to)?, strategy).await?);
+    }
+    Ok(whole(deployments))
+}
+
+async fn entry(app: &App, wanted: Declared, strategy: Option<Strategy>) -> Answer<PlanEntry> {
     let old = app.controller.store().deployment(&wanted.name).await?.map(|row| row.state);
     let replicas = match &old {
         Some(old) => app.controller.replicas_of(&old.id).await?,
         None => vec![],
     };
     let running = old.as_ref().filter(|o| o.wish == Wish::Run);
-    let changes = running.map(|o| changes(o, &wanted)).unwrap_or_default();
-    let (action, strategy, why) = decide(running, &replicas, &wanted, &changes);
+    let differ = running.map(|o| differences(o, &wanted)).unwrap_or_default();
+    let needs = effect(&differ);
+    let said = if differ.is_empty() { None } else { reported(app, running, &replicas).await };
+    let mut changes: Vec<Change> = differ
+        .into_iter()
+        .map(|change| Change {
+            profile: json(&change.to),
+            started_with: json(&change.from),
+            engine_reports: said.as_ref().and_then(|all| all.get(&change.field)).cloned().unwrap_or_default(),
+            effect: change.effect.as_str().to_owned(),
+            field: change.field,
+        })
+        .collect();
+    if let Some(old) = running.filter(|o| o.replicas != wanted.replicas && o.scale.is_none()) {
+        let (before, after) = (old.replicas.into(), wanted.replicas.into());
+        let effect = Effect::Live.as_str().to_owned();
+        let reports = serde_json::Value::Null;
+        changes.push(Change { field: "replicas".into(), profile: after, started_with: before, engine_reports: reports, effect });
+    }
+    let decided = decide(running, &replicas, &wanted, (&changes, needs));
     let mut made = PlanEntry {
         name: wanted.name.clone(),
-        action: action.to_owned(),
-        strategy: strategy.to_owned(),
-        why,
+        action: decided.0.to_owned(),
+        strategy: decided.1.as_str().to_owned(),
+        why: decided.2,
         changes,
         price_before_usd_micros_per_hour: price(&replicas),
         price_after_usd_micros_per_hour: price(&replicas),
         extra_usd_micros: 0,
         committed_usd_micros: 0,
-        gap_ms: (action == "create").then_some(0),
+        gap_ms: Some(0),
         offers: vec![],
         reports: vec![],
     };
@@ -59,10 +100,29 @@ async fn entry(app: &App, wanted: Declared) -> Answer<PlanEntry> {
         let text = format!("`up` would be refused: `{taken}` is served by another deployment already");
         made.reports.push(Report { code: "G0003".into(), text });
     }
-    if action == "create" || action == "upgrade" {
-        look_for_offers(app, wanted, old, &replicas, &mut made).await;
+    let asked = strategy.or(wanted.strategy);
+    match (made.action.as_str(), running) {
+        ("create", _) => drop(look_for_offers(app, &wanted, old.clone(), &[], &mut made).await),
+        ("upgrade", Some(state)) if needs >= Effect::EngineRestart => {
+            shape(app, &wanted, (state, &replicas), (asked, needs), &mut made).await;
+        }
+        _ => {}
     }
     Ok(made)
+}
+
+/// What the engine itself tells of fields.
+async fn reported(app: &App, running: Option<&Deployment>, replicas: &[Replica]) -> Option<serde_json::Value> {
+    let state = running?;
+    let serving = replicas.iter().find(|r| state.serves(r) && r.process().is_some())?;
+    let said = app.controller.reported(serving, &state.profile.served_name).await?;
+    Some(serde_json::json!({
+        "engine.options.max-model-len": said.max_model_len, "engine.version": said.version, "model": said.root,
+    }))
+}
+
+fn json(value: &Value) -> serde_json::Value {
+    serde_json::to_value(value).unwrap_or_default()
 }
 
 fn price(replicas: &[Replica]) -> i64 {
@@ -73,19 +133,17 @@ fn decide(
     running: Option<&Deployment>,
     replicas: &[Replica],
     wanted: &Declared,
-    changes: &[Change],
-) -> (&'static str, &'static str, String) {
-    let Some(old) = running else {
-        return ("create", "recreate", "nothing of it runs".to_owned());
-    };
-    if changes.iter().any(|c| c.effect == "engine-restart" || c.effect == "new-machine") {
-        return ("upgrade", "recreate", "the running machine is given back first, then the new one is started".to_owned());
-    }
+    (changes, needs): (&[Change], Effect),
+) -> (&'static str, Strategy, String) {
+    let Some(old) = running else { return ("create", Strategy::Recreate, "nothing of it runs".to_owned()) };
     if old.status(replicas).as_str() == "error" {
-        return ("create", "recreate", "the last try ended in an error and is made again".to_owned());
+        return ("create", Strategy::Recreate, "the last try ended in an error and is made again".to_owned());
     }
-    if old.replicas != wanted.replicas {
-        return ("scale", "rolling", format!("{} copies become {}", old.replicas, wanted.replicas));
+    if needs >= Effect::EngineRestart {
+        return ("upgrade", upgrade::choose(old.replicas), String::new());
+    }
+    if old.replicas != wanted.replicas && old.scale.is_none() {
+        return ("scale", Strategy::Rolling, format!("{} copies become {}", old.replicas, wanted.replicas));
     }
     if changes.is_empty() {
         let on_its_way = replicas.iter().filter(|r| !r.phase.is_closed() && r.phase.name() != "ready");
@@ -94,50 +152,66 @@ fn decide(
             [] => "it runs as the file says".to_owned(),
             some => format!("what the file says is on its way ({}); nothing else has to be begun", some.join(", ")),
         };
-        return ("none", "in-place", why);
+        return ("none", Strategy::InPlace, why);
     }
-    ("upgrade", "in-place", "nothing has to be started again".to_owned())
+    ("upgrade", Strategy::InPlace, "nothing has to be started again".to_owned())
 }
 
-/// Every field that differs, with what the change needs. Environment values are shown as changed or not.
-fn changes(old: &Deployment, new: &Declared) -> Vec<Change> {
-    let mut all = vec![];
-    let mut add = |field: String, profile: serde_json::Value, started_with: serde_json::Value, effect: &str| {
-        if profile != started_with {
-            all.push(Change { field, profile, started_with, engine_reports: serde_json::Value::Null, effect: effect.to_owned() });
-        }
+/// How an upgrade would go: what could be had beside what runs, what both cost together, and for how long nothing answers.
+async fn shape(
+    app: &App,
+    wanted: &Declared,
+    (state, replicas): (&Deployment, &[Replica]),
+    (asked, needs): (Option<Strategy>, Effect),
+    made: &mut PlanEntry,
+) {
+    let usual = app.controller.usual_start(state).await;
+    let beside = upgrade::choose(state.replicas);
+    let strategy = asked.unwrap_or(beside);
+    // Only what is ended first, or is used again, frees a machine of ours for what comes after it.
+    let freed: &[Replica] = if strategy == Strategy::Recreate { replicas } else { &[] };
+    let enough = look_for_offers(app, wanted, Some(state.clone()), freed, made).await;
+    let bake = state.profile.limits.bake;
+    let both = i64::try_from(i128::from(made.price_after_usd_micros_per_hour) * i128::from(usual.0 + bake.0) / 3_600_000);
+    let minutes = (usual.0 + bake.0 + 59_999) / 60_000;
+    let machine = made.price_before_usd_micros_per_hour;
+    let in_place = |made: &mut PlanEntry, why: String| {
+        made.strategy = Strategy::InPlace.as_str().to_owned();
+        (made.why, made.gap_ms, made.extra_usd_micros, made.committed_usd_micros) = (why, Some(usual.0), 0, 0);
+        made.price_after_usd_micros_per_hour = machine;
+        made.offers.clear();
     };
-    let (a, b) = (&old.profile, &new.profile);
-    add("model".into(), b.model.clone().into(), a.model.clone().into(), "engine-restart");
-    add("served-name".into(), b.served_name.clone().into(), a.served_name.clone().into(), "engine-restart");
-    add("provider".into(), b.providers.clone().into(), a.providers.clone().into(), "new-machine");
-    add("engine.version".into(), new.engine_version.clone().into(), old.engine_version.clone().into(), "engine-restart");
-    let json = |value: Option<String>| value.map_or(serde_json::Value::Null, Into::into);
-    let names: std::collections::BTreeSet<&String> = a.engine.options.keys().chain(b.engine.options.keys()).collect();
-    for name in names {
-        let text = |p: &charter_domain::profile::Profile| json(p.engine.options.get(name).map(ToString::to_string));
-        add(format!("engine.options.{name}"), text(b), text(a), "engine-restart");
+    let held = "requests wait while the engine starts anew on the machine that is there; weights stay on its disk";
+    match strategy {
+        Strategy::InPlace => in_place(made, format!("as asked for: {held}")),
+        Strategy::Recreate => {
+            made.strategy = strategy.as_str().to_owned();
+            made.why = "as asked for: what runs is ended first, and nothing answers in between".to_owned();
+            made.gap_ms = Some(usual.0);
+        }
+        Strategy::SideBySide | Strategy::Rolling if !enough && asked.is_none() && needs <= Effect::EngineRestart => {
+            in_place(made, format!("no second machine can be had or paid now: {held}"));
+        }
+        Strategy::SideBySide | Strategy::Rolling => {
+            made.strategy = strategy.as_str().to_owned();
+            made.extra_usd_micros = both.unwrap_or(i64::MAX);
+            let how = if strategy == Strategy::Rolling { "one copy after the other, " } else { "" };
+            made.why = match (enough, asked.is_some()) {
+                (true, false) => format!("{how}machines can be had, and the limits allow both for some {minutes} min"),
+                (true, true) => format!("as asked for; {how}both run for some {minutes} min"),
+                (false, _) => format!("{how}no machine can be had or paid now: what runs stays until one can"),
+            };
+        }
     }
-    add("engine.extra-args".into(), b.engine.extra_args.clone().into(), a.engine.extra_args.clone().into(), "engine-restart");
-    add("engine.command".into(), b.engine.command.clone().into(), a.engine.command.clone().into(), "engine-restart");
-    if a.engine.env != b.engine.env {
-        add("engine.env".into(), serde_json::json!({"changed": true}), serde_json::Value::Null, "engine-restart");
-    }
-    let lora =
-        |p: &charter_domain::profile::Profile| p.engine.lora.iter().map(|l| format!("{}={}", l.name, l.path)).collect::<Vec<_>>();
-    add("engine.lora".into(), lora(b).into(), lora(a).into(), "engine-restart");
-    add("gpu.count".into(), b.gpu.count.into(), a.gpu.count.into(), "new-machine");
-    add("gpu.indices".into(), b.gpu.indices.clone().into(), a.gpu.indices.clone().into(), "new-machine");
-    add("disk".into(), b.disk_bytes.into(), a.disk_bytes.into(), "new-machine");
-    add("max-concurrent".into(), b.max_concurrent.into(), a.max_concurrent.into(), "route");
-    add("replicas".into(), new.replicas.into(), old.replicas.into(), "live");
-    all
 }
 
-async fn look_for_offers(app: &App, wanted: Declared, old: Option<Deployment>, replicas: &[Replica], made: &mut PlanEntry) {
+/// Looks for machines for all copies; false where not all of them have one.
+async fn look_for_offers(app: &App, wanted: &Declared, old: Option<Deployment>, freed: &[Replica], made: &mut PlanEntry) -> bool {
     let probe = app.controller.as_deployment(wanted, old);
     let need = app.controller.requirement(&probe);
-    if let Ok(Some(text)) = app.controller.exhausted(&probe).await {
+    let exhausted = app.controller.exhausted(&probe).await;
+    let mut fits = !matches!(exhausted, Ok(Some(_)));
+    if let Ok(Some(text)) = exhausted {
         made.reports.push(Report { code: "M0001".into(), text });
     }
     let (mut offers, problems) = app.controller.offers_within(&need, probe.profile.limits.search).await;
@@ -156,8 +230,8 @@ async fn look_for_offers(app: &App, wanted: Declared, old: Option<Deployment>, r
         made.reports.push(Report { code: "P0001".into(), text });
     }
     let mut free = offers;
-    // The machine that an upgrade gives back first is free for what comes after it.
-    for placement in replicas.iter().filter_map(Replica::instance).map(|i| &i.placement) {
+    // The machine that is given back first is free for what comes after it.
+    for placement in freed.iter().filter_map(Replica::instance).map(|i| &i.placement) {
         let same = free.iter_mut().filter(|o| o.id == placement.offer.id && o.provider == placement.offer.provider);
         same.flat_map(|o| &mut o.gpus).filter(|g| placement.gpus.contains(&g.index)).for_each(|g| g.free = true);
     }
@@ -180,10 +254,12 @@ async fn look_for_offers(app: &App, wanted: Declared, old: Option<Deployment>, r
                 cards.for_each(|g| g.free = false);
             }
             Err(rejections) => {
+                fits = false;
                 let lines = explain(&rejections).into_iter().map(|line| format!("copy {copy}: {line}"));
                 made.reports.extend(lines.map(|text| Report { code: "P0001".into(), text }));
             }
         }
     }
     made.reports.extend(problems.into_iter().map(|(text, _)| Report { code: "P0002".into(), text }));
+    fits
 }

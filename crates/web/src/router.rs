@@ -1,9 +1,12 @@
 //! All routes, and what their handlers share.
 
+use crate::afresh::Files;
 use crate::auth::Caller;
 use crate::gateways::{self, Gateways};
 use crate::problem::{Answer, Failed, failed};
-use crate::{admin_vllm, backends, cloud_model, deployments, hosts, keys, money, offers, plan, routes, usage};
+use crate::{
+    admin_vllm, backends, cloud_model, cloud_upgrade, deployments, hosts, keys, money, offers, plan, routes, upgrades, usage,
+};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
@@ -51,6 +54,8 @@ pub struct App {
     pub limits: Limits,
     /// The profiles of the file that the server was started from, as they stand there now.
     pub profiles: Arc<dyn Fn() -> Vec<(String, serde_json::Value)> + Send + Sync>,
+    /// Reads the profiles and deployments of a file, as they stand there now.
+    pub files: Arc<Files>,
     /// Our address.
     pub url: String,
     /// The gateway's address.
@@ -90,6 +95,13 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/deployments/{name}/ssh", get(deployments::ssh))
         .route("/api/v1/deployments/{name}/forward", post(deployments::forward))
         .route("/api/v1/plan", post(plan::plan))
+        .route("/api/v1/upgrades", get(upgrades::list).post(upgrades::start_all))
+        .route("/api/v1/upgrades/{id}", get(upgrades::get))
+        .route("/api/v1/upgrades/{id}/stream", get(upgrades::stream))
+        .route("/api/v1/deployments/{name}/upgrade", post(upgrades::upgrade))
+        .route("/api/v1/deployments/{name}/rollback", post(upgrades::rollback))
+        .route("/api/v1/deployments/{name}/migrate", post(upgrades::migrate))
+        .route("/api/v1/deployments/{name}/generations", get(upgrades::generations))
         .route("/api/v1/offers", get(offers::list).post(offers::ask))
         .route("/api/v1/keys", get(keys::list).post(keys::create))
         .route("/api/v1/keys/{id}", delete(keys::revoke))
@@ -107,6 +119,8 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/server/stop", post(stop))
         .route("/deploy/cloud-model", post(cloud_model::start))
         .route("/deploy/cloud-model/sync", post(cloud_model::wait))
+        .route("/deploy/cloud-model/upgrade/{session}", post(cloud_upgrade::one))
+        .route("/deploy/cloud-model/upgrade-all", post(cloud_upgrade::all))
         .route("/deploy/cloud-model/running", get(cloud_model::running))
         .route("/deploy/cloud-model/register-backend", post(backends::register))
         .fallback(nothing)

@@ -3,9 +3,10 @@
 use crate::router::App;
 use charter_api::status as wire;
 use charter_controller::Controller;
-use charter_domain::deployment::{Deployment, Status};
+use charter_domain::deployment::{Deployment, Status, Wish};
 use charter_domain::replica::{Phase, Replica};
 use charter_domain::time::{Span, Time};
+use charter_domain::upgrade::{Stage, Upgrade};
 use charter_store::Error;
 
 /// A time as RFC 3339 in UTC, to the second.
@@ -19,7 +20,7 @@ pub fn rfc3339(time: Time) -> String {
 pub(crate) async fn all(app: &App) -> Result<wire::Status, Error> {
     let mut deployments = vec![];
     for row in app.controller.store().deployments().await? {
-        deployments.push(one(&app.controller, &row.state).await?);
+        deployments.push(one(app, &row.state).await?);
     }
     let price = deployments.iter().flat_map(|d| &d.replicas).map(|r| r.price_usd_micros_per_hour).sum();
     let committed = app.controller.reserved().await?.0;
@@ -33,7 +34,8 @@ pub(crate) async fn all(app: &App) -> Result<wire::Status, Error> {
 }
 
 /// One deployment.
-pub(crate) async fn one(controller: &Controller, state: &Deployment) -> Result<wire::Deployment, Error> {
+pub(crate) async fn one(app: &App, state: &Deployment) -> Result<wire::Deployment, Error> {
+    let controller = &app.controller;
     let all = controller.replicas_of(&state.id).await?;
     let status = state.status(&all);
     let unrouted =
@@ -58,7 +60,7 @@ pub(crate) async fn one(controller: &Controller, state: &Deployment) -> Result<w
         generation: state.generation,
         status: status.as_str().to_owned(),
         served_names,
-        drift: vec![],
+        drift: if state.wish == Wish::Run { crate::afresh::drift(app, state) } else { vec![] },
         expires_at: state.expires_at.map(rfc3339),
         // A time that nobody lives to see is none.
         idle_destroy_at: controller.idle_end(state, &all).filter(|at| at.0 < i64::MAX / 2).map(rfc3339),
@@ -68,11 +70,28 @@ pub(crate) async fn one(controller: &Controller, state: &Deployment) -> Result<w
             image_digest: None,
         },
         cause,
+        upgrade: state.upgrade.as_ref().map(upgrading),
         wanted: state.replicas,
         replicas: shown.map(|r| replica(controller, r)).collect(),
         usage: usage(controller, &state.name).await?,
         spent_usd_micros: controller.spent(Some(&state.id), Time(0)).await?.0,
     })
+}
+
+fn upgrading(of: &Upgrade) -> wire::Upgrading {
+    let stage = match of.stage {
+        Stage::Raise => "raise",
+        Stage::Bake { .. } => "bake",
+        Stage::Back { .. } => "back",
+    };
+    wire::Upgrading {
+        from: of.from,
+        to: of.to,
+        strategy: of.strategy.as_str().to_owned(),
+        stage: stage.to_owned(),
+        by: of.by.clone(),
+        began_at: rfc3339(of.began_at),
+    }
 }
 
 /// What a deployment's requests have used, all of them together.

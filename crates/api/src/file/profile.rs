@@ -129,7 +129,9 @@ pub struct Deployment {
     pub wait: bool,
 }
 
-const LIMITS: [(&str, bool); 8] = [
+const LIMITS: [(&str, bool); 10] = [
+    ("bake", true),
+    ("drain", true),
     ("search", true),
     ("search-retries", false),
     ("stall", true),
@@ -399,11 +401,21 @@ pub fn deployment(d: &mut Decoder, node: &Node) -> Deployment {
         offer: f.get("offer").map(|n| d.text(n, "`offer`")),
         forward: f.get("forward").map(|n| forward(d, n)),
         serve_for_ms: f.get("serve-for").and_then(|n| d.parsed(n, "`serve-for`", duration_or_never)),
-        strategy: text(d, f.get("strategy"), "`strategy`", "auto"),
+        strategy: f.get("strategy").map_or_else(|| "auto".to_owned(), |n| strategy(d, n)),
         wait: f.get("wait").is_some_and(|n| d.flag(n, "`wait`")),
     };
     d.finish(&f);
     deployment
+}
+
+const STRATEGIES: [&str; 5] = ["auto", "side-by-side", "rolling", "in-place", "recreate"];
+
+fn strategy(d: &mut Decoder, node: &Node) -> String {
+    let word = d.text(node, "`strategy`");
+    if !STRATEGIES.contains(&word.as_str()) {
+        d.fault(node.place, "there is no such `strategy`", &format!("one of {}", STRATEGIES.join(", ")));
+    }
+    word
 }
 
 /// A number, or `{min: 0, max: 3}`.

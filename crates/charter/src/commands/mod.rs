@@ -20,6 +20,7 @@ mod status;
 mod sweep;
 pub(crate) mod testbed;
 mod up;
+mod upgrade;
 
 use crate::cli::{Cli, Command, Global};
 use crate::client::Client;
@@ -70,6 +71,10 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
         Command::Ssh { name, print, command } => small(ssh::ssh(&context, &name, print, &command)),
         Command::Forward(args) => small(ssh::forward(&context, &args)),
         Command::Down { names, all, no_wait } => small(down::down(&context, names, all, no_wait)),
+        Command::Upgrade(args) => small(upgrade::upgrade(&context, args)),
+        Command::Rollback(args) => small(upgrade::rollback(&context, args)),
+        Command::Migrate(args) => small(upgrade::migrate(&context, args)),
+        Command::Generations { name } => small(upgrade::generations(&context, &name)),
         Command::Backend(args) => small(backend::backend(&context, args)),
         Command::Hosts => small(hosts::hosts(&context)),
         Command::Budget => small(budget::budget(&context)),

@@ -399,7 +399,7 @@ impl Machines for Stall {
         self.outside.crash_here(self.plane).await;
         let mut state = self.outside.state();
         let State { cloud, rng, now, .. } = &mut *state;
-        match cloud.launch(&instance.id, number, *now, rng) {
+        match cloud.launch(&instance.id, number, "", *now, rng) {
             Some(process) => Outcome::Launched(process),
             None => Outcome::Retry("away".into()),
         }

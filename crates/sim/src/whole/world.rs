@@ -312,6 +312,9 @@ impl World {
 
 fn declared(made: &charter_domain::deployment::Deployment) -> Declared {
     Declared {
+        strategy: None,
+        strategy_now: None,
+        by: "user".into(),
         name: made.name.clone(),
         tenant: made.tenant.clone(),
         owner: made.owner.clone(),

@@ -1,0 +1,184 @@
+//! `upgrade`, `rollback`, `migrate` and `generations`.
+
+use super::plan::shown_entry;
+use super::{Context, Done};
+use crate::cli::{Migrate, Rollback, Upgrade};
+use crate::client::{Client, segment};
+use crate::output::{Tone, table};
+use charter_api::problem::Problem;
+use charter_api::status::Plan;
+use charter_api::upgrade as wire;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+pub(crate) async fn upgrade(context: &Context<'_>, args: Upgrade) -> Done {
+    let client = context.client()?;
+    let body = json!({
+        "all": args.all, "names": args.names, "profile": args.profile, "what_if": args.what_if,
+        "strategy": args.how.strategy, "waves": args.waves, "keep_going": args.keep_going,
+    });
+    if args.what_if {
+        return what_if(context, client.post("/api/v1/upgrades", &body).await?);
+    }
+    let begun: wire::Upgrade = client.post("/api/v1/upgrades", &body).await?;
+    watch(context, &client, begun, args.how.detach).await
+}
+
+pub(crate) async fn rollback(context: &Context<'_>, args: Rollback) -> Done {
+    let client = context.client()?;
+    let path = format!("/api/v1/deployments/{}/rollback", segment(&args.name));
+    let answer: Value = client.post(&path, &json!({"to": args.to, "strategy": args.how.strategy})).await?;
+    let Some(aborted) = answer.get("aborted").and_then(Value::as_str) else {
+        return watch(context, &client, read(answer)?, args.how.detach).await;
+    };
+    if context.printer.json {
+        context.printer.document(&answer);
+    } else {
+        let serves = answer.get("serves").and_then(Value::as_str).unwrap_or_default();
+        context.printer.data(&format!("the upgrade of {} to {aborted} is undone: {serves} serves", args.name));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn migrate(context: &Context<'_>, args: Migrate) -> Done {
+    let client = context.client()?;
+    let path = format!("/api/v1/deployments/{}/migrate", segment(&args.name));
+    let body = json!({"provider": args.provider, "strategy": args.how.strategy, "what_if": args.what_if});
+    if args.what_if {
+        return what_if(context, client.post(&path, &body).await?);
+    }
+    let begun: wire::Upgrade = client.post(&path, &body).await?;
+    watch(context, &client, begun, args.how.detach).await
+}
+
+fn read(answer: Value) -> Result<wire::Upgrade, Problem> {
+    serde_json::from_value(answer).map_err(|e| {
+        Problem::new(0, "A0007", "the server's answer cannot be read", "is it another version?").with_detail(e.to_string())
+    })
+}
+
+fn what_if(context: &Context<'_>, plan: Plan) -> Done {
+    if context.printer.json {
+        context.printer.document(&plan);
+    } else {
+        plan.deployments.iter().for_each(|entry| shown_entry(context.printer, entry));
+        if plan.deployments.is_empty() {
+            context.printer.data("nothing runs that could be upgraded");
+        }
+    }
+    Ok(if plan.pending { ExitCode::from(2) } else { ExitCode::SUCCESS })
+}
+
+/// Tells what happens until it is over, and what came of it.
+async fn watch(context: &Context<'_>, client: &Client, begun: wire::Upgrade, detach: bool) -> Done {
+    let printer = context.printer;
+    let mut now = begun;
+    let (mut change, mut told): (Option<u64>, BTreeMap<String, i64>) = (None, BTreeMap::new());
+    while !now.over && !detach {
+        for name in now.running.clone() {
+            tell(context, client, &name, &mut told).await?;
+        }
+        let after = change.map_or(String::new(), |n| format!("?after={n}"));
+        let path = format!("/api/v1/upgrades/{}{after}", segment(&now.id));
+        let seen = client.get::<Value>(&path);
+        let answer = tokio::select! {
+            answer = seen => answer?,
+            _ = tokio::signal::ctrl_c() => {
+                printer.settle();
+                let hint = "`charter status` shows it, `charter rollback NAME` undoes it";
+                return Err(Problem::new(0, "A0414", "stopped watching; the server goes on with the upgrade", hint));
+            }
+        };
+        change = answer.get("change").and_then(Value::as_u64);
+        let names: Vec<String> = now.running.clone();
+        now = read(answer)?;
+        for name in names.into_iter().filter(|n| !now.running.contains(n)) {
+            tell(context, client, &name, &mut told).await?;
+        }
+    }
+    printer.settle();
+    if printer.json {
+        printer.document(&now);
+    } else {
+        summary(context, &now);
+    }
+    Ok(if now.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// New lines of a deployment's time line, from the moment on in which the upgrade was asked for.
+async fn tell(context: &Context<'_>, client: &Client, name: &str, told: &mut BTreeMap<String, i64>) -> Result<(), Problem> {
+    let answer: Value = client.get(&format!("/api/v1/deployments/{}", segment(name))).await?;
+    let facts = answer.get("facts").and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |fact: &Value| fact.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let at = |fact: &Value| fact.get("at_ms").and_then(Value::as_i64).unwrap_or(0);
+    let asked = facts.iter().rposition(|f| text(f).contains("was asked for")).unwrap_or(0);
+    let first = facts.get(asked).map_or(0, at);
+    let last = told.get(name).copied();
+    for fact in facts.iter().skip(asked).filter(|f| last.is_none_or(|last| at(f) > last)) {
+        let since = (at(fact) - first).max(0);
+        let head = format!("  {:>6}.{} s  ", since / 1000, since % 1000 / 100);
+        context.printer.settle();
+        context.printer.say_behind(&head, &format!("{name}: {}", text(fact)));
+    }
+    if let Some(fact) = facts.last() {
+        told.insert(name.to_owned(), at(fact));
+    }
+    Ok(())
+}
+
+fn summary(context: &Context<'_>, now: &wire::Upgrade) {
+    let printer = context.printer;
+    let generation = |id: &str| id.rsplit('.').next().unwrap_or_default().to_owned();
+    for one in &now.upgraded {
+        let (from, to) = (generation(&one.from), generation(&one.to));
+        let word = printer.tint(Tone::Good, "upgraded");
+        printer.wrapped("", &format!("{word} {}: generation {from} -> {to} in {:.1} s", one.name, one.seconds));
+    }
+    for one in &now.failed {
+        let word = printer.tint(Tone::Bad, "failed");
+        let stays = if one.rolled_back { "; what ran before serves on" } else { "" };
+        printer.wrapped("", &format!("{word} {} ({}): {}{stays}", one.name, one.error.code, one.error.message));
+    }
+    for one in &now.skipped {
+        printer.wrapped("", &format!("{} {}: {}", printer.tint(Tone::Faint, "skipped"), one.name, one.reason));
+    }
+    for name in &now.running {
+        printer.data(&format!("{} {name}", printer.tint(Tone::Busy, "under way")));
+    }
+    for name in &now.waiting {
+        printer.data(&format!("{} {name}", printer.tint(Tone::Faint, "waiting")));
+    }
+    if now.total == 0 {
+        printer.data("nothing runs that could be upgraded");
+    }
+}
+
+pub(crate) async fn generations(context: &Context<'_>, name: &str) -> Done {
+    let client = context.client()?;
+    let answer: Value = client.get(&format!("/api/v1/deployments/{}/generations", segment(name))).await?;
+    let printer = context.printer;
+    if printer.json {
+        printer.document(&answer);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let items = answer.get("items").cloned().unwrap_or_default();
+    let all: Vec<wire::Generation> = serde_json::from_value(items).unwrap_or_default();
+    let fields = |one: &wire::Generation| {
+        let all = one.changes.as_array().cloned().unwrap_or_default();
+        let names: Vec<String> = all.iter().filter_map(|c| c.get("field").and_then(Value::as_str)).map(str::to_owned).collect();
+        if names.is_empty() { "-".to_owned() } else { names.join(", ") }
+    };
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .rev()
+        .map(|g| vec![g.number.to_string(), g.fate.clone(), g.at.clone(), g.by.clone(), crate::output::cut(&fields(g), 32)])
+        .collect();
+    table(&["GEN", "FATE", "ASKED AT", "BY", "CHANGED"], &rows).iter().for_each(|line| printer.data(line));
+    for one in all.iter().rev() {
+        if let Some(verdict) = &one.verdict {
+            printer.wrapped("  ", &format!("{}: {verdict}", one.number));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
