@@ -102,7 +102,8 @@ impl Controller {
     pub async fn abort_upgrade(&self, id_or_name: &str, why: &str) -> Result<bool, Error> {
         for _ in 0..20 {
             let Some(row) = self.store().deployment(id_or_name).await? else { return Ok(false) };
-            let Some(done) = abort(&row.state, why) else { return Ok(false) };
+            let replicas = self.replicas_of(&row.state.id).await?;
+            let Some(done) = abort(&row.state, &replicas, why) else { return Ok(false) };
             if self.commit_step(row, done).await? {
                 return Ok(true);
             }

@@ -99,10 +99,8 @@ fn is_switched(deployment: &Deployment, replica: &Replica) -> bool {
 fn one(plan: &mut Plan, deployment: &Deployment, (generation, slot): (u32, u32), same: &[&Replica], leaving: &[&Replica]) {
     let live = |r: &&&Replica| !r.phase.is_closed();
     if let Some(there) = same.iter().filter(live).find(|r| r.stop.is_none()) {
-        if there.generation != generation
-            && there.fell_back.as_ref().is_none_or(|f| f.generation != generation)
-            && !is_switching(there, generation)
-        {
+        let other = there.generation != generation && there.fell_back.as_ref().is_none_or(|f| f.generation != generation);
+        if (other && !is_switching(there, generation)) || is_switching_away(there, generation) {
             plan.commands.push(Command::Switch { replica: there.id.clone(), generation });
         }
         return;
@@ -128,6 +126,11 @@ fn one(plan: &mut Plan, deployment: &Deployment, (generation, slot): (u32, u32),
 /// It is on its way to another generation already.
 fn is_switching(replica: &Replica, to: u32) -> bool {
     matches!(replica.phase, Phase::Draining { restart: Some(generation), .. } if generation == to)
+}
+
+/// It is on its way to another generation than the one that is wanted of it.
+fn is_switching_away(replica: &Replica, wanted: u32) -> bool {
+    matches!(replica.phase, Phase::Draining { restart: Some(generation), .. } if generation != wanted)
 }
 
 fn stop_all<'a>(plan: &mut Plan, replicas: impl Iterator<Item = &'a Replica>, why: Stop) {

@@ -136,6 +136,9 @@ pub enum Phase {
         /// It is started anew as this generation, and not given back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         restart: Option<u32>,
+        /// The engine that finishes its requests.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<Process>,
     },
     /// The machine is given back.
     Releasing(Release),

@@ -107,9 +107,9 @@ impl Turn<'_> {
             (Phase::Loading { instance, process: Some(process), deadline }, Saw(Sight::Engine(sight))) => {
                 self.loading(instance, process, deadline, sight)
             }
-            (Phase::Ready { instance, .. }, Stopped(why)) => {
+            (Phase::Ready { instance, process, .. }, Stopped(why)) => {
                 let patience = if why == Stop::Replaced { self.policy.limits.drain } else { self.policy.drain };
-                Phase::Draining { instance, deadline: self.now + patience, restart: None }
+                Phase::Draining { instance, deadline: self.now + patience, restart: None, process: Some(process) }
             }
             (phase, Event::Switch(to)) => self.switch(phase, to),
             (Phase::Ready { instance, process, failures }, Saw(Sight::Engine(sight))) => {
@@ -120,13 +120,13 @@ impl Turn<'_> {
                 self.unreachable(instance, process, since, sight)
             }
             // Whoever waits for a restart is told the end at once: it only waits for less.
-            (Phase::Draining { instance, restart: Some(_), .. }, Stopped(_)) => {
-                Phase::Draining { instance, deadline: self.now + self.policy.drain, restart: None }
+            (Phase::Draining { instance, restart: Some(_), process, .. }, Stopped(_)) => {
+                Phase::Draining { instance, deadline: self.now + self.policy.drain, restart: None, process }
             }
-            (Phase::Draining { instance, deadline, restart }, Saw(sight)) => {
+            (Phase::Draining { instance, deadline, restart, process }, Saw(sight)) => {
                 let idle = matches!(sight, Sight::InFlight(0));
                 match restart.filter(|_| self.r.stop.is_none()) {
-                    _ if !idle && deadline > self.now => Phase::Draining { instance, deadline, restart },
+                    _ if !idle && deadline > self.now => Phase::Draining { instance, deadline, restart, process },
                     Some(to) => self.run_another(instance, to),
                     None => self.release(instance),
                 }

@@ -5,7 +5,7 @@ use crate::deployment::{Deployment, Wish};
 use crate::generation::Fate;
 use crate::replica::{Phase, Replica};
 use crate::time::Time;
-use crate::upgrade::{Strategy, abort};
+use crate::upgrade::{Stage, Strategy, abort};
 
 /// Who asks for a change, when, and how it is to be made, if they say so.
 #[derive(Clone, Copy, Debug)]
@@ -62,21 +62,29 @@ pub fn next(old: &Deployment, wanted: Deployment, replicas: &[Replica], asked: A
     let quiet = old.upgrade.is_none();
     let failed = |r: &Replica| r.generation == old.generation && r.phase.is_closed() && r.stop.is_none();
     let held = |r: &Replica| matches!(r.phase, Phase::Unreachable { held: true, .. });
-    if old.wish == Wish::Stop || (quiet && replicas.iter().any(|r| failed(r) || held(r))) {
+    // What has failed is tried again whenever somebody asks, as a generation of its own.
+    let again = quiet && replicas.iter().any(|r| failed(r) || held(r));
+    let answering = replicas.iter().any(|r| answers(old, r));
+    if old.wish == Wish::Stop || (again && !answering) {
         replace(&mut state, old, asked);
         return Some(state);
     }
     keep(&mut state, old);
-    let needs = effect(&changes(&old.spec(), &state.spec()));
+    let changed = effect(&changes(&old.spec(), &state.spec()));
+    let needs = if again { changed.max(Effect::EngineRestart) } else { changed };
     if needs < Effect::EngineRestart {
         state.remember(asked.now, asked.by, Fate::Serving);
         return Some(state);
     }
-    if !replicas.iter().any(|r| answers(old, r)) {
+    // Copies that change one by one do so to the end: a third specification among them would be one too many.
+    if old.upgrade.as_ref().is_some_and(|u| matches!(u.strategy, Strategy::Rolling | Strategy::InPlace)) {
+        return None;
+    }
+    if !answering {
         replace(&mut state, old, asked);
         return Some(state);
     }
-    upgrade(state, old, asked, needs)
+    upgrade(state, old, replicas, asked, needs)
 }
 
 /// What runs on keeps the time that it was given, and its size.
@@ -96,22 +104,36 @@ fn replace(state: &mut Deployment, old: &Deployment, asked: Asked<'_>) {
     state.remember(asked.now, asked.by, Fate::Serving);
 }
 
-fn upgrade(mut state: Deployment, old: &Deployment, asked: Asked<'_>, mut needs: Effect) -> Option<Deployment> {
+fn upgrade(
+    mut state: Deployment,
+    old: &Deployment,
+    replicas: &[Replica],
+    asked: Asked<'_>,
+    mut needs: Effect,
+) -> Option<Deployment> {
     let mut from = old.generation;
     if let Some(under_way) = &old.upgrade {
-        if under_way.strategy != Strategy::SideBySide {
+        if under_way.strategy == Strategy::Recreate {
             return None;
         }
-        from = under_way.from;
-        let serving = old.generation(from)?.spec.clone();
-        needs = effect(&changes(&serving, &state.spec()));
-        let back = abort(old, "it is to be again what it was before").filter(|_| needs < Effect::EngineRestart);
-        if let Some(back) = back {
-            (state.generation, state.history, state.upgrade) = (from, back.next.history, None);
-            state.remember(asked.now, asked.by, Fate::Serving);
-            return Some(state);
+        let ready = |r: &Replica| matches!(r.phase, Phase::Ready { .. }) && r.stop.is_none();
+        let stands_by = replicas.iter().any(|r| r.generation == under_way.from && ready(r));
+        if matches!(under_way.stage, Stage::Bake { .. }) && !stands_by {
+            // What has taken over is all that there is: it is what the next one comes from.
+            state.decide(under_way.from, Fate::Replaced, None);
+            state.decide(from, Fate::Serving, Some("another change came while it was watched".to_owned()));
+        } else {
+            from = under_way.from;
+            let serving = old.generation(from)?.spec.clone();
+            needs = effect(&changes(&serving, &state.spec()));
+            let back = abort(old, replicas, "it is to be again what it was before").filter(|_| needs < Effect::EngineRestart);
+            if let Some(back) = back {
+                (state.generation, state.history, state.upgrade) = (from, back.next.history, None);
+                state.remember(asked.now, asked.by, Fate::Serving);
+                return Some(state);
+            }
+            state.decide(old.generation, Fate::Failed, Some("another change came before it had taken over".to_owned()));
         }
-        state.decide(old.generation, Fate::Failed, Some("another change came before it had taken over".to_owned()));
     }
     state.generation = old.next_number();
     let how = asked.strategy.or(state.strategy);

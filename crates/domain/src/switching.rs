@@ -8,14 +8,24 @@ use crate::step::Turn;
 impl Turn<'_> {
     /// Another generation is to run: on the machine that is held, once its requests are over.
     pub(crate) fn switch(&mut self, phase: Phase, to: u32) -> Phase {
-        if self.r.stop.is_some() || self.r.generation == to {
+        if self.r.stop.is_some() {
             return phase;
         }
         match phase {
-            Phase::Ready { instance, .. } => {
-                Phase::Draining { instance, deadline: self.now + self.policy.limits.drain, restart: Some(to) }
+            // It was to run another one, and is not any more: what it runs goes on.
+            Phase::Draining { instance, process: Some(process), restart: Some(_), .. } if self.r.generation == to => {
+                Phase::Ready { instance, process, failures: 0 }
             }
-            Phase::Draining { instance, deadline, restart: Some(_) } => Phase::Draining { instance, deadline, restart: Some(to) },
+            _ if self.r.generation == to => phase,
+            Phase::Ready { instance, process, .. } => Phase::Draining {
+                instance,
+                deadline: self.now + self.policy.limits.drain,
+                restart: Some(to),
+                process: Some(process),
+            },
+            Phase::Draining { instance, deadline, restart: Some(_), process } => {
+                Phase::Draining { instance, deadline, restart: Some(to), process }
+            }
             Phase::Loading { instance, .. } | Phase::Unreachable { instance, .. } => self.run_another(instance, to),
             // Nothing of the old one runs yet.
             Phase::Pending { .. } | Phase::Acquiring(_) | Phase::Booting { .. } => {

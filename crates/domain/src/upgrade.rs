@@ -197,9 +197,9 @@ pub fn step(deployment: &Deployment, replicas: &[Replica], seen: &Seen, now: Tim
 
 /// Ends an upgrade by somebody's word: what served before serves on, or again.
 #[must_use]
-pub fn abort(deployment: &Deployment, why: &str) -> Option<Step> {
+pub fn abort(deployment: &Deployment, replicas: &[Replica], why: &str) -> Option<Step> {
     let u = deployment.upgrade.clone().filter(|u| u.strategy != Strategy::Recreate)?;
-    let mut turn = Turn { next: deployment.clone(), u, replicas: &[], seen: &Seen::default(), now: Time(0), facts: vec![] };
+    let mut turn = Turn { next: deployment.clone(), u, replicas, seen: &Seen::default(), now: Time(0), facts: vec![] };
     turn.fail(why);
     (turn.next != *deployment).then_some(Step { next: turn.next, facts: turn.facts })
 }
@@ -238,6 +238,12 @@ impl Turn<'_> {
         let mine = || self.replicas.iter().filter(move |r| r.slot == slot);
         if let Some(fell) = mine().find_map(|r| r.fell_back.as_ref().filter(|f| f.generation == self.u.to)) {
             return Found::Lost(fell.why.clone(), false);
+        }
+        // In place the copy is the one that is there, whatever it runs yet; what was tried beside it before is over.
+        let in_place = self.u.strategy == Strategy::InPlace;
+        let old = mine().any(|r| r.generation == self.u.from && !r.phase.is_closed() && r.stop.is_none());
+        if in_place && old {
+            return Found::Coming;
         }
         let of = || mine().filter(|r| r.generation == self.u.to);
         if let Some(live) = of().find(|r| !r.phase.is_closed() && r.stop.is_none()) {
@@ -335,10 +341,17 @@ impl Turn<'_> {
         let slot = self.u.flipped.saturating_sub(1);
         let live = |r: &&Replica| r.slot == slot && !r.phase.is_closed() && r.stop.is_none();
         let old = self.replicas.iter().filter(live).find(|r| r.generation == self.u.from);
-        let there = old.is_some_and(|r| matches!(r.phase, Phase::Ready { .. }));
-        // What failed at once, before anything had gone over, has only to be gone.
-        let none_over = self.u.flipped == 0 && !self.replicas.iter().filter(live).any(|r| r.generation == self.u.to);
-        if self.u.flipped == 0 && (none_over || there) {
+        let failed = |r: &Replica| {
+            r.slot == slot && r.generation == self.u.from && r.phase.is_closed() && r.stop.is_none() && old.is_none()
+        };
+        let lost = self.replicas.iter().any(failed);
+        if lost && !self.is_there(self.u.from) && self.is_there(self.u.to) {
+            return self.finish(&format!("kept, since generation {} does not come back ({why})", self.u.from));
+        }
+        let there = lost || old.is_some_and(|r| matches!(r.phase, Phase::Ready { .. }));
+        // A place that is not wanted any more has nothing to come back to.
+        let there = there || slot >= self.next.replicas;
+        if there && self.u.flipped == 0 {
             return self.give_up(why);
         }
         if there && self.u.flipped > 0 {
@@ -378,8 +391,18 @@ impl Turn<'_> {
         self.next.upgrade = Some(self.u.clone());
     }
 
+    /// Does a copy of this generation answer?
+    fn is_there(&self, generation: u32) -> bool {
+        let ready = |r: &Replica| r.generation == generation && r.stop.is_none() && matches!(r.phase, Phase::Ready { .. });
+        self.replicas.iter().any(ready)
+    }
+
     /// The new generation did not pass.
     fn fail(&mut self, why: &str) {
+        let over = self.u.strategy == Strategy::SideBySide && matches!(self.u.stage, Stage::Bake { .. });
+        if over && !self.is_there(self.u.from) && self.is_there(self.u.to) {
+            return self.finish(&format!("kept, since nothing of generation {} answers any more ({why})", self.u.from));
+        }
         self.facts.push(format!("generation {} does not pass: {why}", self.u.to));
         match self.u.strategy {
             // The old copies are all there: routes go back with this very commit.

@@ -44,7 +44,11 @@ impl Sim {
         let Some(row) = self.of(id) else { return };
         let recreated = row.state.upgrade.as_ref().is_some_and(|u| u.strategy == Strategy::Recreate);
         if before && row.state.wish == Wish::Run && !recreated && !self.is_answering(id) {
-            let text = format!("`{}` answered, and after {what} nothing does", row.state.name);
+            let replicas = self.replicas_of(id);
+            let open = replicas.iter().filter(|r| !r.phase.is_closed());
+            let there: Vec<String> = open.map(|r| format!("{}.{} {}", r.generation, r.slot, r.phase.name())).collect();
+            let under_way = row.state.upgrade.map(|u| (u.from, u.to, u.strategy, u.stage, u.flipped));
+            let text = format!("`{}` answered, and after {what} nothing does: {there:?}, {under_way:?}", row.state.name);
             self.out.violations.push(violation(InvariantId::NoRequestLost, text));
         }
     }
@@ -53,10 +57,12 @@ impl Sim {
     pub(crate) fn change(&mut self, row: Versioned<Deployment>) {
         let before = self.is_answering(&row.state.id);
         let under_way = row.state.upgrade.is_some();
-        if under_way && self.rng.chance(25) {
+        if under_way && self.rng.chance(35) {
             self.reached("an operator undid an upgrade");
-            if let Some(done) = abort(&row.state, "the operator says so") {
+            let (id, replicas) = (row.state.id.clone(), self.replicas_of(&row.state.id));
+            if let Some(done) = abort(&row.state, &replicas, "the operator says so") {
                 self.keep(row, done);
+                self.still_answers(&id, before, "an undone upgrade");
             }
             return;
         }
@@ -107,8 +113,9 @@ impl Sim {
             self.crash_here()?;
             let id = row.state.id.clone();
             self.told(&upgrade, &done);
+            let what = format!("a step of its upgrade ({}) from {:?}", done.facts.join("; "), upgrade.stage);
             self.keep(row, done);
-            self.still_answers(&id, before, "a step of its upgrade");
+            self.still_answers(&id, before, &what);
             self.crash_here()?;
         }
         Ok(())

@@ -43,6 +43,11 @@ impl Sim {
                 let at = Time(self.rng.between(0, self.shape.settled.0 / 2));
                 let (wish, generation) = if self.rng.chance(50) { (Wish::Stop, false) } else { (Wish::Run, true) };
                 wishes.push((at, name.clone(), wish, generation));
+                // Who changes something often changes it once more, before it has come about.
+                for _ in 0..self.rng.below(3) {
+                    let soon = Time(at.0 + self.rng.between(1, 15 * 60_000));
+                    wishes.push((soon, name.clone(), Wish::Run, true));
+                }
             }
             wishes.push((self.shape.settled, name, Wish::Stop, false));
         }
