@@ -115,11 +115,9 @@ fn release(name: &str) -> String {
     root().join("target/dist").join(name).display().to_string()
 }
 
-/// A program on one core, before everything else that wants it, where that is allowed.
 fn pinned(core: &str, program: &str, args: &[&str]) -> Command {
     let mut command = Command::new("taskset");
-    let first = Command::new("chrt").args(["-r", "10", "true"]).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
-    command.args(["-c", core]).args(if first { &["chrt", "-r", "10"][..] } else { &[] });
+    command.args(["-c", core]);
     command.arg(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }

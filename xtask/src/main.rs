@@ -5,9 +5,11 @@
 mod bench;
 mod bench_gateway;
 mod bench_market;
+mod bench_upgrade;
 mod dist;
 mod parts;
 mod real_engine;
+mod real_upgrade;
 mod tidy;
 mod two_engines;
 
@@ -28,9 +30,10 @@ fn main() -> ExitCode {
         Some("bench") => bench::bench(),
         Some("bench-gateway") => bench_gateway::bench_gateway(rest),
         Some("bench-market") => bench_market::bench_market(),
+        Some("bench-upgrade") => bench_upgrade::bench_upgrade(rest),
         Some("__child") => bench::child(rest),
         Some("kill-rounds") => kill_rounds(rest),
-        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--long | --whole [--sqlite]] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-gateway [--quick] [--built] | bench-market | dist | real-engine [--two] [--keep]".into()),
+        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--long | --whole [--sqlite]] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-gateway [--quick] [--built] | bench-market | bench-upgrade [--quick] | dist | real-engine [--two] [--keep]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

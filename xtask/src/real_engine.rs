@@ -138,7 +138,7 @@ impl Stage {
         std::fs::write(file, both).map_err(|e| e.to_string())
     }
 
-    fn config(&self, deployment: &str, options: &str, extra: &str) -> Result<(), String> {
+    pub(crate) fn config(&self, deployment: &str, options: &str, extra: &str) -> Result<(), String> {
         let model = self.venv.join("tiny-llama").display().to_string();
         self.config_of(deployment, &model, options, extra, "")
     }
@@ -148,7 +148,7 @@ impl Stage {
         let user = std::env::var("USER").unwrap_or_else(|_| "root".into());
         let text = format!(
             "version: 1\nserver:\n  providers:\n    lab:\n      kind: machines\n      machines:\n        - {{name: tower, address: \"127.0.0.1:{}\", user: {user}, key-file: {f}/client, allow-no-gpu: true}}\n\
-             profiles:\n  tiny:\n    model: {model}\n    served-name: tiny\n    provider: [lab]\n    limits: {{failed-restarts: 1}}\n    engine:\n      source: installed\n      command: [{v}/bin/vllm, serve]\n      options: {{{options}}}\n      extra-args: [{extra}]\n      env: {{VLLM_CPU_KVCACHE_SPACE: \"1\", HF_HUB_OFFLINE: \"1\"{env}}}\n\
+             profiles:\n  tiny:\n    model: {model}\n    served-name: tiny\n    provider: [lab]\n    limits: {{failed-restarts: 1, bake: 5s}}\n    engine:\n      source: installed\n      command: [{v}/bin/vllm, serve]\n      options: {{{options}}}\n      extra-args: [{extra}]\n      env: {{VLLM_CPU_KVCACHE_SPACE: \"1\", HF_HUB_OFFLINE: \"1\"{env}}}\n\
              deployments:\n  {deployment}: {{profile: tiny}}\n",
             self.port
         );
@@ -171,6 +171,7 @@ fn flow(stage: &Stage) -> Result<(), String> {
     timed("one streamed answer through the gateway", || stream(stage))?;
     let log = stage.charter(&["logs", "tiny", "--tail", "100000"])?;
     explain(stage, "the running engine", &log.stdout, "ok_ready")?;
+    crate::real_upgrade::upgrades(stage)?;
     let down = timed("down: until nothing is left", || stage.charter(&["down", "tiny"]))?;
     if !down.status.success() || engines() > 0 {
         return Err(format!("{} engine processes are left", engines()));

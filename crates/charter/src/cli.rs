@@ -1,6 +1,7 @@
 //! The command line: names, flags and help.
 
 pub(crate) use crate::cli_gateway::{Key, Route, Spend};
+pub(crate) use crate::cli_upgrade::{Again, Manifest, Migrate, Rollback, Saved, Upgrade};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -110,6 +111,12 @@ pub(crate) enum Command {
     Rollback(Rollback),
     /// Move a deployment to another provider, without a gap
     Migrate(Migrate),
+    /// What a deployment is, on one page: print it, or run it again
+    #[command(subcommand)]
+    Manifest(Manifest),
+    /// Configurations that are kept, to be run again
+    #[command(subcommand)]
+    Saved(Saved),
     /// Show every generation of a deployment: who, when, what, and what became of it
     Generations { name: String },
     /// Backends that charter did not start
@@ -152,7 +159,7 @@ pub(crate) enum Command {
     /// A marketplace on this computer, to rehearse on without money
     #[command(subcommand)]
     Testbed(Testbed),
-    /// Go through everything once on this computer: search, rent, boot, deploy, ask, destroy
+    /// Go through everything once on this computer: search, rent, boot, deploy, ask, upgrade, destroy
     Demo {
         /// Do it, tell how it went, and clean up
         #[arg(long)]
@@ -259,64 +266,6 @@ pub(crate) struct Up {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Upgrade {
-    /// Which; or `--all`
-    #[arg(required_unless_present = "all", value_name = "NAME")]
-    pub(crate) names: Vec<String>,
-    /// Everything that runs, one after the other
-    #[arg(long, conflicts_with = "names")]
-    pub(crate) all: bool,
-    /// Of these, only those of this profile
-    #[arg(long, value_name = "P")]
-    pub(crate) profile: Option<String>,
-    /// Show what it would do, touching nothing; exit 2 when there is something to do
-    #[arg(long)]
-    pub(crate) what_if: bool,
-    #[command(flatten)]
-    pub(crate) how: How,
-    /// Several at once, wave by wave: numbers or parts, such as `1,50%`
-    #[arg(long, value_name = "W")]
-    pub(crate) waves: Option<String>,
-    /// Go on where one has failed
-    #[arg(long)]
-    pub(crate) keep_going: bool,
-}
-
-/// How an upgrade is done and watched.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct How {
-    /// auto, side-by-side, rolling, in-place or recreate; else what the file says, or what fits
-    #[arg(long, value_name = "S")]
-    pub(crate) strategy: Option<String>,
-    /// Return at once
-    #[arg(long)]
-    pub(crate) detach: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Rollback {
-    pub(crate) name: String,
-    /// To this generation; else the one before
-    #[arg(long, value_name = "GEN")]
-    pub(crate) to: Option<u32>,
-    #[command(flatten)]
-    pub(crate) how: How,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Migrate {
-    pub(crate) name: String,
-    /// Where to
-    #[arg(long, value_name = "X")]
-    pub(crate) provider: String,
-    /// Show what it would do, touching nothing; exit 2 when there is something to do
-    #[arg(long)]
-    pub(crate) what_if: bool,
-    #[command(flatten)]
-    pub(crate) how: How,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -4,6 +4,7 @@ mod alone;
 mod assemble;
 mod cli;
 mod cli_gateway;
+mod cli_upgrade;
 mod client;
 mod commands;
 mod config;

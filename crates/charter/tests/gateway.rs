@@ -13,51 +13,28 @@ mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use support::{Place, chat, open, request, wait_until};
-
-struct Gateway(Child, SocketAddr);
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-fn gateway(place: &Place) -> Gateway {
-    let mut child = place
-        .command(&["gateway", "--listen", "127.0.0.1:0"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("gateway");
-    let out = BufReader::new(child.stdout.take().expect("output"));
-    let line = out.lines().map_while(Result::ok).find(|l| l.starts_with("gateway: ")).expect("address");
-    let address = line.trim_start_matches("gateway: http://").trim_end_matches("/v1").parse().expect("address");
-    Gateway(child, address)
-}
+use support::{Place, Separate, chat, open, request, wait_until};
 
 #[test]
 fn streams_and_requests_live_through_a_kill_of_the_control_plane() {
     let mut place = Place::new("split");
     place.configure("      env: {STANDIN_TOKEN_MS: \"20\"}\n", "  small: {profile: small}\n");
     place.serve(&["--no-gateway"]);
-    let alone = gateway(&place);
+    let alone = Separate::begin(&place);
     place.ok(&["up"]);
     let key = place.key();
-    wait_until("the gateway has the route", || chat(alone.1, &key, "small", 1, false).is_ok_and(|a| a.status == 200));
+    wait_until("the gateway has the route", || chat(alone.address, &key, "small", 1, false).is_ok_and(|a| a.status == 200));
     // Twenty streams of about two seconds are under way when the control plane dies.
     let streams: Vec<_> = (0..20)
         .map(|_| {
-            let (address, key) = (alone.1, key.clone());
+            let (address, key) = (alone.address, key.clone());
             std::thread::spawn(move || chat(address, &key, "small", 100, true))
         })
         .collect();
     let first = open(
-        alone.1,
+        alone.address,
         "POST",
         "/v1/chat/completions",
         &key,
@@ -73,7 +50,7 @@ fn streams_and_requests_live_through_a_kill_of_the_control_plane() {
     place.kill_server();
     // New requests go on too, with the last routes.
     for _ in 0..20 {
-        assert_eq!(chat(alone.1, &key, "small", 1, false).expect("an answer").status, 200);
+        assert_eq!(chat(alone.address, &key, "small", 1, false).expect("an answer").status, 200);
     }
     let mut rest = String::new();
     first.read_to_string(&mut rest).expect("the rest of the stream");
@@ -320,10 +297,10 @@ fn a_restarted_control_plane_waits_for_the_streams_of_a_gateway_that_it_has_not_
     let mut place = Place::new("restart");
     place.configure("      env: {STANDIN_TOKEN_MS: \"20\"}\n", "  small: {profile: small}\n");
     place.serve(&["--no-gateway"]);
-    let mut alone = gateway(&place);
+    let mut alone = Separate::begin(&place);
     place.ok(&["up"]);
     let key = place.key();
-    let mut stream = begun(alone.1, &key);
+    let mut stream = begun(alone.address, &key);
     place.kill_server();
     place.serve(&["--no-gateway"]);
     place.ok(&["down", "small"]);
@@ -331,8 +308,8 @@ fn a_restarted_control_plane_waits_for_the_streams_of_a_gateway_that_it_has_not_
     stream.read_to_string(&mut rest).expect("the rest of the stream");
     assert!(rest.contains("data: [DONE]"), "{rest}");
     // One that ends in order says so, and nobody waits for it.
-    support::signal("TERM", alone.0.id());
-    assert!(alone.0.wait().expect("gateway").success());
+    support::signal("TERM", alone.child.id());
+    assert!(alone.child.wait().expect("gateway").success());
     place.ok(&["up"]);
     place.ok(&["down", "small"]);
 }
@@ -345,16 +322,16 @@ fn a_gateway_finds_a_control_plane_that_came_back_at_another_address() {
     let control = support::field(&std::fs::read_to_string(place.data().join("server.json")).expect("file"), "url");
     let wrong = place.command(&["gateway", "--control", &control]).env("CHARTER_KEY", "chk_wrong").output().expect("gateway");
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("error[A0002]"), "{wrong:?}");
-    let alone = gateway(&place);
+    let alone = Separate::begin(&place);
     place.ok(&["up"]);
     let key = place.key();
     place.kill_server();
     place.serve(&["--no-gateway"]);
     let later = place.ok(&["key", "create"]).trim().to_owned();
     wait_until("the gateway knows what came after the move", || {
-        chat(alone.1, &later, "small", 1, false).is_ok_and(|a| a.status == 200)
+        chat(alone.address, &later, "small", 1, false).is_ok_and(|a| a.status == 200)
     });
-    assert_eq!(chat(alone.1, &key, "small", 1, false).expect("an answer").status, 200);
+    assert_eq!(chat(alone.address, &key, "small", 1, false).expect("an answer").status, 200);
     place.ok(&["down", "small"]);
 }
 

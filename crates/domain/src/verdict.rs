@@ -77,6 +77,9 @@ pub enum Verdict {
 /// Compares the new generation since its cut-over with the last hour of the one before it.
 #[must_use]
 pub fn judge(old: &Numbers, new: &Numbers) -> Verdict {
+    if new.requests == 0 {
+        return Verdict::Good("nobody asked it anything".to_owned());
+    }
     let beside = format!("{new}; before: {old}");
     let failing = new.failed_permille() > old.failed_permille() * 2 + FAILED_MORE_PERMILLE;
     if new.failed >= FAILURES_MIN && failing {

@@ -251,6 +251,7 @@ impl Gateway {
             .serve_connection(TokioIo::new(Front::new(socket)), service);
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
+            biased;
             result = connection.as_mut() => result,
             () = ended.cancelled() => {
                 connection.as_mut().graceful_shutdown();

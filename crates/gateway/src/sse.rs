@@ -2,7 +2,14 @@
 //! out that the client did not ask for. Bytes are passed on as they came; nothing is written anew.
 
 use bytes::{Bytes, BytesMut};
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
+use std::sync::LazyLock;
+
+/// What is looked for in every event. Each is prepared once: that takes longer than a look through one event.
+static DATA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"data:"));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
+static DONE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"data: [DONE]"));
 
 /// An event longer than this is passed on unread.
 const EVENT_MAX: usize = 1024 * 1024;
@@ -183,14 +190,14 @@ impl Scanner {
         if events.is_empty() {
             return;
         }
-        self.events += memmem::find_iter(events, b"data:").count() as u64;
-        if memmem::find(events, b"\"usage\"").is_some()
+        self.events += DATA.find_iter(events).count() as u64;
+        if USAGE.find(events).is_some()
             && let Some(tokens) = usage(events)
         {
             self.tokens = Some(tokens);
         }
-        self.failed |= memmem::find(events, b"\"error\"").is_some();
-        if events.len() >= 14 && memmem::rfind(events, b"data: [DONE]").is_some() {
+        self.failed |= ERROR.find(events).is_some();
+        if DONE.find(events).is_some() {
             self.done = true;
             // It says nothing, and counts for nothing.
             self.events = self.events.saturating_sub(1);
@@ -211,7 +218,7 @@ fn whole_events(bytes: &[u8]) -> usize {
 
 /// Where the event stands that has usage and no choice, if there is one.
 fn extra(events: &[u8]) -> Option<(usize, usize)> {
-    let usage_at = memmem::find_iter(events, b"\"usage\"").find(|at| {
+    let usage_at = USAGE.find_iter(events).find(|at| {
         let (from, to) = event_around(events, *at);
         is_extra(&events[from..to])
     })?;

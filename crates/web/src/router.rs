@@ -5,7 +5,8 @@ use crate::auth::Caller;
 use crate::gateways::{self, Gateways};
 use crate::problem::{Answer, Failed, failed};
 use crate::{
-    admin_vllm, backends, cloud_model, cloud_upgrade, deployments, hosts, keys, money, offers, plan, routes, upgrades, usage,
+    admin_vllm, backends, cloud_model, cloud_upgrade, deployments, hosts, keys, manifest, metrics, money, offers, plan, routes,
+    saved, upgrades, usage,
 };
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -80,6 +81,7 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/healthz", get(|| async { axum::Json(serde_json::json!({"status": "ok"})) }))
         .route("/readyz", get(ready))
+        .route("/metrics", get(metrics::metrics))
         .route("/api/v1/status", get(deployments::overview))
         .route("/api/v1/deployments", get(deployments::list).post(deployments::create))
         .route("/api/v1/deployments/{name}", get(deployments::get).delete(deployments::remove))
@@ -102,6 +104,11 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/deployments/{name}/rollback", post(upgrades::rollback))
         .route("/api/v1/deployments/{name}/migrate", post(upgrades::migrate))
         .route("/api/v1/deployments/{name}/generations", get(upgrades::generations))
+        .route("/api/v1/deployments/{name}/manifest", get(manifest::export))
+        .route("/api/deployments/from-manifest", post(manifest::apply))
+        .route("/api/v1/saved-configs", get(saved::list).post(saved::save))
+        .route("/api/v1/saved-configs/{name}", get(saved::get).delete(saved::remove))
+        .route("/api/v1/saved-configs/{name}/deploy", post(saved::deploy))
         .route("/api/v1/offers", get(offers::list).post(offers::ask))
         .route("/api/v1/keys", get(keys::list).post(keys::create))
         .route("/api/v1/keys/{id}", delete(keys::revoke))

@@ -25,19 +25,26 @@ const PATIENCE: Duration = Duration::from_secs(110);
 const REQUESTS: u32 = 8;
 
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     steps: Vec<Value>,
-    requests: u32,
-    failed: u32,
+    pub(super) requests: u32,
+    pub(super) failed: u32,
     leaked: u64,
     spent_usd_micros: u64,
 }
 
-struct Stage {
-    folder: PathBuf,
+pub(super) struct Stage {
+    pub(super) folder: PathBuf,
     market: Market,
     server: Running,
-    client: Client,
+    pub(super) client: Client,
+}
+
+impl Stage {
+    /// The gateway's address, and a key.
+    pub(super) fn door(&self) -> (String, String) {
+        (self.server.gateway_url.clone().unwrap_or_default(), self.client.0.key.clone())
+    }
 }
 
 pub(crate) async fn demo(context: &Context<'_>, once: bool) -> Done {
@@ -82,13 +89,13 @@ pub(crate) async fn demo(context: &Context<'_>, once: bool) -> Done {
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn problem(why: &str) -> Problem {
+pub(super) fn problem(why: &str) -> Problem {
     Problem::new(0, "A0011", "the demo did not come to its end", "run it again with `--json`, and report what it prints")
         .with_detail(why)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the demo tells how long its steps took")]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }
 
@@ -102,7 +109,7 @@ async fn stage(folder: &Path) -> Result<Stage, Problem> {
     std::fs::write(&key_file, market.key()).map_err(failed)?;
     let yaml = format!(
         "version: 1\nserver:\n  providers:\n    vast: {{kind: vast, base-url: \"{}\", api-key: {{file: {}}}}}\n\
-         profiles:\n  demo:\n    model: demo/stand-in-7B\n    served-name: demo\n    gpu: {{min-vram: 24GB, max-usd-per-hour: 0.25}}\n    disk: 40GB\n    engine: {{env: {{STANDIN_START_MS: \"900\", STANDIN_TOKEN_MS: \"5\"}}}}\n\
+         profiles:\n  demo:\n    model: demo/stand-in-7B\n    served-name: demo\n    gpu: {{min-vram: 24GB, max-usd-per-hour: 0.25}}\n    disk: 40GB\n    limits: {{bake: 3s}}\n    engine: {{env: {{STANDIN_START_MS: \"900\", STANDIN_TOKEN_MS: \"5\"}}}}\n\
          deployments:\n  demo: {{profile: demo}}\n",
         market.url(),
         json!(key_file.display().to_string()),
@@ -127,7 +134,7 @@ async fn stage(folder: &Path) -> Result<Stage, Problem> {
 }
 
 /// Notes a step, and says it.
-fn step(report: &mut Report, printer: &Printer, name: &str, seconds: f64, detail: &str) {
+pub(super) fn step(report: &mut Report, printer: &Printer, name: &str, seconds: f64, detail: &str) {
     let seconds = (seconds * 1000.0).round() / 1000.0;
     report.steps.push(json!({"name": name, "ok": true, "seconds": seconds, "detail": detail}));
     printer.say(&format!("  {name:<13} {seconds:>7.3} s  {detail}"));
@@ -163,13 +170,15 @@ async fn play(stage: &Stage, report: &mut Report, printer: &Printer, once: bool)
     let begun = now();
     for _ in 0..REQUESTS {
         report.requests += 1;
-        if let Err(why) = ask(stage).await {
+        let (gateway, key) = stage.door();
+        if let Err(why) = ask(&gateway, &key).await {
             report.failed += 1;
             printer.say_in(Tone::Bad, &format!("  a request failed: {why}"));
         }
     }
     let detail = format!("{REQUESTS} streamed answers through {}", stage.server.gateway_url.as_deref().unwrap_or_default());
     step(report, printer, "ask", begun.elapsed().as_secs_f64(), &detail);
+    super::demo_upgrade::upgrade(stage, report, printer).await?;
     if !once {
         printer.data(&format!("gateway: {}", stage.server.gateway_url.as_deref().unwrap_or_default()));
         printer.data(&format!("key: {}", stage.client.0.key));
@@ -237,12 +246,11 @@ async fn until(stage: &Stage, reached: impl Fn(&str) -> bool) -> Result<(), Prob
 }
 
 /// One streamed request through the gateway, checked to its end.
-async fn ask(stage: &Stage) -> Result<(), String> {
-    let url = format!("{}/chat/completions", stage.server.gateway_url.as_deref().unwrap_or_default());
+pub(super) async fn ask(gateway: &str, key: &str) -> Result<(), String> {
+    let url = format!("{gateway}/chat/completions");
     let body =
         json!({"model": "demo", "stream": true, "max_tokens": 8, "messages": [{"role": "user", "content": "are you there? "}]});
-    let answer =
-        http::send(Method::POST, &url, Some(&stage.client.0.key), Some(body.to_string()), Duration::from_secs(30)).await?;
+    let answer = http::send(Method::POST, &url, Some(key), Some(body.to_string()), Duration::from_secs(30)).await?;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     let whole = answer.status == 200 && text.ends_with("data: [DONE]\n\n") && text.contains("are ");
     if whole { Ok(()) } else { Err(format!("status {}: {text}", answer.status)) }

@@ -4,12 +4,14 @@ mod admin;
 mod backend;
 mod budget;
 mod demo;
+mod demo_upgrade;
 mod doctor;
 mod down;
 mod engine;
 mod hosts;
 mod key;
 mod logs;
+mod manifest;
 mod offers;
 mod panic;
 mod plan;
@@ -74,6 +76,8 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
         Command::Upgrade(args) => small(upgrade::upgrade(&context, args)),
         Command::Rollback(args) => small(upgrade::rollback(&context, args)),
         Command::Migrate(args) => small(upgrade::migrate(&context, args)),
+        Command::Manifest(args) => small(manifest::manifest(&context, args)),
+        Command::Saved(args) => small(manifest::saved(&context, args)),
         Command::Generations { name } => small(upgrade::generations(&context, &name)),
         Command::Backend(args) => small(backend::backend(&context, args)),
         Command::Hosts => small(hosts::hosts(&context)),

@@ -76,6 +76,20 @@ fn details(printer: &Printer, deployment: &Deployment, all: bool) {
         printer.wrapped("  ", &format!("{} {class}: {}", deployment.name, cut(&cause.evidence, 200)));
         printer.wrapped("    ", &format!("hint: {}", cause.hint));
     }
+    if let Some(upgrade) = &deployment.upgrade {
+        let (from, to, how) = (upgrade.from, upgrade.to, &upgrade.strategy);
+        let stage = match upgrade.stage.as_str() {
+            "bake" => "has taken over, and is watched",
+            "back" => "did not pass: what ran before is brought back",
+            _ => "is brought up",
+        };
+        printer.wrapped("  ", &format!("{} generation {from} -> {to}, {how}: the new one {stage}", deployment.name));
+    }
+    if !deployment.drift.is_empty() {
+        let fields = printer.tint(Tone::Busy, &deployment.drift.join(", "));
+        printer.wrapped("  ", &format!("{} lags behind its file: {fields}", deployment.name));
+        printer.wrapped("    ", &format!("hint: `charter upgrade {} --what-if` shows what would be done", deployment.name));
+    }
     for replica in &deployment.replicas {
         if let Some(progress) = &replica.progress {
             printer.wrapped("  ", &format!("{} {}: {}", deployment.name, replica.phase, progress.text));

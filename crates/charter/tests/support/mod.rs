@@ -238,6 +238,11 @@ impl Place {
 
     /// Begins a command, kills the server after `pause`, and starts another one.
     pub fn killed_during(&mut self, args: &[&str], pause: Duration) {
+        self.killed_and_served(args, pause, &[]);
+    }
+
+    /// The same, with what the other one is started with.
+    pub fn killed_and_served(&mut self, args: &[&str], pause: Duration, serve: &[&str]) {
         // Named, so that a command that comes after the kill does not start a server of its own beside the next one.
         let url = field(&std::fs::read_to_string(self.data().join("server.json")).expect("server file"), "url");
         let args: Vec<&str> = ["--server", &url].into_iter().chain(args.iter().copied()).collect();
@@ -246,7 +251,13 @@ impl Place {
         std::thread::sleep(pause);
         self.kill_server();
         command.wait().expect("command");
-        self.serve(&[]);
+        self.serve(serve);
+    }
+
+    /// The port that the control plane listens on.
+    pub fn port_of_server(&self) -> u16 {
+        let url = field(&std::fs::read_to_string(self.data().join("server.json")).expect("server file"), "url");
+        url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
     }
 
     pub fn stop_server(&mut self) {
@@ -337,6 +348,30 @@ fn owns_port(pid: u32, port: u16) -> bool {
 pub fn field(json: &str, name: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
     value[name].as_str().unwrap_or_default().to_owned()
+}
+
+/// A gateway in a process of its own.
+pub struct Separate {
+    pub child: Child,
+    pub address: SocketAddr,
+}
+
+impl Drop for Separate {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Separate {
+    pub fn begin(place: &Place) -> Self {
+        let mut command = place.command(&["gateway", "--listen", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("gateway");
+        let out = BufReader::new(child.stdout.take().expect("output"));
+        let line = out.lines().map_while(Result::ok).find(|l| l.starts_with("gateway: ")).expect("address");
+        let address = line.trim_start_matches("gateway: http://").trim_end_matches("/v1").parse().expect("address");
+        Self { child, address }
+    }
 }
 
 /// An answer of the gateway, as it came.

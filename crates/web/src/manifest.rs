@@ -1,0 +1,206 @@
+//! Manifests: everything that makes a deployment what it is, on one page that can be kept, read and run again. The names of
+//! environment variables stand in it and never their values.
+
+use crate::auth::Caller;
+use crate::deployments::{Wanted, clash, declare, find};
+use crate::problem::{Answer, Body, failed};
+use crate::router::App;
+use crate::status::{self, rfc3339};
+use axum::extract::{Json, Path, State};
+use axum::http::StatusCode;
+use charter_api::status as wire;
+use charter_domain::deployment::Deployment;
+use charter_domain::money::UsdPerHour;
+use charter_domain::profile::{OptionValue, Profile, Source, Vram};
+use charter_domain::replica::Replica;
+use serde_json::{Map, Value, json};
+
+const SCHEMA: &str = "charter.manifest/1";
+
+fn option(value: &OptionValue) -> Value {
+    match value {
+        OptionValue::Flag(flag) => (*flag).into(),
+        OptionValue::Number(number) => (*number).into(),
+        OptionValue::Text(text) => text.clone().into(),
+    }
+}
+
+/// A size as files have it.
+fn size(bytes: u64) -> String {
+    if bytes.is_multiple_of(1_000_000) { format!("{}MB", bytes / 1_000_000) } else { format!("{}MiB", bytes >> 20) }
+}
+
+fn usd(price: UsdPerHour) -> String {
+    format!("{}.{:06}", price.0 / 1_000_000, price.0 % 1_000_000)
+}
+
+/// A profile as a file has it, pinned to a version, without its environment.
+fn file_of(profile: &Profile, version: &str) -> Value {
+    let Profile { model, served_name, providers, engine, gpu, disk_bytes, .. } = profile;
+    let source = match engine.source {
+        Source::Image => "image",
+        Source::Venv => "venv",
+        Source::Installed => "installed",
+    };
+    let options: Map<String, Value> = engine.options.iter().map(|(name, value)| (name.clone(), option(value))).collect();
+    let lora: Vec<Value> = engine.lora.iter().map(|l| json!({"name": l.name, "path": l.path})).collect();
+    let tiers: Vec<Value> = gpu.tiers.iter().map(|t| json!({"gpu": t.gpu, "max-usd-per-hour": usd(t.max_price)})).collect();
+    let mut cards = json!({"other-names": gpu.other_names});
+    if gpu.indices.is_empty() {
+        cards["count"] = gpu.count.into();
+    } else {
+        cards["indices"] = gpu.indices.clone().into();
+    }
+    if let Vram::Bytes(bytes) = gpu.min_vram {
+        cards["min-vram"] = size(bytes).into();
+    }
+    if let Some(tenths) = gpu.min_compute_tenths {
+        cards["min-compute-capability"] = format!("{}.{}", tenths / 10, tenths % 10).into();
+    }
+    if let Some(price) = gpu.max_price {
+        cards["max-usd-per-hour"] = usd(price).into();
+    }
+    if !tiers.is_empty() {
+        cards["tiers"] = tiers.into();
+    }
+    let limits: Map<String, Value> =
+        profile.limits.named().into_iter().map(|(name, value)| (name.to_owned(), limit(&value))).collect();
+    let canary: Vec<Value> = profile.canary.iter().map(|c| json!({"prompt": c.prompt, "expect": c.expect})).collect();
+    let mut made = json!({
+        "model": model, "served-name": served_name, "provider": providers, "max-concurrent": profile.max_concurrent,
+        "min-reliability": format!("0.{:03}", profile.min_reliability_permille.min(999)), "limits": limits, "canary": canary,
+        "engine": {"kind": engine.kind, "version": version, "source": source, "command": engine.command, "options": options,
+            "extra-args": engine.extra_args, "lora": lora},
+        "gpu": cards,
+    });
+    if profile.min_reliability_permille >= 1000 {
+        made["min-reliability"] = "1".into();
+    }
+    if *disk_bytes > 0 {
+        made["disk"] = size(*disk_bytes).into();
+    }
+    match profile.keep_alive {
+        Some(span) if span.0 > i64::MAX / 2 => made["keep-alive"] = "never".into(),
+        Some(span) => made["keep-alive"] = format!("{}ms", span.0).into(),
+        None => {}
+    }
+    made
+}
+
+/// A count as a number, a span as it is written.
+fn limit(text: &str) -> Value {
+    text.parse::<u64>().map_or_else(|_| Value::from(text.replace(' ', "")), Value::from)
+}
+
+/// The manifest of a deployment.
+pub(crate) fn of(state: &Deployment, replicas: &[Replica]) -> Value {
+    let (profile, engine) = (&state.profile, &state.profile.engine);
+    let serving = replicas.iter().find(|r| state.serves(r) && r.instance().is_some()).and_then(Replica::instance);
+    let offer = serving.map(|i| &i.placement.offer);
+    let chosen = |i: &u32| offer.and_then(|o| o.gpus.iter().find(|g| g.index == *i)).map(|g| g.name.clone());
+    let indices = serving.map(|i| i.placement.gpus.clone()).unwrap_or_default();
+    let names: Vec<String> = indices.iter().filter_map(chosen).collect();
+    let said = |name: &str| engine.options.get(name).map(option);
+    let env: Vec<&String> = engine.env.keys().collect();
+    let digest = match engine.source {
+        Source::Image => "the provider starts the image by its tag and does not tell its digest",
+        Source::Venv | Source::Installed => "no image is used",
+    };
+    json!({
+        "schema": SCHEMA, "name": state.name, "tenant": state.tenant, "owner": state.owner, "generation": state.generation,
+        "model": profile.model, "served_name": profile.served_name, "revision": said("revision"), "seed": said("seed"),
+        "engine_version": state.engine_version, "image_digest": null, "image_digest_reason": digest,
+        "packages": null, "packages_reason": "the engine's own package brings what it needs; charter pins its version alone",
+        "arguments": {"options": engine.options.iter().map(|(n, v)| (n.clone(), option(v))).collect::<Map<_, _>>(), "extra_args": engine.extra_args},
+        "lora": engine.lora.iter().map(|l| json!({"name": l.name, "path": l.path})).collect::<Vec<_>>(),
+        "gpu": {"indices": indices, "names": names, "memory_fraction": said("gpu-memory-utilization"), "tensor_parallel_size": said("tensor-parallel-size")},
+        "host": offer.map(|o| o.host.clone()), "provider": offer.map(|o| o.provider.clone()),
+        "env_keys": env, "created_at": rfc3339(state.created_at),
+        "profile": file_of(profile, &state.engine_version),
+        "deployment": {"profile": state.profile_name, "replicas": state.replicas, "owner": state.owner, "tenant": state.tenant},
+    })
+}
+
+pub(crate) async fn export(State(app): State<App>, _: Caller, Path(name): Path<String>) -> Answer<Json<Value>> {
+    let state = find(&app, &name).await?;
+    let replicas = app.controller.replicas_of(&state.id).await?;
+    Ok(Json(of(&state, &replicas)))
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Variable {
+    key: String,
+    value: String,
+}
+
+/// A manifest, and what it does not hold.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Order {
+    pub(crate) manifest: Value,
+    /// Another name than the manifest's.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// One of our machines.
+    #[serde(default)]
+    pub(crate) node_id: Option<String>,
+    /// A local port that leads to the engine.
+    #[serde(default)]
+    pub(crate) port: Option<u16>,
+    #[serde(default)]
+    pub(crate) env_vars: Vec<Variable>,
+}
+
+/// What a manifest asks for.
+pub(crate) fn wanted(order: Order) -> Answer<Wanted> {
+    let wrong = |message: String| failed(422, "A0422", message, "send what `charter manifest export` printed, as it is");
+    let manifest = order.manifest;
+    if manifest.get("schema").and_then(Value::as_str) != Some(SCHEMA) {
+        return Err(wrong(format!("this is no manifest: its `schema` is not `{SCHEMA}`")));
+    }
+    let own = manifest.get("name").and_then(Value::as_str).unwrap_or_default();
+    let name = order.name.unwrap_or_else(|| own.to_owned());
+    let (Some(mut profile), Some(mut deployment)) = (manifest.get("profile").cloned(), manifest.get("deployment").cloned())
+    else {
+        return Err(wrong("the manifest lacks `profile` or `deployment`".to_owned()));
+    };
+    if !profile["engine"].is_object() || !deployment.is_object() {
+        return Err(wrong("the manifest's `profile` or `deployment` is no object".to_owned()));
+    }
+    let keys: Vec<&str> =
+        manifest.get("env_keys").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let missing: Vec<&str> = keys.iter().copied().filter(|k| !order.env_vars.iter().any(|v| v.key == *k)).collect();
+    if !missing.is_empty() {
+        let hint = "values never stand in a manifest: give them with `--env NAME`, or in `env_vars`";
+        return Err(failed(422, "A0424", format!("values are missing for: {}", missing.join(", ")), hint));
+    }
+    let env: Map<String, Value> = order.env_vars.into_iter().map(|v| (v.key, v.value.into())).collect();
+    profile["engine"]["env"] = env.into();
+    if let Some(node) = order.node_id {
+        deployment["offer"] = node.into();
+    }
+    if let Some(port) = order.port {
+        deployment["forward"] = json!({"port": port});
+    }
+    Ok(Wanted::of(&name, profile, deployment, None))
+}
+
+/// Runs what a manifest says.
+pub(crate) async fn apply(
+    State(app): State<App>,
+    caller: Caller,
+    Body(order): Body<Order>,
+) -> Answer<(StatusCode, Json<wire::Deployment>)> {
+    run(&app, &caller, wanted(order)?).await
+}
+
+pub(crate) async fn run(app: &App, caller: &Caller, wanted: Wanted) -> Answer<(StatusCode, Json<wire::Deployment>)> {
+    let declared = declare(app, caller, wanted)?;
+    if let Some(taken) = clash(app, &declared).await? {
+        let hint = "end the other deployment, or apply it under a name and a `served-name` of its own";
+        return Err(failed(409, "G0003", format!("`{taken}` is served by another deployment already"), hint));
+    }
+    let state = app.controller.declare(declared).await?;
+    Ok((StatusCode::ACCEPTED, Json(status::one(app, &state).await?)))
+}
