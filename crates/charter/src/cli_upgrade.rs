@@ -102,7 +102,7 @@ pub(crate) enum Saved {
 pub(crate) struct Again {
     /// Run it under another name
     #[arg(long = "as", value_name = "NAME")]
-    pub(crate) name: Option<String>,
+    pub(crate) under: Option<String>,
     /// On this machine of ours
     #[arg(long, value_name = "MACHINE")]
     pub(crate) node: Option<String>,

@@ -11,8 +11,9 @@ use axum::http::StatusCode;
 use charter_api::status as wire;
 use charter_domain::deployment::Deployment;
 use charter_domain::money::UsdPerHour;
-use charter_domain::profile::{OptionValue, Profile, Source, Vram};
+use charter_domain::profile::{Limits, OptionValue, Profile, Source, Vram};
 use charter_domain::replica::Replica;
+use charter_domain::time::Span;
 use serde_json::{Map, Value, json};
 
 const SCHEMA: &str = "charter.manifest/1";
@@ -42,6 +43,8 @@ fn file_of(profile: &Profile, version: &str) -> Value {
         Source::Venv => "venv",
         Source::Installed => "installed",
     };
+    // A program that is there already has the version that it has.
+    let version = if engine.source == Source::Installed { "" } else { version };
     let options: Map<String, Value> = engine.options.iter().map(|(name, value)| (name.clone(), option(value))).collect();
     let lora: Vec<Value> = engine.lora.iter().map(|l| json!({"name": l.name, "path": l.path})).collect();
     let tiers: Vec<Value> = gpu.tiers.iter().map(|t| json!({"gpu": t.gpu, "max-usd-per-hour": usd(t.max_price)})).collect();
@@ -63,12 +66,10 @@ fn file_of(profile: &Profile, version: &str) -> Value {
     if !tiers.is_empty() {
         cards["tiers"] = tiers.into();
     }
-    let limits: Map<String, Value> =
-        profile.limits.named().into_iter().map(|(name, value)| (name.to_owned(), limit(&value))).collect();
     let canary: Vec<Value> = profile.canary.iter().map(|c| json!({"prompt": c.prompt, "expect": c.expect})).collect();
     let mut made = json!({
         "model": model, "served-name": served_name, "provider": providers, "max-concurrent": profile.max_concurrent,
-        "min-reliability": format!("0.{:03}", profile.min_reliability_permille.min(999)), "limits": limits, "canary": canary,
+        "min-reliability": format!("0.{:03}", profile.min_reliability_permille.min(999)), "limits": limits_of(&profile.limits), "canary": canary,
         "engine": {"kind": engine.kind, "version": version, "source": source, "command": engine.command, "options": options,
             "extra-args": engine.extra_args, "lora": lora},
         "gpu": cards,
@@ -87,9 +88,13 @@ fn file_of(profile: &Profile, version: &str) -> Value {
     made
 }
 
-/// A count as a number, a span as it is written.
-fn limit(text: &str) -> Value {
-    text.parse::<u64>().map_or_else(|_| Value::from(text.replace(' ', "")), Value::from)
+fn limits_of(limits: &Limits) -> Value {
+    let Limits { search, search_retries, stall, boot, ssh, load, failed_restarts, attempts, bake, drain } = limits;
+    let ms = |span: &Span| format!("{}ms", span.0);
+    json!({
+        "search": ms(search), "search-retries": search_retries, "stall": ms(stall), "boot": ms(boot), "ssh": ms(ssh),
+        "load": ms(load), "failed-restarts": failed_restarts, "attempts": attempts, "bake": ms(bake), "drain": ms(drain),
+    })
 }
 
 /// The manifest of a deployment.

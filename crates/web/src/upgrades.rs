@@ -359,6 +359,10 @@ pub(crate) async fn start_all(Shared(app): Shared<App>, caller: Caller, Body(wan
     if wanted.what_if {
         return Ok(Json(what_if(&app, &caller, &states, &Target::File, how).await?).into_response());
     }
+    // What cannot be meant of those that were named is told at once, and not in a summary.
+    for state in states.iter().filter(|d| !wanted.all && d.wish == Wish::Run) {
+        target(&app, &caller, state, &Target::File)?;
+    }
     let read = wanted.waves.as_deref().map(|text| waves(text, states.len())).transpose();
     let read = read.map_err(|why| failed(422, "A0422", why, "such as `1,50%`: one first, then half, then the rest"))?;
     let fleet = begin(&app, &caller, &states, Target::File, (how, read.unwrap_or_default(), wanted.keep_going)).await?;

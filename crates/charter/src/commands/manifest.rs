@@ -24,7 +24,7 @@ fn variables(names: &[String]) -> Result<Vec<Value>, Problem> {
 
 /// What is given beside a manifest.
 fn beside(again: &Again) -> Result<Value, Problem> {
-    Ok(json!({"name": again.name, "node_id": again.node, "port": again.port, "env_vars": variables(&again.env)?}))
+    Ok(json!({"name": again.under, "node_id": again.node, "port": again.port, "env_vars": variables(&again.env)?}))
 }
 
 async fn watch(context: &Context<'_>, client: &Client, made: Deployment, detach: bool) -> Done {
