@@ -18,7 +18,7 @@ use charter_gateway::{Gateway, Notice, Outside};
 use charter_remote::{KeyPair, Links};
 use charter_store::Store;
 use charter_store::database::Database;
-use charter_web::{App, Gateways, Register, Sections};
+use charter_web::{App, Files, Gateways, Register, Sections};
 use hyper::Method;
 use std::future::Future;
 use std::io::Write;
@@ -217,7 +217,7 @@ fn profiles(file: Option<PathBuf>) -> Arc<dyn Fn() -> Vec<(String, serde_json::V
 
 /// Reads profiles and deployments, each time anew: of the file that a deployment came from, where it is on this machine, else of
 /// the server's own.
-fn files(own: Option<PathBuf>) -> Arc<dyn Fn(Option<&str>) -> Result<Option<Sections>, Problem> + Send + Sync> {
+fn files(own: Option<PathBuf>) -> Arc<Files> {
     Arc::new(move |source| {
         let path = source.map(PathBuf::from).filter(|path| path.exists()).or_else(|| own.clone());
         let Some(path) = path.filter(|path| path.exists()) else { return Ok(None) };

@@ -119,7 +119,7 @@ impl Controller {
         drop(drivers);
         let (this, id) = (self.clone(), id.clone());
         self.0.tasks.spawn(Kind::Timer(self.0.ended.clone()), async move {
-            while this.turn(&id, &driver).await {}
+            while Box::pin(this.turn(&id, &driver)).await {}
             this.0.live.forget(&id);
             this.0.drivers.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         });

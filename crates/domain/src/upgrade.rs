@@ -250,7 +250,14 @@ impl Turn<'_> {
             return match &live.phase {
                 Phase::Ready { .. } => Found::Ready(live),
                 Phase::Unreachable { held: true, .. } => Found::Lost(why(live), false),
-                _ => Found::Coming,
+                Phase::Pending { .. }
+                | Phase::Acquiring(_)
+                | Phase::Booting { .. }
+                | Phase::Loading { .. }
+                | Phase::Unreachable { .. }
+                | Phase::Draining { .. }
+                | Phase::Releasing(_)
+                | Phase::Closed => Found::Coming,
             };
         }
         let Some(closed) = of().find(|r| r.phase.is_closed() && r.stop.is_none()) else { return Found::Coming };

@@ -48,8 +48,8 @@ impl Numbers {
         seen
     }
 
-    const fn failed_permille(&self) -> u64 {
-        if self.requests == 0 { 0 } else { self.failed * 1000 / self.requests }
+    fn failed_permille(&self) -> u64 {
+        (self.failed * 1000).checked_div(self.requests).unwrap_or(0)
     }
 }
 

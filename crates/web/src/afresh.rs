@@ -20,7 +20,7 @@ pub struct Sections {
 }
 
 /// Reads the file of a name, or the server's own; nothing where there is none.
-pub(crate) type Files = dyn Fn(Option<&str>) -> Result<Option<Sections>, charter_api::problem::Problem> + Send + Sync;
+pub type Files = dyn Fn(Option<&str>) -> Result<Option<Sections>, charter_api::problem::Problem> + Send + Sync;
 
 fn named<'a>(all: &'a [(String, Value)], name: &str) -> Option<&'a Value> {
     all.iter().find(|(n, _)| n == name).map(|(_, raw)| raw)

@@ -25,7 +25,7 @@ mod stream;
 mod upgrades;
 mod usage;
 
-pub use afresh::Sections;
+pub use afresh::{Files, Sections};
 pub use auth::{hash, prefix_of};
 pub use convert::secret;
 pub use gateways::{Gateways, Published};

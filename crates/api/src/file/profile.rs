@@ -413,7 +413,7 @@ const STRATEGIES: [&str; 5] = ["auto", "side-by-side", "rolling", "in-place", "r
 fn strategy(d: &mut Decoder, node: &Node) -> String {
     let word = d.text(node, "`strategy`");
     if !STRATEGIES.contains(&word.as_str()) {
-        d.fault(node.place, "there is no such `strategy`", &format!("one of {}", STRATEGIES.join(", ")));
+        d.fault(node.place, "there is no such `strategy`", format!("one of {}", STRATEGIES.join(", ")));
     }
     word
 }

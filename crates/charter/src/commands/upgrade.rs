@@ -19,7 +19,7 @@ pub(crate) async fn upgrade(context: &Context<'_>, args: Upgrade) -> Done {
         "strategy": args.how.strategy, "waves": args.waves, "keep_going": args.keep_going,
     });
     if args.what_if {
-        return what_if(context, client.post("/api/v1/upgrades", &body).await?);
+        return Ok(what_if(context, &client.post("/api/v1/upgrades", &body).await?));
     }
     let begun: wire::Upgrade = client.post("/api/v1/upgrades", &body).await?;
     watch(context, &client, begun, args.how.detach).await
@@ -46,7 +46,7 @@ pub(crate) async fn migrate(context: &Context<'_>, args: Migrate) -> Done {
     let path = format!("/api/v1/deployments/{}/migrate", segment(&args.name));
     let body = json!({"provider": args.provider, "strategy": args.how.strategy, "what_if": args.what_if});
     if args.what_if {
-        return what_if(context, client.post(&path, &body).await?);
+        return Ok(what_if(context, &client.post(&path, &body).await?));
     }
     let begun: wire::Upgrade = client.post(&path, &body).await?;
     watch(context, &client, begun, args.how.detach).await
@@ -58,7 +58,7 @@ fn read(answer: Value) -> Result<wire::Upgrade, Problem> {
     })
 }
 
-fn what_if(context: &Context<'_>, plan: Plan) -> Done {
+fn what_if(context: &Context<'_>, plan: &Plan) -> ExitCode {
     if context.printer.json {
         context.printer.document(&plan);
     } else {
@@ -67,7 +67,7 @@ fn what_if(context: &Context<'_>, plan: Plan) -> Done {
             context.printer.data("nothing runs that could be upgraded");
         }
     }
-    Ok(if plan.pending { ExitCode::from(2) } else { ExitCode::SUCCESS })
+    if plan.pending { ExitCode::from(2) } else { ExitCode::SUCCESS }
 }
 
 /// Tells what happens until it is over, and what came of it.

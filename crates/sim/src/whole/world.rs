@@ -127,7 +127,7 @@ impl World {
             self.start_planes();
             if let Some(at) = wishes.iter().position(|(at, ..)| *at <= self.now()) {
                 let (at, n, run) = wishes.remove(at);
-                if !self.wish(n, run).await {
+                if !Box::pin(self.wish(n, run)).await {
                     // The answer of a user's command was an error: the user tries again.
                     wishes.push((at + Span::s(30), n, run));
                 }
