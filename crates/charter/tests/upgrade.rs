@@ -1,7 +1,7 @@
 //! Upgrades of the whole program, on a real OpenSSH server, with clients that notice nothing: four ways, the verdict, the way back,
 //! fleets, and a control plane that is killed in the middle.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
+#![allow(clippy::expect_used, clippy::panic, clippy::disallowed_methods, clippy::string_slice, reason = "a test that cannot go on fails")]
 
 mod support;
 
@@ -306,5 +306,29 @@ fn a_manifest_holds_everything_but_values_and_runs_again() {
     assert_eq!(status(&place)["status"], "running");
     place.ok(&["saved", "remove", "good"]);
     assert!(place.charter(&["saved", "show", "good"]).status.code() == Some(1));
+    place.ok(&["down", "small"]);
+}
+
+#[test]
+fn a_move_to_another_provider_has_no_gap() {
+    let mut place = Place::new("move");
+    configure(&place, 4096, "    provider: [lab]\n", SMALL);
+    let file = place.folder.join("charter.yaml");
+    let text = std::fs::read_to_string(&file).expect("the file");
+    // Another provider, whose machine is reached by the same server.
+    let lab = text.find("    lab:\n").expect("a provider");
+    let end = text.find("profiles:\n").expect("profiles");
+    let attic = text[lab..end].replace("lab:", "attic:").replace("name: tower", "name: shed");
+    std::fs::write(&file, format!("{}{attic}{}", &text[..end], &text[end..])).expect("written");
+    place.serve(&[]);
+    place.ok(&["up"]);
+    let clients = Clients::begin(place.gateway(), &place.key(), "small");
+    let plan = place.charter(&["--json", "migrate", "small", "--provider", "attic", "--what-if"]);
+    let entry = json(&String::from_utf8_lossy(&plan.stdout))["deployments"][0].clone();
+    assert_eq!((plan.status.code(), &entry["changes"][0]["field"]), (Some(2), &"provider".into()), "{entry}");
+    place.ok(&["migrate", "small", "--provider", "attic"]);
+    clients.end();
+    wait_until("one copy is left", || status(&place)["replicas"].as_array().is_some_and(|r| r.len() == 1));
+    assert_eq!(status(&place)["replicas"][0]["provider"], "attic");
     place.ok(&["down", "small"]);
 }
