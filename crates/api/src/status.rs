@@ -47,6 +47,9 @@ pub struct Deployment {
     pub served_names: Vec<String>,
     /// Fields that differ from the profile.
     pub drift: Vec<String>,
+    /// Why it could not be told whether it lags behind.
+    #[serde(default)]
+    pub drift_problem: Option<String>,
     /// When its lease ends.
     pub expires_at: Option<String>,
     /// When it is destroyed if nobody uses it.

@@ -135,6 +135,8 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
     let data_dir = options.data_dir.clone();
     make_private_folder(&data_dir).map_err(|e| data_problem(&data_dir, &e))?;
     let lock = lock(&data_dir)?;
+    // What a server that was killed has left behind would be taken for ours until we listen; most often there is none.
+    std::fs::remove_file(server_file(&data_dir)).ok();
     let section = match &options.config {
         Some(path) => config::read(path)?.server,
         None => ServerSection::default(),

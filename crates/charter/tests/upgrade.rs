@@ -1,7 +1,13 @@
 //! Upgrades of the whole program, on a real OpenSSH server, with clients that notice nothing: four ways, the verdict, the way back,
 //! fleets, and a control plane that is killed in the middle.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::disallowed_methods, clippy::string_slice, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::string_slice,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 
@@ -331,4 +337,35 @@ fn a_move_to_another_provider_has_no_gap() {
     wait_until("one copy is left", || status(&place)["replicas"].as_array().is_some_and(|r| r.len() == 1));
     assert_eq!(status(&place)["replicas"][0]["provider"], "attic");
     place.ok(&["down", "small"]);
+}
+
+/// What a first trial of all this by somebody else has found.
+#[test]
+fn who_asks_twice_is_told_the_same_and_who_tears_down_first_keeps_clients_waiting() {
+    let mut place = Place::new("trial");
+    configure(&place, 4096, "", SMALL);
+    place.serve(&[]);
+    place.ok(&["up"]);
+    let clients = Clients::begin(place.gateway(), &place.key(), "small");
+    configure(&place, 8192, "", SMALL);
+    place.ok(&["upgrade", "small", "--strategy", "recreate"]);
+    clients.end();
+    // A bad version that is asked for twice fails twice, whoever began it.
+    configure(&place, 99_999, "", SMALL);
+    place.ok(&["upgrade", "small", "--detach"]);
+    let again = place.charter(&["--json", "upgrade", "small"]);
+    let said = json(&String::from_utf8_lossy(&again.stdout));
+    assert_eq!((again.status.code(), said["failed"][0]["rolled_back"].clone()), (Some(1), true.into()), "{said}");
+    let up = place.charter(&["up"]);
+    assert!(String::from_utf8_lossy(&up.stderr).contains("did not pass"), "{up:?}");
+    // What ends in the middle of an upgrade is over.
+    configure(&place, 4096, "", SMALL);
+    place.ok(&["upgrade", "small", "--detach"]);
+    place.ok(&["down", "small"]);
+    assert!(status(&place)["upgrade"].is_null());
+    let back = place.charter(&["rollback", "small"]);
+    assert!(String::from_utf8_lossy(&back.stderr).contains("does not run"), "{back:?}");
+    // A file that is named must be there.
+    let gone = place.charter(&["upgrade", "small", "--config", "/nowhere.yaml"]);
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("C0002"), "{gone:?}");
 }

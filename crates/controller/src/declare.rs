@@ -55,8 +55,8 @@ pub struct Declared {
 /// Why a deployment was not changed.
 #[derive(Debug)]
 pub enum DeclareError {
-    /// Copies are being replaced one by one; that has to end first.
-    UnderWay,
+    /// Copies of the deployment of this name are being replaced one by one; that has to end first.
+    UnderWay(String),
     /// The store failed, or somebody else has the name.
     Store(Error),
 }
@@ -115,7 +115,8 @@ impl Controller {
             Some(old) => self.replicas_of(&old.state.id).await?,
             None => vec![],
         };
-        let state = self.next_generation(wanted, old.as_ref(), &replicas).ok_or(DeclareError::UnderWay)?;
+        let state =
+            self.next_generation(wanted, old.as_ref(), &replicas).ok_or_else(|| DeclareError::UnderWay(wanted.name.clone()))?;
         let unchanged = old.as_ref().is_some_and(|o| o.state == state);
         if unchanged {
             return Ok(state);
@@ -150,6 +151,7 @@ impl Controller {
                 return Ok(Some(state));
             }
             state.wish = Wish::Stop;
+            state.forget_upgrade("it was told to end");
             let fact = self.fact(&state.id, None, "was told to end".to_owned());
             let write = Write { expected: row.version, state: state.clone() };
             match self.store().commit(Commit { deployments: vec![write], facts: vec![fact], ..Commit::default() }).await {

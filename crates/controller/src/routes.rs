@@ -57,8 +57,8 @@ impl Controller {
         let wished = self.store().deployments().await?.into_iter().map(|row| row.state).filter(|d| d.wish == Wish::Run);
         let lost = wished.filter(|d| !has(&d.profile.served_name));
         Ok(lost
-            .map(|d| (d.is_asleep(), d))
-            .map(|(asleep, d)| Backend {
+            .map(|d| (d.is_asleep(), d.upgrade.is_some(), d))
+            .map(|(asleep, starting, d)| Backend {
                 id: d.id.0,
                 group: d.name,
                 served_names: vec![ServedName { name: d.profile.served_name, parent: None }],
@@ -67,7 +67,8 @@ impl Controller {
                 bearer: None,
                 max_concurrent: d.profile.max_concurrent,
                 ready: false,
-                starting: false,
+                // What was ended first, on purpose, comes back as its next generation: whoever asks waits for that.
+                starting,
                 asleep,
                 rent: UsdPerHour(0),
                 queue: 0,

@@ -170,9 +170,19 @@ impl Deployment {
         if open().next().is_some() { Status::Stopping } else { Status::Starting }
     }
 
+    /// A copy of the present generation that has failed for good, and that nothing has come in the place of.
+    #[must_use]
+    pub fn is_given_up(&self, replica: &Replica, replicas: &[Replica]) -> bool {
+        let same = |r: &Replica| r.slot == replica.slot && r.generation == self.generation;
+        let lives = |r: &Replica| same(r) && !r.phase.is_closed() && r.stop.is_none();
+        let failed = replica.phase.is_closed() && replica.stop.is_none() && replica.generation == self.generation;
+        failed && !replicas.iter().any(lives)
+    }
+
     /// What went wrong with the present generation, if anything did and nothing of it answers.
     #[must_use]
     pub fn cause<'a>(&self, replicas: &'a [Replica]) -> Option<&'a Cause> {
-        replicas.iter().filter(|r| r.generation == self.generation).find_map(|r| r.cause.as_ref())
+        let counts = |r: &&Replica| !r.phase.is_closed() || r.stop.is_some() || self.is_given_up(r, replicas);
+        replicas.iter().filter(|r| r.generation == self.generation).filter(counts).find_map(|r| r.cause.as_ref())
     }
 }

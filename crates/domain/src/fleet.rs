@@ -1,7 +1,6 @@
 //! Upgrades of several deployments: which of them is next, and what came of each. One after the other, unless waves are asked for.
 
 use crate::deployment::{Deployment, Wish};
-use crate::generation::Fate;
 use crate::time::Time;
 use crate::upgrade::Strategy;
 use serde::{Deserialize, Serialize};
@@ -140,7 +139,7 @@ pub fn came_of(deployment: &Deployment, to: u32, up: bool, error: Option<&str>) 
         return None;
     }
     let known = deployment.generation(to);
-    if let Some(verdict) = known.filter(|g| g.fate == Fate::Failed).map(|g| g.verdict.clone().unwrap_or_default()) {
+    if let Some(verdict) = known.filter(|g| g.fate.is_lost()).map(|g| g.verdict.clone().unwrap_or_default()) {
         return Some(failed(&verdict, deployment.generation != to));
     }
     if deployment.generation != to {

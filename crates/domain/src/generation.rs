@@ -34,6 +34,8 @@ pub enum Fate {
     Replaced,
     /// It did not pass, and the one before it serves on.
     Failed,
+    /// Somebody undid it, or asked for another one, before it had passed.
+    Undone,
 }
 
 impl Fate {
@@ -45,7 +47,14 @@ impl Fate {
             Self::Serving => "serving",
             Self::Replaced => "replaced",
             Self::Failed => "failed",
+            Self::Undone => "undone",
         }
+    }
+
+    /// It never came to serve for good.
+    #[must_use]
+    pub const fn is_lost(self) -> bool {
+        matches!(self, Self::Failed | Self::Undone)
     }
 }
 
@@ -130,12 +139,19 @@ impl Deployment {
         }
     }
 
+    /// The deployment ends: an upgrade that is under way comes to nothing.
+    pub fn forget_upgrade(&mut self, why: &str) {
+        if let Some(upgrade) = self.upgrade.take() {
+            self.decide(upgrade.to, Fate::Undone, Some(why.to_owned()));
+        }
+    }
+
     /// What a generation changed of the one before it.
     #[must_use]
     pub fn changed_by(&self, number: u32) -> Vec<Change> {
         let Some(at) = self.history.iter().position(|g| g.number == number) else { return vec![] };
         // What failed was never what the next one came from.
-        let before = self.history[..at].iter().rev().find(|g| g.fate != Fate::Failed);
+        let before = self.history[..at].iter().rev().find(|g| !g.fate.is_lost());
         before.map(|before| changes(&before.spec, &self.history[at].spec)).unwrap_or_default()
     }
 }

@@ -60,10 +60,9 @@ pub fn next(old: &Deployment, wanted: Deployment, replicas: &[Replica], asked: A
         new.port = before.port;
     }
     let quiet = old.upgrade.is_none();
-    let failed = |r: &Replica| r.generation == old.generation && r.phase.is_closed() && r.stop.is_none();
     let held = |r: &Replica| matches!(r.phase, Phase::Unreachable { held: true, .. });
     // What has failed is tried again whenever somebody asks, as a generation of its own.
-    let again = quiet && replicas.iter().any(|r| failed(r) || held(r));
+    let again = quiet && replicas.iter().any(|r| old.is_given_up(r, replicas) || held(r));
     let answering = replicas.iter().any(|r| answers(old, r));
     if old.wish == Wish::Stop || (again && !answering) {
         replace(&mut state, old, asked);
@@ -132,7 +131,7 @@ fn upgrade(
                 state.remember(asked.now, asked.by, Fate::Serving);
                 return Some(state);
             }
-            state.decide(old.generation, Fate::Failed, Some("another change came before it had taken over".to_owned()));
+            state.decide(old.generation, Fate::Undone, Some("another change came before it had taken over".to_owned()));
         }
     }
     state.generation = old.next_number();

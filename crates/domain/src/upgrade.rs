@@ -190,7 +190,7 @@ impl Deployment {
 #[must_use]
 pub fn step(deployment: &Deployment, replicas: &[Replica], seen: &Seen, now: Time) -> Option<Step> {
     let upgrade = deployment.upgrade.clone()?;
-    let mut turn = Turn { next: deployment.clone(), u: upgrade, replicas, seen, now, facts: vec![] };
+    let mut turn = Turn { next: deployment.clone(), u: upgrade, replicas, seen, now, lost: Fate::Failed, facts: vec![] };
     turn.go();
     (turn.next != *deployment).then_some(Step { next: turn.next, facts: turn.facts })
 }
@@ -199,7 +199,8 @@ pub fn step(deployment: &Deployment, replicas: &[Replica], seen: &Seen, now: Tim
 #[must_use]
 pub fn abort(deployment: &Deployment, replicas: &[Replica], why: &str) -> Option<Step> {
     let u = deployment.upgrade.clone().filter(|u| u.strategy != Strategy::Recreate)?;
-    let mut turn = Turn { next: deployment.clone(), u, replicas, seen: &Seen::default(), now: Time(0), facts: vec![] };
+    let mut turn =
+        Turn { next: deployment.clone(), u, replicas, seen: &Seen::default(), now: Time(0), lost: Fate::Undone, facts: vec![] };
     turn.fail(why);
     (turn.next != *deployment).then_some(Step { next: turn.next, facts: turn.facts })
 }
@@ -210,6 +211,8 @@ struct Turn<'a> {
     replicas: &'a [Replica],
     seen: &'a Seen,
     now: Time,
+    /// What becomes of the new generation where it does not come to serve.
+    lost: Fate,
     facts: Vec<String>,
 }
 
@@ -425,7 +428,7 @@ impl Turn<'_> {
             self.next.put(before);
         }
         self.next.generation = self.u.from;
-        self.next.decide(self.u.to, Fate::Failed, Some(why.to_owned()));
+        self.next.decide(self.u.to, self.lost, Some(why.to_owned()));
         self.next.decide(self.u.from, Fate::Serving, None);
         self.next.upgrade = None;
         self.facts.push(format!("generation {} serves as before", self.u.from));

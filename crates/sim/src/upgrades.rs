@@ -159,7 +159,7 @@ impl Sim {
                 }
             }
             (_, Some(Stage::Back { .. })) => self.reached("copies were brought back"),
-            (_, None) if fate == Some(Fate::Failed) => self.reached("a new generation did not pass"),
+            (_, None) if fate.is_some_and(Fate::is_lost) => self.reached("a new generation did not pass"),
             (_, None) => self.reached("an upgrade came to its end"),
             (Stage::Raise | Stage::Bake { .. } | Stage::Back { .. }, Some(_)) => {}
         }

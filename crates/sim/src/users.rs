@@ -68,6 +68,9 @@ impl Sim {
         }
         let mut state = row.state;
         state.wish = wish;
+        if wish == Wish::Stop {
+            state.forget_upgrade("it was told to end");
+        }
         let write = Write { expected: row.version, state };
         self.expect(now(self.store.commit(Commit { deployments: vec![write], ..Commit::default() })));
     }

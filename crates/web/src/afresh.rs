@@ -98,6 +98,9 @@ pub(crate) fn target(app: &App, caller: &Caller, state: &Deployment, target: &Ta
                 return Err(crate::problem::failed(404, "A0404", format!("there is no provider `{name}`"), hint));
             }
             let mut moved = stored(state, &caller.name);
+            if state.profile.providers == [name.clone()] {
+                return Ok(moved);
+            }
             moved.profile.providers = vec![name.clone()];
             // An offer that was named belongs to the provider that had it.
             moved.offer = None;
@@ -114,9 +117,15 @@ pub(crate) fn differences(state: &Deployment, wanted: &Declared) -> Vec<Change> 
     changes(&state.spec(), &next.spec())
 }
 
-/// Fields in which a deployment lags behind its file; nothing can be said where the file cannot be read.
-pub(crate) fn drift(app: &App, state: &Deployment) -> Vec<String> {
-    let Ok(wanted) = of_file(app, &Caller::server(), state) else { return vec![] };
-    let all = differences(state, &wanted);
-    all.into_iter().filter(|c| c.effect > Effect::None).map(|c| c.field).collect()
+/// Fields in which a deployment lags behind its file, or why that cannot be told.
+pub(crate) fn drift(app: &App, state: &Deployment) -> (Vec<String>, Option<String>) {
+    let gone = state.source_file.as_ref().filter(|file| !std::path::Path::new(file).exists());
+    match of_file(app, &Caller::server(), state) {
+        Err(Failed(problem)) => (vec![], Some(problem.message)),
+        Ok(_) if gone.is_some() => (vec![], gone.map(|file| format!("`{file}`, which it came from, is not there any more"))),
+        Ok(wanted) => {
+            let all = differences(state, &wanted);
+            (all.into_iter().filter(|c| c.effect > Effect::None).map(|c| c.field).collect(), None)
+        }
+    }
 }

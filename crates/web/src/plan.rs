@@ -215,6 +215,7 @@ async fn look_for_offers(app: &App, wanted: &Declared, old: Option<Deployment>, 
         made.reports.push(Report { code: "M0001".into(), text });
     }
     let (mut offers, problems) = app.controller.offers_within(&need, probe.profile.limits.search).await;
+    let listed = !offers.is_empty();
     if let Ok(Some((most, why))) = app.controller.affordable(&probe).await {
         let before = offers.len();
         offers.retain(|o| o.price <= most);
@@ -222,7 +223,7 @@ async fn look_for_offers(app: &App, wanted: &Declared, old: Option<Deployment>, 
             made.reports.push(Report { code: "M0001".into(), text: why });
         }
     }
-    if offers.is_empty() && problems.is_empty() {
+    if !listed && problems.is_empty() {
         let text = match &need.offer {
             Some(id) => format!("the offer `{id}` is not there; `charter offers` shows what is"),
             None => "nothing is offered at this moment".to_owned(),

@@ -41,7 +41,7 @@ pub(crate) async fn one(app: &App, state: &Deployment) -> Result<wire::Deploymen
     let unrouted =
         status == Status::Running && !all.iter().any(|r| matches!(r.phase, Phase::Ready { .. }) && controller.is_routed(r));
     let status = if unrouted { Status::Loading } else { status };
-    let failed = |r: &&Replica| r.phase.is_closed() && r.stop.is_none() && r.generation == state.generation;
+    let failed = |r: &&Replica| state.is_given_up(r, &all);
     let shown = all.iter().filter(|r| !r.phase.is_closed() || failed(r));
     let cause = state.cause(&all).filter(|_| status == Status::Error || all.iter().any(|r| failed(&r))).map(|c| wire::Cause {
         class: c.class.clone(),
@@ -51,6 +51,7 @@ pub(crate) async fn one(app: &App, state: &Deployment) -> Result<wire::Deploymen
     });
     let mut served_names = vec![state.profile.served_name.clone()];
     served_names.extend(state.profile.engine.lora.iter().map(|l| l.name.clone()));
+    let (drift, drift_problem) = if state.wish == Wish::Run { crate::afresh::drift(app, state) } else { (vec![], None) };
     Ok(wire::Deployment {
         id: state.id.0.clone(),
         name: state.name.clone(),
@@ -60,7 +61,8 @@ pub(crate) async fn one(app: &App, state: &Deployment) -> Result<wire::Deploymen
         generation: state.generation,
         status: status.as_str().to_owned(),
         served_names,
-        drift: if state.wish == Wish::Run { crate::afresh::drift(app, state) } else { vec![] },
+        drift,
+        drift_problem,
         expires_at: state.expires_at.map(rfc3339),
         // A time that nobody lives to see is none.
         idle_destroy_at: controller.idle_end(state, &all).filter(|at| at.0 < i64::MAX / 2).map(rfc3339),

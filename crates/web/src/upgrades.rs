@@ -56,9 +56,9 @@ pub(crate) struct One {
 impl From<DeclareError> for Failed {
     fn from(error: DeclareError) -> Self {
         match error {
-            DeclareError::UnderWay => {
-                let message = "its copies are being replaced one by one at this moment";
-                failed(409, "A0421", message, "wait until that is over, or undo it: `charter rollback NAME`")
+            DeclareError::UnderWay(name) => {
+                let message = format!("`{name}` is being changed on its machines, copy by copy, at this moment");
+                failed(409, "A0421", message, format!("wait until that is over, or undo it: `charter rollback {name}`"))
             }
             DeclareError::Store(error) => error.into(),
         }
@@ -96,7 +96,8 @@ fn item(state: &Deployment) -> Item {
     Item {
         name: state.name.clone(),
         deployment: state.id.0.clone(),
-        from: state.generation,
+        // What is under way already is joined: it began with what serves.
+        from: state.upgrade.as_ref().map_or(state.generation, |u| u.from),
         state: State::Waiting,
         began_at: None,
         ended_at: None,
@@ -418,17 +419,20 @@ pub(crate) async fn rollback(
     Body(wanted): Body<One>,
 ) -> Answer<Response> {
     let state = crate::deployments::find(&app, &name).await?;
+    if state.wish == Wish::Stop {
+        return Err(failed(409, "A0418", format!("`{name}` does not run"), "start it with `charter up`"));
+    }
     let under_way = state.upgrade.as_ref().filter(|u| wanted.to.is_none_or(|to| to == u.from));
     if let Some(upgrade) = under_way.filter(|_| !wanted.what_if) {
         let why = format!("`{}` said to go back", caller.name);
         if app.controller.abort_upgrade(&state.id.0, &why).await? {
+            let now = crate::deployments::find(&app, &name).await?;
             let answer = json!({"schema": "charter.upgrade/1", "aborted": format!("{}.{}", state.id, upgrade.to),
-                "serves": format!("{}.{}", state.id, upgrade.from)});
+                "serves": format!("{}.{}", state.id, now.generation)});
             return Ok((StatusCode::ACCEPTED, Json(answer)).into_response());
         }
     }
-    use charter_domain::generation::Fate;
-    let before = |g: &&charter_domain::generation::Generation| g.number < state.generation && g.fate != Fate::Failed;
+    let before = |g: &&charter_domain::generation::Generation| g.number < state.generation && !g.fate.is_lost();
     let Some(to) = wanted.to.or_else(|| state.history.iter().rev().find(before).map(|g| g.number)) else {
         let hint = "`charter generations NAME` lists what it had";
         return Err(failed(409, "A0423", format!("`{name}` has no earlier generation to go back to"), hint));

@@ -85,6 +85,10 @@ fn details(printer: &Printer, deployment: &Deployment, all: bool) {
         };
         printer.wrapped("  ", &format!("{} generation {from} -> {to}, {how}: the new one {stage}", deployment.name));
     }
+    if let Some(problem) = &deployment.drift_problem {
+        let text = format!("{}: whether it lags behind its file cannot be told: {problem}", deployment.name);
+        printer.wrapped("  ", &printer.tint(Tone::Busy, &text));
+    }
     if !deployment.drift.is_empty() {
         let fields = printer.tint(Tone::Busy, &deployment.drift.join(", "));
         printer.wrapped("  ", &format!("{} lags behind its file: {fields}", deployment.name));
@@ -102,8 +106,9 @@ fn details(printer: &Printer, deployment: &Deployment, all: bool) {
 
 fn replica_lines(printer: &Printer, replica: &Replica) {
     let state = printer.tint(tone(&replica.phase), &replica.phase);
-    printer.data(&format!("  {} generation {} {state} since {}", replica.id, replica.generation, replica.since_at));
+    printer.data(&format!("  {} generation {} {state}", replica.id, replica.generation));
     let facts = [
+        Some(format!("since {}", replica.since_at)),
         replica.instance.as_ref().map(|i| format!("instance {i}")),
         replica.tunnel.as_ref().map(|t| format!("tunnel {t}")),
         replica.forward.as_ref().map(|f| format!("forward {f}")),

@@ -143,8 +143,9 @@ async fn run(context: &Context<'_>, file: Option<&Path>, all: Vec<Wanted>, detac
     let mut failed = None;
     for one in &all {
         let watch = Watch { client: &client, printer: context.printer, name: &one.name };
+        let asked = declared.iter().find(|d: &&Deployment| d.name == one.name).map_or(0, |d| d.generation);
         let watched = tokio::select! {
-            watched = watch.until_ready() => watched,
+            watched = watch.until_served(asked) => watched,
             _ = tokio::signal::ctrl_c() => {
                 context.printer.settle();
                 let message = format!("stopped watching; `{}` is stored, and the server goes on with it", one.name);
@@ -209,6 +210,8 @@ impl Watch<'_> {
             let copies = deployment.replicas.iter().filter(|r| r.generation == deployment.generation);
             let (ready, other): (Vec<_>, Vec<_>) = copies.partition(|r| r.phase == "ready");
             match deployment.status.as_str() {
+                // Until the verdict nothing is certain.
+                "running" if deployment.upgrade.is_some() => {}
                 "running" if other.iter().all(|r| r.phase == "closed") && !other.is_empty() => {
                     return Err(self.error(&deployment).await);
                 }
@@ -224,6 +227,23 @@ impl Watch<'_> {
                 _ => {}
             }
         }
+    }
+
+    /// Waits until it answers, as the generation that was asked for.
+    async fn until_served(&self, asked: u32) -> Result<Deployment, Problem> {
+        let deployment = self.until_ready().await?;
+        if deployment.generation >= asked {
+            return Ok(deployment);
+        }
+        let path = format!("/api/v1/deployments/{}/generations", segment(self.name));
+        let all: Value = self.client.get(&path).await?;
+        let items = all.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+        let number = |g: &Value| g.get("number").and_then(Value::as_u64);
+        let found = items.iter().find(|g| number(g) == Some(u64::from(asked)));
+        let verdict = found.and_then(|g| g.get("verdict")).and_then(Value::as_str).unwrap_or("it was undone").to_owned();
+        let message =
+            format!("generation {asked} of `{}` did not pass; generation {} serves on", self.name, deployment.generation);
+        Err(Problem::new(409, "E0003", message, "change the file, and say `charter up` again").with_detail(verdict))
     }
 
     async fn error(&self, deployment: &Deployment) -> Problem {

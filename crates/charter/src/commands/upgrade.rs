@@ -14,6 +14,10 @@ use std::process::ExitCode;
 
 pub(crate) async fn upgrade(context: &Context<'_>, args: Upgrade) -> Done {
     let client = context.client()?;
+    // The server reads the file itself; one that was named here and cannot be read is told before anything is begun.
+    if let Some(path) = &context.global.config {
+        crate::config::read(path)?;
+    }
     let body = json!({
         "all": args.all, "names": args.names, "profile": args.profile, "what_if": args.what_if,
         "strategy": args.how.strategy, "waves": args.waves, "keep_going": args.keep_going,
@@ -35,8 +39,12 @@ pub(crate) async fn rollback(context: &Context<'_>, args: Rollback) -> Done {
     if context.printer.json {
         context.printer.document(&answer);
     } else {
-        let serves = answer.get("serves").and_then(Value::as_str).unwrap_or_default();
-        context.printer.data(&format!("the upgrade of {} to {aborted} is undone: {serves} serves", args.name));
+        let number = |id: &str| id.rsplit('.').next().unwrap_or_default().to_owned();
+        let serves = number(answer.get("serves").and_then(Value::as_str).unwrap_or_default());
+        let undone = number(aborted);
+        // Where nothing of the old one answers any more, the new one stays.
+        let says = if serves == undone { "stays" } else { "is undone" };
+        context.printer.data(&format!("generation {undone} of {} {says}: generation {serves} serves", args.name));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -49,7 +57,12 @@ pub(crate) async fn migrate(context: &Context<'_>, args: Migrate) -> Done {
         return Ok(what_if(context, &client.post(&path, &body).await?));
     }
     let begun: wire::Upgrade = client.post(&path, &body).await?;
-    watch(context, &client, begun, args.how.detach).await
+    let done = watch(context, &client, begun, args.how.detach).await?;
+    if !context.printer.json {
+        let text = format!("hint: the next upgrade goes by the file; write `provider: [{}]` into the profile", args.provider);
+        context.printer.say(&text);
+    }
+    Ok(done)
 }
 
 fn read(answer: Value) -> Result<wire::Upgrade, Problem> {
