@@ -88,19 +88,20 @@ fn secrets_stay_where_they_belong(place: &Place) {
 #[test]
 fn a_changed_file_becomes_a_running_instance_with_one_command() {
     let mut place = Place::new("change");
-    place.configure("      options: {max-model-len: 2048}\n", "  small: {profile: small}\n");
+    let watched = "    limits: {bake: 1s}\n";
+    place.configure(&format!("      options: {{max-model-len: 2048}}\n{watched}"), "  small: {profile: small}\n");
     place.serve(&[]);
     place.ok(&["up"]);
     let before = place.engines();
     assert_eq!((before.len(), place.ok(&["up"]).is_empty()), (1, false));
     assert_eq!(place.engines(), before, "the same file changes nothing");
-    place.configure("      options: {max-model-len: 4096}\n", "  small: {profile: small}\n");
+    place.configure(&format!("      options: {{max-model-len: 4096}}\n{watched}"), "  small: {profile: small}\n");
     let plan = String::from_utf8_lossy(&place.charter(&["plan"]).stdout).into_owned();
     assert!(plan.contains("engine.options.max-model-len: 2048 -> 4096 (engine-restart)"), "{plan}");
     place.ok(&["up"]);
     let log = place.ok(&["logs", "small"]);
     assert!(log.contains("Using max model len 4096"), "{log}");
-    assert_eq!(place.engines().len(), 1);
+    wait_until("the old one is gone", || place.engines().len() == 1);
     place.ok(&["down", "--all"]);
 }
 

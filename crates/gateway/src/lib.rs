@@ -19,6 +19,8 @@ mod front;
 mod fuzz;
 mod headers;
 mod hold;
+#[cfg(test)]
+mod key_time;
 mod limits;
 mod line;
 mod metrics;
