@@ -49,7 +49,10 @@ enum Trouble {
 
 pub(crate) fn bench_upgrade(args: &[String]) -> Result<(), String> {
     parts::check()?;
-    run("cargo", &["build", "--release", "--package", "charter", "--package", "charter-bench"])?;
+    // What was built a moment ago need not be built again.
+    if !args.iter().any(|a| a == "--built") {
+        run("cargo", &["build", "--release", "--package", "charter", "--package", "charter-bench"])?;
+    }
     let quick = args.iter().any(|a| a == "--quick");
     let folder = std::env::temp_dir().join(format!("charter-bench-upgrade-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;

@@ -21,7 +21,7 @@ pub struct Numbers {
     pub failed: u64,
     /// Until the first part of the answer: the median, in milliseconds.
     pub first_ms: u64,
-    /// Tokens written per second of one request: the median.
+    /// Tokens written per second of one request: the median; 0 where too few show it.
     pub tokens_per_s: u64,
 }
 
@@ -44,7 +44,11 @@ impl Numbers {
                 speed.push(used.completion_tokens * 1000 / writing);
             }
         }
-        (seen.first_ms, seen.tokens_per_s) = (median(first), median(speed));
+        seen.first_ms = median(first);
+        // Short answers show no speed, and the long ones of the first minute are not at their end yet: none is not slow.
+        if speed.len() as u64 >= FEW {
+            seen.tokens_per_s = median(speed).max(1);
+        }
         seen
     }
 
@@ -91,7 +95,7 @@ pub fn judge(old: &Numbers, new: &Numbers) -> Verdict {
     if new.first_ms > old.first_ms * 2 + FIRST_MORE_MS {
         return Verdict::Bad(format!("answers begin too late: {beside}"));
     }
-    if new.tokens_per_s * 2 < old.tokens_per_s {
+    if new.tokens_per_s > 0 && new.tokens_per_s * 2 < old.tokens_per_s {
         return Verdict::Bad(format!("it writes less than half as fast: {beside}"));
     }
     Verdict::Good(beside)
@@ -118,6 +122,7 @@ mod tests {
             (numbers(50, 0, 790, 40), true),
             (numbers(50, 0, 900, 40), false),
             (numbers(50, 0, 300, 19), false),
+            (numbers(50, 0, 300, 0), true),
             (numbers(9, 0, 9000, 1), true),
         ];
         for (new, good) in cases {
@@ -138,6 +143,8 @@ mod tests {
         };
         let all =
             [used(End::Done, 5300, 5000, 40), used(End::Left, 9, 0, 1), used(End::Failed, 0, 0, 0), used(End::Cached, 1, 0, 9)];
-        assert_eq!(Numbers::of(all.iter()), numbers(3, 1, 300, 40));
+        assert_eq!(Numbers::of(all.iter()), numbers(3, 1, 300, 0), "one answer shows no speed");
+        let many = vec![used(End::Done, 300, 0, 40); 10];
+        assert_eq!(Numbers::of(many.iter()), numbers(10, 0, 300, 40));
     }
 }
