@@ -51,7 +51,7 @@ pub(crate) fn bench_upgrade(args: &[String]) -> Result<(), String> {
     parts::check()?;
     // What was built a moment ago need not be built again.
     if !args.iter().any(|a| a == "--built") {
-        run("cargo", &["build", "--release", "--package", "charter", "--package", "charter-bench"])?;
+        run("cargo", &["build", "--profile", "dist", "--package", "charter", "--package", "charter-bench"])?;
     }
     let quick = args.iter().any(|a| a == "--quick");
     let folder = std::env::temp_dir().join(format!("charter-bench-upgrade-{}", std::process::id()));
@@ -131,8 +131,8 @@ fn value(lines: &[String], name: &str) -> String {
 
 impl Stage {
     fn begin(folder: &Path) -> Result<Self, String> {
-        let charter = root().join("target/release/charter").display().to_string();
-        let crowd = root().join("target/release/crowd").display().to_string();
+        let charter = root().join("target/dist/charter").display().to_string();
+        let crowd = root().join("target/dist/crowd").display().to_string();
         let mut market = Command::new(&charter)
             .args(["testbed", "serve", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())

@@ -1,4 +1,4 @@
-//! The whole way with the real parts: OpenSSH's server, the real vLLM, our release build. Says how long each phase took.
+//! The whole way with the real parts: OpenSSH's server, the real vLLM, our own program as it is given away. Says how long each phase took.
 
 use crate::{parts, root, run, say};
 use std::io::{BufRead, BufReader, Write};
@@ -40,11 +40,11 @@ pub(crate) fn on_stage(keep: bool, flow: fn(&Stage) -> Result<(), String>) -> Re
     parts::check()?;
     let venv = root().join("target/real-engine/venv");
     timed("install the engine (once)", || run("bash", &["xtask/real-engine/install.sh", "target/real-engine/venv"]))?;
-    timed("build charter", || run("cargo", &["build", "--release", "--package", "charter"]))?;
+    timed("build charter", || run("cargo", &["build", "--profile", "dist", "--package", "charter"]))?;
     let folder = std::env::temp_dir().join(format!("charter-real-engine-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
     let (port, sshd) = private_sshd(&folder)?;
-    let charter = root().join("target/release/charter").canonicalize().map_err(|e| e.to_string())?;
+    let charter = root().join("target/dist/charter").canonicalize().map_err(|e| e.to_string())?;
     let venv = venv.canonicalize().map_err(|e| e.to_string())?;
     let stage = Stage { folder: folder.clone(), charter, venv, port, listen: free_port()?, sshd };
     let result = flow(&stage);
