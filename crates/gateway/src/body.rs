@@ -4,6 +4,7 @@
 use crate::breaker::Outcome;
 use crate::cache::Keeping;
 use crate::errors::Refusal;
+use crate::lane::Lane;
 use crate::purse::Reserved;
 use crate::sse::{Scanner, usage};
 use crate::ticket::Ticket;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use charter_domain::usage::End;
 use http::{HeaderValue, Response};
 use http_body_util::Full;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -64,7 +65,7 @@ impl Body for Answer {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(full) => full.size_hint(),
-            Self::Relay(relay) if relay.scanner.is_none() => relay.inner.size_hint(),
+            Self::Relay(relay) if relay.scanner.is_none() => relay.left().map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Relay(_) | Self::Later(_) => SizeHint::default(),
         }
     }
@@ -72,7 +73,8 @@ impl Body for Answer {
 
 /// A backend's body. When the client leaves, it is dropped, and with it the connection to the backend.
 pub(crate) struct Relay {
-    inner: Incoming,
+    /// Gone when the answer is over.
+    lane: Option<Box<Lane>>,
     ticket: Option<Ticket>,
     /// It is a stream of events.
     scanner: Option<Scanner>,
@@ -89,11 +91,11 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    pub(crate) fn new(inner: Incoming, ticket: Ticket, scanner: Option<Scanner>, kind: Option<HeaderValue>) -> Self {
+    pub(crate) fn new(lane: Box<Lane>, ticket: Ticket, scanner: Option<Scanner>, kind: Option<HeaderValue>) -> Self {
         let keep = Keeping::new(ticket.print.is_some(), kind);
         let last = Instant::now();
         Self {
-            inner,
+            lane: Some(lane),
             ticket: Some(ticket),
             scanner,
             then: None,
@@ -105,6 +107,11 @@ impl Relay {
             paying: None,
             over: false,
         }
+    }
+
+    /// How much is to come, where that is known.
+    fn left(&self) -> Option<u64> {
+        self.lane.as_ref().map_or(Some(0), |lane| lane.left())
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
@@ -124,15 +131,13 @@ impl Relay {
                     (Ok(_), None) => {}
                 }
             }
-            match Pin::new(&mut self.inner).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    // Trailers tell clients nothing, and end here.
-                    let Ok(data) = frame.into_data() else { continue };
+            let Some(lane) = &mut self.lane else { return Poll::Ready(None) };
+            match lane.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => {
+                    let is_last = lane.is_over();
                     let shown = self.pass(data);
                     // Where the length is known nobody asks for what comes after it.
-                    if self.inner.is_end_stream()
-                        && let Some(rest) = self.finish()
-                    {
+                    if is_last && let Some(rest) = self.finish() {
                         self.then =
                             Some(self.then.take().map_or_else(|| rest.clone(), |then| [then, rest.clone()].concat().into()));
                     }
@@ -231,6 +236,9 @@ impl Relay {
     /// The end, as the backend meant it. What was held back of an unfinished event is passed on.
     fn finish(&mut self) -> Option<Bytes> {
         self.over = true;
+        if let Some(lane) = self.lane.take() {
+            lane.go_home();
+        }
         let mut rest = None;
         if let Some(mut ticket) = self.ticket.take() {
             ticket.outcome = Some(if ticket.used.status >= 500 { Outcome::Bad } else { Outcome::Good });
@@ -262,6 +270,8 @@ impl Relay {
     /// The end, before it should have come. A stream tells why in an event, and never says that it is done.
     fn break_off(&mut self, end: End, outcome: Option<Outcome>, why: &Refusal) -> Result<Bytes, Broken> {
         self.over = true;
+        // The backend need not go on.
+        self.lane = None;
         let scanner = self.scanner.take();
         if let Some(mut ticket) = self.ticket.take() {
             ticket.used.end = end;

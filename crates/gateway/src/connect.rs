@@ -1,20 +1,20 @@
-//! Connections to backends: TCP, TLS, or a stream inside an SSH session, all behind one connector with one pool.
+//! Connections to backends: TCP, TLS, or a stream inside an SSH session, all behind one connector.
 
 use crate::destination::{Judged, is_forbidden, refused};
+use crate::table::Origin;
 use charter_domain::routing::{Backend, Reach};
 use charter_remote::{KeyPair, Links, Stream, Target};
 use http::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use std::collections::HashMap;
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
@@ -75,13 +75,35 @@ impl Connector {
         self.links.forget_unused();
     }
 
-    /// Where requests for `path` at this backend go. A backend behind SSH is named by its id, and the pool keeps it apart.
-    pub(crate) fn uri(backend: &Backend, path: &str) -> Option<Uri> {
-        let text = match &backend.reach {
-            Reach::Http { base_url } => format!("{}{path}", base_url.trim_end_matches('/')),
-            Reach::Ssh { .. } => format!("http://{}{path}", authority(&backend.id)),
-        };
-        text.parse().ok()
+    /// Where a backend is. One behind SSH is named by its id.
+    pub(crate) fn uri(backend: &Backend) -> Option<Uri> {
+        match &backend.reach {
+            Reach::Http { base_url } => base_url.trim_end_matches('/').parse().ok(),
+            Reach::Ssh { .. } => format!("http://{}", authority(&backend.id)).parse().ok(),
+        }
+    }
+
+    /// A new connection.
+    pub(crate) async fn dial(&self, origin: &Origin) -> io::Result<Socket> {
+        let host = origin.uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let way = self.ways.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned();
+        if let Some(way) = way {
+            // A link that is known to be down may be back; nobody waits long to learn that it is not.
+            let down = matches!(way.link.state(), charter_remote::State::Down(_));
+            let patience = if down { DOWN_PATIENCE } else { SSH_PATIENCE };
+            let opened = tokio::time::timeout(patience, way.link.open_stream(way.port)).await;
+            let stream = opened.map_err(io::Error::other)?.map_err(io::Error::other)?;
+            return Ok(Socket::Ssh(Box::new(stream)));
+        }
+        // An address that is written out is asked of no resolver.
+        if host.parse().is_ok_and(is_forbidden) {
+            return Err(refused(host));
+        }
+        let socket = self.http.clone().call(origin.uri.clone()).await.map_err(io::Error::other)?;
+        Ok(match socket {
+            MaybeHttpsStream::Http(plain) => Socket::Plain(plain.into_inner()),
+            tls @ MaybeHttpsStream::Https(_) => Socket::Tls(Box::new(TokioIo::new(tls))),
+        })
     }
 }
 
@@ -90,93 +112,62 @@ fn authority(id: &str) -> String {
     format!("{}.ssh.charter.invalid", id.to_ascii_lowercase().replace('_', "-"))
 }
 
-impl Service<Uri> for Connector {
-    type Response = Socket;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Socket>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let way = self.ways.lock().unwrap_or_else(PoisonError::into_inner).get(uri.host().unwrap_or_default()).cloned();
-        let mut http = self.http.clone();
-        Box::pin(async move {
-            if let Some(way) = way {
-                // A link that is known to be down may be back; nobody waits long to learn that it is not.
-                let down = matches!(way.link.state(), charter_remote::State::Down(_));
-                let patience = if down { DOWN_PATIENCE } else { SSH_PATIENCE };
-                let opened = tokio::time::timeout(patience, way.link.open_stream(way.port)).await;
-                let stream = opened.map_err(io::Error::other)?.map_err(io::Error::other)?;
-                return Ok(Socket::Ssh(Box::new(TokioIo::new(stream))));
-            }
-            // An address that is written out is asked of no resolver.
-            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-            if host.parse().is_ok_and(is_forbidden) {
-                return Err(refused(&host));
-            }
-            let socket = http.call(uri).await.map_err(io::Error::other)?;
-            Ok(Socket::Http(Box::new(socket)))
-        })
-    }
-}
-
 /// A connection to a backend.
 pub(crate) enum Socket {
-    Ssh(Box<TokioIo<Stream>>),
-    Http(Box<MaybeHttpsStream<TokioIo<TcpStream>>>),
+    Plain(TcpStream),
+    Ssh(Box<Stream>),
+    Tls(Box<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>),
 }
 
-impl Connection for Socket {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl Read for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Self::Ssh(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
-            Self::Http(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
+            Self::Tls(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
         }
     }
 }
 
-impl Write for Socket {
+impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_write(cx, buf),
             Self::Ssh(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
-            Self::Http(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Ssh(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
-            Self::Http(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Tls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
         }
     }
 
     /// Head and body go out together, and nobody copies them into one buffer first.
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Self::Ssh(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Tls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
+        }
+    }
+
     fn is_write_vectored(&self) -> bool {
         match self {
+            Self::Plain(io) => io.is_write_vectored(),
             Self::Ssh(io) => io.is_write_vectored(),
-            Self::Http(io) => io.is_write_vectored(),
+            Self::Tls(io) => io.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_flush(cx),
             Self::Ssh(io) => Pin::new(io.as_mut()).poll_flush(cx),
-            Self::Http(io) => Pin::new(io.as_mut()).poll_flush(cx),
+            Self::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
             Self::Ssh(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
-            Self::Http(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
+            Self::Tls(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
         }
     }
 }

@@ -5,9 +5,11 @@ use crate::balance::{Candidate, Hint, choose};
 use crate::body::{Answer, Later, Relay};
 use crate::breaker::Outcome;
 use crate::cache::{Kept, print};
-use crate::connect::{Connector, chain};
+use crate::connect::chain;
 use crate::errors::Refusal;
+use crate::framing::Head;
 use crate::headers::{downstream, upstream};
+use crate::lane::{Broke, Lane, Pool};
 use crate::purse::Bank;
 use crate::record::Recorder;
 use crate::request::{Asked, asked, beginnings};
@@ -20,10 +22,10 @@ use bytes::Bytes;
 use charter_domain::routing::Policy;
 use charter_domain::time::Time;
 use charter_domain::usage::{End, Used};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -46,7 +48,7 @@ pub(crate) struct Shared {
 #[derive(Clone)]
 pub(crate) struct Way {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) client: Client<Connector, Full<Bytes>>,
+    pub(crate) pool: Arc<Pool>,
 }
 
 /// A request that was read and let in.
@@ -260,16 +262,15 @@ impl Way {
                 let mut seen = admitted.ticket.target.state.seen.lock().unwrap_or_else(PoisonError::into_inner);
                 seen.remember(&admitted.marks, &entry.backend.id);
             }
-            let Some(uri) = entry.uris[admitted.path].clone() else { return Err(Refusal::NoBackend(admitted.asked.name)) };
+            let Some(origin) = &entry.origin else { return Err(Refusal::NoBackend(admitted.asked.name)) };
             // Usage is asked for where streams can tell it; an answer that is no stream tells it by itself.
             let ask_usage = admitted.path < 2;
-            let mut request =
-                Request::new(Full::new(admitted.asked.spliced(&admitted.body, member.rename.as_deref(), ask_usage)));
-            *request.method_mut() = Method::POST;
-            *request.uri_mut() = uri;
-            *request.headers_mut() = upstream(admitted.headers.clone(), &entry, &admitted.id);
-            match self.head(&mut admitted.ticket, request).await {
-                Ok(response) => return self.answered(response, admitted, &member),
+            let body = admitted.asked.spliced(&admitted.body, member.rename.as_deref(), ask_usage);
+            let head = upstream(&origin.lines[admitted.path], &admitted.headers, &entry, &admitted.id, body.len());
+            // Behind a pointer: it is over when the answer begins, and connections would carry the room for it on.
+            let asking = Box::pin(self.pool.ask(origin, &head, &body));
+            match self.head(&mut admitted.ticket, asking).await {
+                Ok(answer) => return self.answered(answer, admitted, &member),
                 Err(Unanswered::NothingSent) => {
                     admitted.ticket.leave_place(Some(Outcome::Bad));
                     admitted.tried.push(entry.backend.id.clone());
@@ -299,20 +300,27 @@ impl Way {
     }
 
     /// Waits until an answer begins, as long as there is time and money.
-    async fn head(&self, ticket: &mut Ticket, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Unanswered> {
+    async fn head(
+        &self,
+        ticket: &mut Ticket,
+        sent: Pin<Box<impl Future<Output = Result<(Box<Lane>, Head), Broke>>>>,
+    ) -> Result<(Box<Lane>, Head), Unanswered> {
         let id = ticket.place.as_ref().map(|p| p.entry.backend.id.clone()).unwrap_or_default();
         let deadline = Instant::now() + ticket.target.route.patience.first.std();
-        let mut sent = std::pin::pin!(self.client.request(request));
+        let mut sent = sent;
         loop {
             let costs = ticket.holder.key.limits.costs();
             let until = if costs { deadline.min(Instant::now() + Duration::from_secs(10)) } else { deadline };
             match tokio::time::timeout_at(until, sent.as_mut()).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(broke)) => {
+                    let (error, unsent) = match broke {
+                        Broke::Unsent(error) => (error, true),
+                        Broke::Sent(error) => (error, false),
+                    };
                     tracing::warn!(backend = id, error = chain(&error), "a backend gave no answer");
                     // A full channel holds the same news already.
                     self.shared.notices.try_send(Notice::Failing(id.clone())).ok();
-                    let unsent = error.is_connect();
                     return Err(if unsent { Unanswered::NothingSent } else { Unanswered::Sent(Refusal::Unreachable(id)) });
                 }
                 Err(_) if Instant::now() >= deadline => return Err(Unanswered::Sent(Refusal::Timeout)),
@@ -331,13 +339,14 @@ impl Way {
 
     fn answered(
         &self,
-        response: Response<Incoming>,
+        (lane, head): (Box<Lane>, Head),
         admitted: Box<Admitted>,
         member: &Member,
     ) -> Result<Response<Answer>, Refusal> {
-        let (mut head, incoming) = response.into_parts();
         let Admitted { mut ticket, asked, .. } = *admitted;
-        let (entry, status) = (&member.entry, head.status);
+        let entry = &member.entry;
+        // A status that HTTP does not know is nothing that a client can be told.
+        let status = StatusCode::from_u16(head.status).unwrap_or(StatusCode::SWITCHING_PROTOCOLS);
         entry.counters.counts.answered(status.as_u16());
         entry.counters.last_used_ms.store((self.shared.now)().0, Ordering::Relaxed);
         // An engine has no business to send clients elsewhere, to change the protocol, or to speak of a key that is ours.
@@ -351,17 +360,18 @@ impl Way {
         if !status.is_success() {
             ticket.print = None;
         }
-        head.headers = downstream(head.headers, entry);
-        head.version = http::Version::HTTP_11;
-        let kind = head.headers.get(header::CONTENT_TYPE).cloned();
-        let is_plain = head.headers.get(header::CONTENT_ENCODING).is_none();
+        let mut headers = downstream(head.headers, entry);
+        let kind = headers.get(header::CONTENT_TYPE).cloned();
+        let is_plain = headers.get(header::CONTENT_ENCODING).is_none();
         let is_events = kind.as_ref().is_some_and(|k| k.as_bytes().starts_with(b"text/event-stream"));
         let scanner = (is_events && is_plain).then(|| Scanner::new(asked.stream && !asked.usage));
         if scanner.is_some() {
             // Its length is not known any more where an event is taken out.
-            head.headers.remove(header::CONTENT_LENGTH);
+            headers.remove(header::CONTENT_LENGTH);
         }
-        Ok(Response::from_parts(head, Answer::Relay(Box::new(Relay::new(incoming, ticket, scanner, kind)))))
+        let mut response = Response::new(Answer::Relay(Box::new(Relay::new(lane, ticket, scanner, kind))));
+        (*response.status_mut(), *response.headers_mut()) = (status, headers);
+        Ok(response)
     }
 }
 

@@ -40,30 +40,37 @@ fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
     values.flat_map(|v| v.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
 }
 
-/// The client's headers without its key, its address of us, and what ends here; with the engine's own key.
-pub(crate) fn upstream(mut headers: HeaderMap, entry: &Entry, id: &HeaderValue) -> HeaderMap {
-    let ends = listed(&headers);
-    let gone: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            let text = name.as_str();
-            OURS.contains(name)
-                || KEYS.contains(&text)
-                || text.starts_with("x-charter-")
-                || text.starts_with("x-forwarded-")
-                || is_hop(name)
-                || ends.contains(name)
-        })
-        .cloned()
-        .collect();
-    for name in gone {
-        headers.remove(name);
+/// The head of a request to a backend: its first lines, the client's headers without its key, its address of us and what ends
+/// here, and the engine's own key.
+pub(crate) fn upstream(lines: &str, headers: &HeaderMap, entry: &Entry, id: &HeaderValue, length: usize) -> Vec<u8> {
+    let ends = listed(headers);
+    let mut head = Vec::with_capacity(512);
+    head.extend_from_slice(lines.as_bytes());
+    let mut say = |name: &str, value: &[u8]| {
+        head.extend_from_slice(name.as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value);
+        head.extend_from_slice(b"\r\n");
+    };
+    for (name, value) in headers {
+        let text = name.as_str();
+        let ours = OURS.contains(name)
+            || KEYS.contains(&text)
+            || text.starts_with("x-charter-")
+            || text.starts_with("x-forwarded-")
+            || is_hop(name)
+            || ends.contains(name);
+        if !ours {
+            say(text, value.as_bytes());
+        }
     }
     if let Some(bearer) = &entry.bearer {
-        headers.insert(header::AUTHORIZATION, bearer.clone());
+        say("authorization", bearer.as_bytes());
     }
-    headers.insert("x-request-id", id.clone());
-    headers
+    say("x-request-id", id.as_bytes());
+    say("content-length", length.to_string().as_bytes());
+    head.extend_from_slice(b"\r\n");
+    head
 }
 
 /// The backend's headers without what ends here and what is its own.

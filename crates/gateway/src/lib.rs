@@ -14,6 +14,7 @@ mod connect;
 pub mod destination;
 mod errors;
 mod forward;
+mod framing;
 mod front;
 #[cfg(test)]
 mod fuzz;
@@ -21,6 +22,7 @@ mod headers;
 mod hold;
 #[cfg(test)]
 mod key_time;
+mod lane;
 mod limits;
 mod line;
 mod metrics;

@@ -95,6 +95,9 @@ fn read(body: &[u8]) -> Result<Asked, Refusal> {
 /// A number in any of the ways that engines read one: `7`, `7.0`, `7e0`, `"7"`.
 fn number(raw: Option<&RawValue>) -> Option<u64> {
     let text = raw?.get().trim_matches('"').trim();
+    if let Ok(plain) = text.parse::<u64>() {
+        return Some(plain.min(TOKENS_MAX));
+    }
     let figure: f64 = text.parse().ok().filter(|f: &f64| f.is_finite() && *f >= 0.0)?;
     format!("{:.0}", figure.ceil().min(1e9)).parse().ok()
 }

@@ -6,6 +6,7 @@ use crate::connect::Connector;
 use crate::errors::Refusal;
 use crate::forward::{Shared, Way};
 use crate::front::{Front, HEADERS_MAX, LOOKED_MAX};
+use crate::lane::Pool;
 use crate::metrics;
 use crate::purse::Bank;
 use crate::record::{Recorder, Sink, write_all};
@@ -20,8 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,8 +32,6 @@ use tokio_util::task::TaskTracker;
 
 /// A client that sends its headers slower than this is let go.
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);
-/// Idle connections end before the engine ends them, which it does after 5 s.
-const IDLE: Duration = Duration::from_secs(3);
 /// How long requests may finish after the gateway was told to end.
 const DRAIN: Duration = Duration::from_secs(300);
 /// Connections at the same time.
@@ -351,14 +349,8 @@ async fn serve_here(
     counted: Arc<AtomicUsize>,
     ended: CancellationToken,
 ) {
-    let client = Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(IDLE)
-        .pool_timer(TokioTimer::new())
-        // Only what was never written is sent anew.
-        .retry_canceled_requests(true)
-        .set_host(true)
-        .build(gateway.0.connector.clone());
-    let way = Way { shared: Arc::clone(&gateway.0.shared), client };
+    let pool = Pool::new(gateway.0.connector.clone());
+    let way = Way { shared: Arc::clone(&gateway.0.shared), pool };
     let open = TaskTracker::new();
     while let Some(socket) = incoming.recv().await {
         let Ok(socket) = tokio::net::TcpStream::from_std(socket) else { continue };

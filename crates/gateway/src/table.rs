@@ -10,7 +10,7 @@ use crate::line::Line;
 use crate::metrics::{BackendCounts, RouteCounts};
 use crate::purse::Purse;
 use crate::rent::Rent;
-use charter_domain::routing::{Backend, Key, Route, RouteTable};
+use charter_domain::routing::{Backend, Key, Reach, Route, RouteTable};
 use charter_domain::time::Time;
 use http::{HeaderValue, Uri};
 use ring::digest;
@@ -51,6 +51,32 @@ impl Counters {
     }
 }
 
+/// Where a backend is, and how requests to it begin.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) uri: Uri,
+    /// Connections to one of this name are connections to the same engine.
+    pub(crate) name: Arc<str>,
+    /// The first lines of a request, in the order of [`PATHS`].
+    pub(crate) lines: Vec<String>,
+}
+
+impl Origin {
+    fn of(backend: &Backend) -> Option<Self> {
+        let uri = Connector::uri(backend)?;
+        let (host, before) = (uri.host()?, uri.path().trim_end_matches('/'));
+        let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let port = uri.port_u16().filter(|port| *port != usual).map(|port| format!(":{port}")).unwrap_or_default();
+        let lines = PATHS.iter().map(|path| format!("POST {before}{path} HTTP/1.1\r\nhost: {host}{port}\r\n")).collect();
+        let name = match &backend.reach {
+            Reach::Http { .. } => uri.to_string(),
+            // Another machine under the same id is another place.
+            Reach::Ssh { address, port, .. } => format!("{uri} {}@{}:{} {port}", address.user, address.host, address.port),
+        };
+        Some(Self { name: name.into(), lines, uri })
+    }
+}
+
 /// A backend in use.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -59,8 +85,8 @@ pub(crate) struct Entry {
     pub(crate) id: Arc<str>,
     pub(crate) group: Arc<str>,
     pub(crate) counters: Arc<Counters>,
-    /// Where its paths lead, in the order of [`PATHS`].
-    pub(crate) uris: Vec<Option<Uri>>,
+    /// Where it is, if that can be read.
+    pub(crate) origin: Option<Arc<Origin>>,
     /// The engine's own key.
     pub(crate) bearer: Option<HeaderValue>,
     /// What clients are told of it.
@@ -253,14 +279,13 @@ fn entry(backend: &Backend, old: &Table) -> Entry {
         value.set_sensitive(true);
         value
     });
-    let uris = PATHS.iter().map(|path| Connector::uri(backend, path)).collect();
     Entry {
         shown: HeaderValue::from_str(&backend.id).ok(),
         id: backend.id.as_str().into(),
         group: backend.group.as_str().into(),
         backend: backend.clone(),
         counters,
-        uris,
+        origin: Origin::of(backend).map(Arc::new),
         bearer,
     }
 }
