@@ -42,8 +42,14 @@ impl End {
     }
 }
 
+/// Most figures of most requests are nothing: they are not written down, and what is not written is nothing.
+fn is_nothing<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// One request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Used {
     /// The id that the client was told, `req_...`.
     pub request: String,
@@ -62,29 +68,37 @@ pub struct Used {
     /// Tokens read.
     pub prompt_tokens: u64,
     /// Of those, found in the engine's cache.
+    #[serde(skip_serializing_if = "is_nothing")]
     pub cached_tokens: u64,
     /// Tokens written.
     pub completion_tokens: u64,
     /// Of those, thoughts.
+    #[serde(skip_serializing_if = "is_nothing")]
     pub reasoning_tokens: u64,
     /// The counts are the gateway's own, because the engine told none.
+    #[serde(skip_serializing_if = "is_nothing")]
     pub estimated: bool,
     /// From its coming to its end, in milliseconds.
     pub duration_ms: u64,
     /// From its coming to the first part of the answer.
     pub first_ms: u64,
     /// For how long it waited for a place.
+    #[serde(skip_serializing_if = "is_nothing")]
     pub queue_ms: u64,
     /// For how long it waited for a model that was being started.
+    #[serde(skip_serializing_if = "is_nothing")]
     pub cold_ms: u64,
     /// The status of the answer.
     pub status: u16,
     /// How it ended.
+    #[serde(skip_serializing_if = "is_nothing")]
     pub end: End,
     /// What it is charged with.
     pub cost: Usd,
     /// Its share of the rent of the machine that answered it.
+    #[serde(skip_serializing_if = "is_nothing")]
     pub rent: Usd,
     /// What it would have cost, had the answer not been kept from before.
+    #[serde(skip_serializing_if = "is_nothing")]
     pub saved: Usd,
 }

@@ -3,6 +3,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::mem::MaybeUninit;
 
 /// A head is no longer than this.
 const HEAD_MAX: usize = 64 * 1024;
@@ -57,9 +58,11 @@ pub(crate) enum Step {
 /// Takes a head off the front, if it is there whole. Words on the way to it (status 100 to 199) are passed over.
 pub(crate) fn head(buffer: &mut BytesMut) -> Result<Option<Head>, Strange> {
     loop {
-        let mut slots = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let mut answer = httparse::Response::new(&mut slots);
-        let length = match answer.parse(buffer) {
+        // Room for as many is not made empty first: most answers have few.
+        let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut answer = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut answer, buffer, &mut slots);
+        let length = match parsed {
             Ok(httparse::Status::Complete(length)) if length <= HEAD_MAX => length,
             Ok(httparse::Status::Partial) if buffer.len() <= HEAD_MAX => return Ok(None),
             Ok(_) => return Err(Strange("its head is too long")),

@@ -120,14 +120,11 @@ fn strange() -> io::Error {
 
 /// What follows a head, if there is one way to read it.
 fn after_head(head: &[u8]) -> io::Result<Next> {
-    if !is_plain(head) {
-        return Err(strange());
+    let said = said(head).ok_or_else(strange)?;
+    if said.chunks {
+        return Ok(if said.expects { Next::Anything } else { Next::Chunks });
     }
-    let value = |name: &[u8]| head.split(|b| *b == b'\n').skip(1).find(|l| starts(l, name)).map(|l| &l[name.len() + 1..]);
-    if value(b"transfer-encoding").is_some() {
-        return Ok(if value(b"expect").is_some() { Next::Anything } else { Next::Chunks });
-    }
-    let Some(length) = value(b"content-length") else { return Ok(Next::Head(vec![])) };
+    let Some(length) = said.length else { return Ok(Next::Head(vec![])) };
     let digits = length.trim_ascii();
     let number = std::str::from_utf8(digits).ok().filter(|d| d.bytes().all(|b| b.is_ascii_digit())).and_then(|d| d.parse().ok());
     Ok(match number.ok_or_else(strange)? {
@@ -140,21 +137,44 @@ fn has_bare_feed(head: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
 }
 
-/// Is there one way to read it?
-fn is_plain(head: &[u8]) -> bool {
-    if has_bare_feed(head) || memchr::memchr(0, head).is_some() {
-        return false;
+/// What a head says of the body behind it.
+#[derive(Debug, Default)]
+struct Said<'a> {
+    length: Option<&'a [u8]>,
+    chunks: bool,
+    expects: bool,
+}
+
+/// Reads a head once, if there is one way to read it.
+fn said(head: &[u8]) -> Option<Said<'_>> {
+    if memchr::memchr(0, head).is_some() {
+        return None;
     }
-    let (mut lengths, mut codings) = (0, 0);
-    for line in head.split(|b| *b == b'\n').skip(1) {
-        match line.first() {
-            Some(b' ' | b'\t') => return false,
-            Some(b'c' | b'C') if starts(line, b"content-length") => lengths += 1,
-            Some(b't' | b'T') if starts(line, b"transfer-encoding") => codings += 1,
-            _ => {}
+    let (mut said, mut told, mut begin) = (Said::default(), 0, 0);
+    for end in memchr::memchr_iter(b'\n', head) {
+        if end == 0 || head[end - 1] != b'\r' {
+            return None;
         }
+        let line = &head[begin..end];
+        // The first line is no header.
+        if begin > 0 {
+            match line.first() {
+                Some(b' ' | b'\t') => return None,
+                Some(b'c' | b'C') if starts(line, b"content-length") => {
+                    told += 1;
+                    said.length = line.get(b"content-length:".len()..);
+                }
+                Some(b't' | b'T') if starts(line, b"transfer-encoding") => {
+                    told += 1;
+                    said.chunks = true;
+                }
+                Some(b'e' | b'E') if starts(line, b"expect") => said.expects = true,
+                _ => {}
+            }
+        }
+        begin = end + 1;
     }
-    lengths + codings <= 1
+    (told <= 1).then_some(said)
 }
 
 fn starts(line: &[u8], name: &[u8]) -> bool {
@@ -215,8 +235,8 @@ mod tests {
             "POST / HTTP/1.1\r\nx: a\ny: b\r\n",
             "POST / HTTP/1.1\r\nx: a\0b\r\n",
         ];
-        good.iter().for_each(|head| assert!(is_plain(head.as_bytes()), "{head:?}"));
-        bad.iter().for_each(|head| assert!(!is_plain(head.as_bytes()), "{head:?}"));
+        good.iter().for_each(|head| assert!(said(head.as_bytes()).is_some(), "{head:?}"));
+        bad.iter().for_each(|head| assert!(said(head.as_bytes()).is_none(), "{head:?}"));
     }
 
     fn follows(texts: &[&str]) -> bool {

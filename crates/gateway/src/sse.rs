@@ -2,12 +2,13 @@
 //! out that the client did not ask for. Bytes are passed on as they came; nothing is written anew.
 
 use bytes::{Bytes, BytesMut};
-use memchr::memmem::{self, Finder};
+use memchr::memmem::{self, Finder, FinderRev};
 use std::sync::LazyLock;
 
 /// What is looked for in every event. Each is prepared once: that takes longer than a look through one event.
 static DATA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"data:"));
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+static USAGE_BACK: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"\"usage\""));
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 static DONE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"data: [DONE]"));
 
@@ -47,7 +48,7 @@ struct Details {
 /// taken for it.
 pub(crate) fn usage(document: &[u8]) -> Option<Tokens> {
     let mut before = document;
-    while let Some(at) = memmem::rfind(before, b"\"usage\"") {
+    while let Some(at) = USAGE_BACK.rfind(before) {
         if let Some(tokens) = document.get(at + 7..).and_then(tokens) {
             return Some(tokens);
         }
