@@ -22,7 +22,7 @@ use bytes::Bytes;
 use charter_domain::routing::Policy;
 use charter_domain::time::Time;
 use charter_domain::usage::{End, Used};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use std::pin::Pin;
@@ -34,6 +34,11 @@ use tokio::time::Instant;
 
 /// After so long a stream that waits for a start gets its head and comments.
 const HEAD_AFTER: Duration = Duration::from_secs(2);
+
+/// Whose requests belong together.
+const SESSION: HeaderName = HeaderName::from_static("x-charter-session");
+/// How long the client waits for a start, in seconds.
+const WAIT: HeaderName = HeaderName::from_static("x-charter-wait");
 
 /// What all requests share.
 pub(crate) struct Shared {
@@ -100,9 +105,9 @@ impl Way {
         drop(table);
         let ticket = self.ticket(holder, target, started, (estimate, body_bytes, asked.written_max), id);
         let marks = if ticket.target.route.policy == Policy::Prefix { beginnings(&body) } else { vec![] };
-        let text = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
-        let session = text("x-charter-session").map(str::to_owned).filter(|_| ticket.target.route.policy == Policy::Session);
-        let wait = text("x-charter-wait").and_then(|v| v.parse().ok()).map(Duration::from_secs);
+        let text = |name: HeaderName| parts.headers.get(name).and_then(|v| v.to_str().ok());
+        let session = text(SESSION).map(str::to_owned).filter(|_| ticket.target.route.policy == Policy::Session);
+        let wait = text(WAIT).and_then(|v| v.parse().ok()).map(Duration::from_secs);
         let headers = parts.headers;
         // Behind a pointer: it is handed on several times.
         let admitted = Admitted { asked, body, headers, path, id: id.clone(), session, marks, wait, ticket, tried: vec![] };

@@ -14,6 +14,8 @@ const OURS: [HeaderName; 8] = [
     header::FORWARDED,
     header::RANGE,
 ];
+/// What clients are told of the backend that answered.
+const BACKEND: HeaderName = HeaderName::from_static("x-charter-backend");
 const KEYS: [&str; 4] = ["x-api-key", "api-key", "x-real-ip", "x-request-id"];
 const OURS_BACK: [HeaderName; 6] =
     [header::SET_COOKIE, header::SERVER, header::WWW_AUTHENTICATE, header::AUTHORIZATION, header::LOCATION, header::ALT_SVC];
@@ -82,7 +84,7 @@ pub(crate) fn downstream(mut headers: HeaderMap, entry: &Entry) -> HeaderMap {
         headers.remove(name);
     }
     if let Some(shown) = &entry.shown {
-        headers.insert("x-charter-backend", shown.clone());
+        headers.insert(BACKEND, shown.clone());
     }
     headers
 }

@@ -17,7 +17,7 @@ use charter_domain::routing::RouteTable;
 use charter_domain::time::Time;
 use charter_domain::usage::Used;
 use charter_remote::Links;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -36,6 +36,8 @@ const HEADER_PATIENCE: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(300);
 /// Connections at the same time.
 const CONNECTIONS_MAX: usize = 10_000;
+/// What a request is called, here and in its usage.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Threads at the most.
 const THREADS_MAX: usize = 16;
 
@@ -268,7 +270,7 @@ impl Gateway {
             Ok(response) => response,
             Err(refusal) => refusal.response().map(Answer::Whole),
         };
-        response.headers_mut().insert("x-request-id", id);
+        response.headers_mut().insert(REQUEST_ID, id);
         response
     }
 
