@@ -70,6 +70,7 @@ impl Controller {
                 // What was ended first, on purpose, comes back as its next generation: whoever asks waits for that.
                 starting,
                 asleep,
+                kept: true,
                 rent: UsdPerHour(0),
                 queue: 0,
             })
@@ -136,6 +137,7 @@ impl Controller {
             ready: false,
             starting: !matches!(replica.phase, Phase::Unreachable { .. }),
             asleep: false,
+            kept: true,
             rent: replica.instance().map_or(UsdPerHour(0), |i| i.placement.offer.price),
             queue: self.queue_of(&replica.id.0),
         };
@@ -224,6 +226,7 @@ impl Controller {
             max_concurrent: row.max_concurrent,
             starting: false,
             asleep: false,
+            kept: false,
             rent: UsdPerHour(0),
         }
     }

@@ -158,6 +158,9 @@ pub struct Backend {
     /// Nothing runs, and the first request starts it.
     #[serde(default)]
     pub asleep: bool,
+    /// The control plane looks after it: where it falls silent, it comes back or is replaced.
+    #[serde(default)]
+    pub kept: bool,
     /// What an hour of its machine costs.
     #[serde(default)]
     pub rent: UsdPerHour,

@@ -68,7 +68,8 @@ pub(crate) struct Admitted {
     /// How long the client says that it waits for a start.
     pub(crate) wait: Option<Duration>,
     pub(crate) ticket: Ticket,
-    tried: Vec<String>,
+    /// Backends that could not be reached.
+    pub(crate) tried: Vec<String>,
 }
 
 /// What was found when a place was looked for.
@@ -77,7 +78,15 @@ pub(crate) enum Seat {
     Full,
     Starting,
     Asleep,
+    /// Those that could take it are silent, and the control plane looks after them.
+    Ill,
     Nobody,
+}
+
+impl Admitted {
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.body.len()
+    }
 }
 
 impl Way {
@@ -183,7 +192,7 @@ impl Way {
             Seat::Nobody => Err(Refusal::NoBackend(admitted.asked.name)),
             Seat::Full => self.wait_and_send(admitted).await,
             // Only where it is a stream can the client be told anything before the answer.
-            Seat::Starting | Seat::Asleep if admitted.asked.stream => {
+            Seat::Starting | Seat::Asleep | Seat::Ill if admitted.asked.stream => {
                 let this = self.clone();
                 let mut held = Box::pin(async move { this.wait_and_send(admitted).await });
                 match tokio::time::timeout(HEAD_AFTER, &mut held).await {
@@ -191,7 +200,7 @@ impl Way {
                     Err(_) => Ok(later(Later::new(held))),
                 }
             }
-            Seat::Starting | Seat::Asleep => self.wait_and_send(admitted).await,
+            Seat::Starting | Seat::Asleep | Seat::Ill => self.wait_and_send(admitted).await,
         }
     }
 
@@ -282,7 +291,7 @@ impl Way {
                     match self.seat(&admitted.ticket.target, &admitted) {
                         Seat::Taken(other) => (member, place) = *other,
                         // Nothing was sent, so it may wait as if it had just come.
-                        Seat::Full | Seat::Starting | Seat::Asleep => {
+                        Seat::Full | Seat::Starting | Seat::Asleep | Seat::Ill => {
                             return self.wait_and_send(admitted).await;
                         }
                         Seat::Nobody => {
@@ -390,6 +399,9 @@ enum Unanswered {
 
 fn unready(target: &Target, ready: bool) -> Seat {
     let any = |is: fn(&Member) -> bool| target.members.iter().any(is);
+    if any(|m| m.entry.backend.kept && m.entry.backend.ready && m.weight > 0) {
+        return Seat::Ill;
+    }
     if ready {
         return Seat::Nobody;
     }

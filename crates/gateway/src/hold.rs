@@ -15,6 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// How long somebody waits for what the control plane does with a backend of its own that is silent.
+const ILL_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks whether it may be tried again.
+const LOOK_EACH: Duration = Duration::from_secs(1);
+
 /// An answer that comes later.
 pub(crate) type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Response<Answer>, Refusal>> + Send + 'a>>;
 
@@ -36,7 +41,7 @@ impl Way {
 
     /// Waits in the line for a place or a start, and then sends.
     async fn wait_for_place(&self, mut admitted: Box<Admitted>) -> Result<Response<Answer>, Refusal> {
-        let key = admitted.ticket.holder.key.id.clone();
+        let (key, bytes) = (Arc::clone(&admitted.ticket.holder.key.id), admitted.body_bytes());
         let begun = Instant::now();
         let (mut cold, mut stood) = (Duration::ZERO, None);
         // Letting go of it calls the next one: where a place was found there may be another one.
@@ -49,7 +54,7 @@ impl Way {
                 }
             }
             let line = Arc::clone(&admitted.ticket.target.state.line);
-            let Some(mut stand) = line.join(&key, stood) else { return Err(Refusal::QueueFull) };
+            let Some(mut stand) = line.join(&key, stood, bytes) else { return Err(Refusal::QueueFull) };
             // What changed between the last look and the line would tell nobody.
             let mut news = pin!(line.news());
             news.as_mut().enable();
@@ -69,13 +74,27 @@ impl Way {
             loop {
                 let from = Instant::now();
                 let is_start = matches!(seat, Seat::Starting | Seat::Asleep);
-                let heard = listen(&mut stand, news.as_mut(), begun + most).await;
+                let (late, is_ill) = (begun + most, matches!(seat, Seat::Ill));
+                // What is silent may be tried again after a while, without anybody saying so.
+                let until = if is_ill { late.min(from + LOOK_EACH) } else { late };
+                let heard = listen(&mut stand, news.as_mut(), until).await;
                 cold += if is_start { from.elapsed() } else { Duration::ZERO };
                 match heard {
                     Heard::Turn => break,
+                    Heard::Late if is_ill && Instant::now() < late => {
+                        admitted.tried.clear();
+                        seat = self.outlook(&admitted.ticket.target, &admitted);
+                        if matches!(seat, Seat::Full) {
+                            most = self.patience(&seat, &admitted)?;
+                            line.call();
+                        }
+                    }
+                    Heard::Late if is_ill => return Err(Refusal::NoBackend(admitted.asked.name)),
                     Heard::Late if is_start => return Err(Refusal::Loading(admitted.asked.name)),
                     Heard::Late => return Err(Refusal::QueueFull),
                     Heard::News => {
+                        // Nothing was sent to those that were tried, and they may be others by now.
+                        admitted.tried.clear();
                         news.set(line.news());
                         news.as_mut().enable();
                         self.look_again(&mut admitted)?;
@@ -110,6 +129,8 @@ impl Way {
         let patience = admitted.ticket.target.route.patience;
         let start = patience.start.std();
         match seat {
+            // The control plane was told, and says in a moment what becomes of it.
+            Seat::Ill => Ok(start.min(ILL_PATIENCE)),
             Seat::Nobody => Err(Refusal::NoBackend(admitted.asked.name.clone())),
             Seat::Taken(_) | Seat::Full => Ok(patience.queue.std()),
             Seat::Starting => Ok(admitted.wait.unwrap_or(start).min(start)),

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
-/// Requests that may wait for one name.
-pub(crate) const LINE_MAX: usize = 512;
+/// Requests that may wait for one name: half a minute of three hundred a second, as while an engine is restarted under load.
+pub(crate) const LINE_MAX: usize = 8192;
 /// Of those, requests of one key.
-pub(crate) const LINE_KEY_MAX: usize = 256;
+pub(crate) const LINE_KEY_MAX: usize = 6144;
+/// Bytes of bodies that may wait for one name.
+pub(crate) const LINE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Somebody who waits: the number it was given when it came, and how it is called.
 type Caller = (u64, oneshot::Sender<()>);
@@ -20,9 +22,13 @@ struct State {
     /// Numbers that were given.
     given: u64,
     /// Keys with somebody waiting, in the order of their turns.
-    turns: VecDeque<String>,
+    turns: VecDeque<Arc<str>>,
     /// Who waits of each key, by number.
-    waiting: HashMap<String, VecDeque<Caller>>,
+    waiting: HashMap<Arc<str>, VecDeque<Caller>>,
+    /// How many stand there of each key.
+    standing: HashMap<Arc<str>, usize>,
+    /// Bytes of the bodies of all who stand there.
+    bytes: usize,
 }
 
 /// The line before one name.
@@ -37,6 +43,8 @@ pub(crate) struct Line {
 #[derive(Debug)]
 pub(crate) struct Stand {
     line: Arc<Line>,
+    key: Arc<str>,
+    bytes: usize,
     number: u64,
     called: oneshot::Receiver<()>,
     heard: bool,
@@ -70,27 +78,43 @@ impl Line {
         self.length.load(Ordering::Acquire)
     }
 
-    /// Joins the line at its end. Who was called before and found nothing stands where it stood, and its key's turn is next.
-    pub(crate) fn join(self: &Arc<Self>, key: &str, stood: Option<u64>) -> Option<Stand> {
+    /// Joins the line at its end, with a body of so many bytes. Who was called before and found nothing stands where it stood, and
+    /// its key's turn is next.
+    pub(crate) fn join(self: &Arc<Self>, key: &Arc<str>, stood: Option<u64>, bytes: usize) -> Option<Stand> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_key = state.waiting.get(key).map_or(0, |w| w.iter().filter(|(_, call)| !call.is_closed()).count());
-        if stood.is_none() && (self.len() >= LINE_MAX || of_key >= LINE_KEY_MAX) {
+        let of_key = state.standing.get(key).copied().unwrap_or(0);
+        let is_full = self.len() >= LINE_MAX || of_key >= LINE_KEY_MAX || state.bytes + bytes > LINE_BYTES_MAX;
+        if stood.is_none() && is_full {
             return None;
         }
+        state.bytes += bytes;
+        *state.standing.entry(Arc::clone(key)).or_default() += 1;
         let (call, called) = oneshot::channel();
         state.given += 1;
         let number = stood.unwrap_or(state.given);
         if stood.is_some() {
             state.turns.retain(|k| k != key);
-            state.turns.push_front(key.to_owned());
+            state.turns.push_front(Arc::clone(key));
         } else if !state.waiting.contains_key(key) {
-            state.turns.push_back(key.to_owned());
+            state.turns.push_back(Arc::clone(key));
         }
-        let own = state.waiting.entry(key.to_owned()).or_default();
+        let own = state.waiting.entry(Arc::clone(key)).or_default();
         let at = own.partition_point(|(other, _)| *other < number);
         own.insert(at, (number, call));
         self.length.fetch_add(1, Ordering::AcqRel);
-        Some(Stand { line: Arc::clone(self), number, called, heard: false })
+        Some(Stand { line: Arc::clone(self), key: Arc::clone(key), bytes, number, called, heard: false })
+    }
+
+    /// Somebody does not stand there any more.
+    fn left(&self, key: &Arc<str>, bytes: usize) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.bytes = state.bytes.saturating_sub(bytes);
+        let standing = state.standing.get(key).copied().unwrap_or(0).saturating_sub(1);
+        if standing == 0 {
+            state.standing.remove(key);
+        } else {
+            state.standing.insert(Arc::clone(key), standing);
+        }
     }
 
     /// Calls the next one: a place is free.
@@ -150,6 +174,7 @@ impl Stand {
 impl Drop for Stand {
     fn drop(&mut self) {
         self.line.length.fetch_sub(1, Ordering::AcqRel);
+        self.line.left(&self.key, self.bytes);
         self.called.close();
         if !self.heard && self.called.try_recv().is_ok() {
             self.line.call();
@@ -170,7 +195,8 @@ mod tests {
     #[test]
     fn keys_take_turns() {
         let line = Arc::new(Line::default());
-        let mut stands: Vec<_> = ["a", "a", "a", "b"].iter().map(|key| line.join(key, None).expect("room")).collect();
+        let mut stands: Vec<_> =
+            ["a", "a", "a", "b"].iter().map(|key| line.join(&Arc::from(*key), None, 1).expect("room")).collect();
         let mut order = vec![];
         for _ in 0..4 {
             line.call();
@@ -184,12 +210,13 @@ mod tests {
     #[test]
     fn who_leaves_with_a_call_passes_it_on() {
         let line = Arc::new(Line::default());
-        let (first, mut second) = (line.join("a", None).expect("room"), line.join("b", None).expect("room"));
+        let (first, mut second) =
+            (line.join(&Arc::from("a"), None, 1).expect("room"), line.join(&Arc::from("b"), None, 1).expect("room"));
         line.call();
         drop(first);
         assert!(is_called(&mut second));
-        let left = line.join("a", None).expect("room");
-        let mut stays = line.join("a", None).expect("room");
+        let left = line.join(&Arc::from("a"), None, 1).expect("room");
+        let mut stays = line.join(&Arc::from("a"), None, 1).expect("room");
         drop(left);
         line.call();
         assert!(is_called(&mut stays), "who has left is not called");
@@ -198,12 +225,13 @@ mod tests {
     #[test]
     fn who_was_called_and_found_nothing_stands_where_it_stood() {
         let line = Arc::new(Line::default());
-        let mut stands: Vec<_> = ["a", "a", "b", "a"].iter().map(|key| line.join(key, None).expect("room")).collect();
+        let mut stands: Vec<_> =
+            ["a", "a", "b", "a"].iter().map(|key| line.join(&Arc::from(*key), None, 1).expect("room")).collect();
         // The first one finds nothing; somebody else comes meanwhile.
         line.call();
         assert!(is_called(&mut stands[0]));
-        stands.push(line.join("c", None).expect("room"));
-        stands[0] = line.join("a", Some(stands[0].number())).expect("room");
+        stands.push(line.join(&Arc::from("c"), None, 1).expect("room"));
+        stands[0] = line.join(&Arc::from("a"), Some(stands[0].number()), 1).expect("room");
         let mut order = vec![];
         for _ in 0..5 {
             line.call();
@@ -215,7 +243,7 @@ mod tests {
     #[test]
     fn a_turn_is_passed_on_unless_nothing_was_found() {
         let line = Arc::new(Line::default());
-        let mut next = line.join("a", None).expect("room");
+        let mut next = line.join(&Arc::from("a"), None, 1).expect("room");
         Turn::of(&line).keep();
         assert!(!is_called(&mut next));
         drop(Turn::of(&line));
@@ -225,10 +253,20 @@ mod tests {
     #[test]
     fn a_line_has_an_end_and_one_key_does_not_fill_it() {
         let line = Arc::new(Line::default());
-        let mut all: Vec<_> = std::iter::from_fn(|| line.join("greedy", None)).collect();
+        let mut all: Vec<_> = std::iter::from_fn(|| line.join(&Arc::from("greedy"), None, 1)).collect();
         assert_eq!(all.len(), LINE_KEY_MAX);
-        all.extend(std::iter::from_fn(|| line.join("other", None)));
+        all.extend(std::iter::from_fn(|| line.join(&Arc::from("other"), None, 1)));
         assert_eq!(all.len(), LINE_MAX);
-        assert!(line.join("third", None).is_none() && line.join("greedy", Some(1)).is_some());
+        assert!(line.join(&Arc::from("third"), None, 1).is_none() && line.join(&Arc::from("greedy"), Some(1), 1).is_some());
+    }
+
+    #[test]
+    fn bodies_that_wait_are_bounded_and_who_leaves_makes_room() {
+        let (line, key) = (Arc::new(Line::default()), Arc::from("a"));
+        let large = line.join(&key, None, LINE_BYTES_MAX).expect("room");
+        assert!(line.join(&key, None, 1).is_none());
+        drop(large);
+        assert!(line.join(&key, None, LINE_BYTES_MAX).is_some());
+        assert!(line.join(&key, None, LINE_BYTES_MAX + 1).is_none());
     }
 }

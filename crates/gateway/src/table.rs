@@ -272,6 +272,11 @@ fn entry(backend: &Backend, old: &Table) -> Entry {
     let now = Instant::now();
     let same = old.entries.iter().chain(&old.retired).find(|e| e.backend.id == backend.id);
     let counters = same.map_or_else(|| Arc::new(counters(backend, now)), |e| Arc::clone(&e.counters));
+    let anew = same.is_some_and(|old| backend.ready && (!old.backend.ready || old.backend.reach != backend.reach));
+    if anew {
+        // Whoever says that it is ready has asked it: what it was before counts no more.
+        *counters.breaker.lock().unwrap_or_else(PoisonError::into_inner) = Breaker::default();
+    }
     counters.rent.set(backend.rent, now);
     counters.queue.store(backend.queue, Ordering::Relaxed);
     counters.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();

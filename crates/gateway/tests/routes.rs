@@ -177,6 +177,29 @@ async fn a_stream_waits_for_a_start_and_hears_of_it() {
 }
 
 #[tokio::test]
+async fn what_falls_silent_and_is_looked_after_is_waited_for() {
+    let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+    let kept = |address| Backend { kept: true, ..backend("b", address) };
+    let mut rig = Rig::new(table(vec![kept(dead)])).await;
+    let at = rig.address;
+    let asking: Vec<_> = (0..20).map(|_| tokio::spawn(async move { ask(at, CHAT, "", PLAIN).await })).collect();
+    assert_eq!(rig.notices.recv().await, Some(Notice::Failing("b".into())));
+    until("all wait", || rig.gateway.stats().waiting == [("b".to_owned(), 20)]).await;
+    rig.table(table(vec![Backend { ready: false, starting: true, ..kept(dead) }])).await;
+    let (address, got) = always(json("{}")).await;
+    rig.table(table(vec![kept(address)])).await;
+    for one in asking {
+        assert_eq!(one.await.expect("a task").status, 200);
+    }
+    assert_eq!(got.posts(), 20, "each was sent once");
+    // Where nothing comes of it, it is told.
+    let short = route(|r| r.patience.start = Span::ms(200));
+    rig.table(RouteTable { routes: vec![short], ..table(vec![kept(dead)]) }).await;
+    let answer = rig.ask(PLAIN).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("2")), "{answer:?}");
+}
+
+#[tokio::test]
 async fn the_first_request_wakes_what_sleeps_and_a_start_that_fails_is_told_in_the_stream() {
     let (address, _) = always(json("{}")).await;
     let asleep = Backend { ready: false, asleep: true, group: "small".into(), ..backend("b", address) };

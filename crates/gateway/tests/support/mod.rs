@@ -161,6 +161,7 @@ pub fn backend(id: &str, address: SocketAddr) -> Backend {
         ready: true,
         starting: false,
         asleep: false,
+        kept: false,
         rent: UsdPerHour(0),
         queue: 0,
     }
