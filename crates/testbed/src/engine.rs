@@ -23,6 +23,8 @@ pub struct Behaviour {
     pub key: Option<String>,
     /// How long the whole start takes.
     pub start: Duration,
+    /// Until an answer begins: the time for reading its prompt.
+    pub first: Duration,
     /// Between two tokens of a stream.
     pub token: Duration,
     /// Where each start is written down, one line each: for counting.
@@ -302,6 +304,7 @@ async fn answer(request: Request<Incoming>, options: &Options, behaviour: &Behav
             let Ok(body) = Limited::new(request.into_body(), 64 << 20).collect().await else {
                 return error(StatusCode::BAD_REQUEST, "BadRequestError", "the body could not be read");
             };
+            tokio::time::sleep(behaviour.first).await;
             generate(&path, &body.to_bytes(), options, behaviour.token)
         }
         _ => error(StatusCode::NOT_FOUND, "NotFoundError", "Not Found"),

@@ -62,6 +62,7 @@ pub(crate) async fn stand_in(args: Vec<String>) -> ExitCode {
     let behaviour = Behaviour {
         key: environment::var("VLLM_API_KEY"),
         start: ms("STANDIN_START_MS", 0),
+        first: ms("STANDIN_FIRST_MS", 0),
         token: ms("STANDIN_TOKEN_MS", 0),
         starts: environment::var("STANDIN_STARTS").map(Into::into),
         mark: format!("{tag} {launch}"),
