@@ -70,6 +70,8 @@ pub(crate) struct Admitted {
     pub(crate) ticket: Ticket,
     /// Backends that could not be reached.
     pub(crate) tried: Vec<String>,
+    /// Since when those that could take it were silent.
+    pub(crate) silent_since: Option<Instant>,
 }
 
 /// What was found when a place was looked for.
@@ -119,7 +121,8 @@ impl Way {
         let wait = text(WAIT).and_then(|v| v.parse().ok()).map(Duration::from_secs);
         let headers = parts.headers;
         // Behind a pointer: it is handed on several times.
-        let admitted = Admitted { asked, body, headers, path, id: id.clone(), session, marks, wait, ticket, tried: vec![] };
+        let (id, tried, silent_since) = (id.clone(), vec![], None);
+        let admitted = Admitted { asked, body, headers, path, id, session, marks, wait, ticket, tried, silent_since };
         self.admitted(Box::new(admitted)).await
     }
 

@@ -67,14 +67,14 @@ impl Way {
                 drop(stand);
                 return self.take(admitted, *taken, turn, (begun, cold)).await;
             }
-            let mut most = self.patience(&seat, &admitted)?;
+            let mut late = self.patience(&seat, &mut admitted, begun)?;
             if let Some(turn) = turn.take() {
                 turn.keep();
             }
             loop {
                 let from = Instant::now();
                 let is_start = matches!(seat, Seat::Starting | Seat::Asleep);
-                let (late, is_ill) = (begun + most, matches!(seat, Seat::Ill));
+                let is_ill = matches!(seat, Seat::Ill);
                 // What is silent may be tried again after a while, without anybody saying so.
                 let until = if is_ill { late.min(from + LOOK_EACH) } else { late };
                 let heard = listen(&mut stand, news.as_mut(), until).await;
@@ -84,8 +84,8 @@ impl Way {
                     Heard::Late if is_ill && Instant::now() < late => {
                         admitted.tried.clear();
                         seat = self.outlook(&admitted.ticket.target, &admitted);
+                        late = self.patience(&seat, &mut admitted, begun)?;
                         if matches!(seat, Seat::Full) {
-                            most = self.patience(&seat, &admitted)?;
                             line.call();
                         }
                     }
@@ -99,7 +99,7 @@ impl Way {
                         news.as_mut().enable();
                         self.look_again(&mut admitted)?;
                         seat = self.outlook(&admitted.ticket.target, &admitted);
-                        most = self.patience(&seat, &admitted)?;
+                        late = self.patience(&seat, &mut admitted, begun)?;
                     }
                 }
             }
@@ -124,21 +124,26 @@ impl Way {
         self.seated(admitted, seat).await
     }
 
-    /// How long it may wait for what it found, from its beginning; a refusal where there is nothing to wait for.
-    fn patience(&self, seat: &Seat, admitted: &Admitted) -> Result<Duration, Refusal> {
+    /// Until when it may wait for what it found; a refusal where there is nothing to wait for.
+    fn patience(&self, seat: &Seat, admitted: &mut Admitted, begun: Instant) -> Result<Instant, Refusal> {
         let patience = admitted.ticket.target.route.patience;
         let start = patience.start.std();
-        match seat {
+        let most = match seat {
             // The control plane was told, and says in a moment what becomes of it.
-            Seat::Ill => Ok(start.min(ILL_PATIENCE)),
-            Seat::Nobody => Err(Refusal::NoBackend(admitted.asked.name.clone())),
-            Seat::Taken(_) | Seat::Full => Ok(patience.queue.std()),
-            Seat::Starting => Ok(admitted.wait.unwrap_or(start).min(start)),
+            // However often it is tried meanwhile, the time counts from the first silence.
+            Seat::Ill => {
+                let since = *admitted.silent_since.get_or_insert_with(Instant::now);
+                return Ok(since + start.min(ILL_PATIENCE));
+            }
+            Seat::Nobody => return Err(Refusal::NoBackend(admitted.asked.name.clone())),
+            Seat::Taken(_) | Seat::Full => patience.queue.std(),
+            Seat::Starting => admitted.wait.unwrap_or(start).min(start),
             Seat::Asleep => {
                 self.wake(&admitted.ticket.target);
-                Ok(admitted.wait.unwrap_or(start).min(start))
+                admitted.wait.unwrap_or(start).min(start)
             }
-        }
+        };
+        Ok(begun + most)
     }
 
     /// The name in the present table: who waits sees what has changed.
