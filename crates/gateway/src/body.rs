@@ -80,8 +80,9 @@ pub(crate) struct Relay {
     scanner: Option<Scanner>,
     then: Option<Bytes>,
     /// The end of an answer that is no stream.
-    tail: Vec<Bytes>,
-    tail_bytes: usize,
+    tail: Vec<u8>,
+    /// It takes longer than it may.
+    late: bool,
     /// All of it, where it may be kept.
     keep: Keeping,
     timer: Option<Pin<Box<Sleep>>>,
@@ -94,19 +95,24 @@ impl Relay {
     pub(crate) fn new(lane: Box<Lane>, ticket: Ticket, scanner: Option<Scanner>, kind: Option<HeaderValue>) -> Self {
         let keep = Keeping::new(ticket.print.is_some(), kind);
         let last = Instant::now();
-        Self {
+        let mut relay = Self {
             lane: Some(lane),
             ticket: Some(ticket),
             scanner,
             then: None,
             tail: vec![],
-            tail_bytes: 0,
+            late: false,
             keep,
             timer: None,
             last,
             paying: None,
             over: false,
+        };
+        // An answer without a body is over before anybody asks for it.
+        if relay.lane.as_mut().is_some_and(|lane| lane.is_over()) {
+            relay.finish();
         }
+        relay
     }
 
     /// How much is to come, where that is known.
@@ -130,6 +136,9 @@ impl Relay {
                     (Err(refusal), _) => return Poll::Ready(Some(self.break_off(End::Cut, None, &refusal))),
                     (Ok(_), None) => {}
                 }
+            }
+            if self.late {
+                return Poll::Ready(Some(self.break_off(End::Failed, Some(Outcome::Bad), &Refusal::Timeout)));
             }
             let Some(lane) = &mut self.lane else { return Poll::Ready(None) };
             match lane.poll_data(cx) {
@@ -165,11 +174,12 @@ impl Relay {
         self.last = now;
         let Some(ticket) = &mut self.ticket else { return data };
         ticket.begun(now);
+        // While something is always there nobody waits, and nobody else would look at the time.
+        self.late = now >= ticket.started + ticket.target.route.patience.whole.std();
         let Some(scanner) = &mut self.scanner else {
-            self.tail_bytes += data.len();
-            self.tail.push(data.clone());
-            while self.tail_bytes - self.tail[0].len() > TAIL_MAX {
-                self.tail_bytes -= self.tail.remove(0).len();
+            self.tail.extend_from_slice(&data[data.len().saturating_sub(TAIL_MAX)..]);
+            if self.tail.len() > 2 * TAIL_MAX {
+                self.tail.drain(..self.tail.len() - TAIL_MAX);
             }
             self.keep.add(&data);
             return data;
@@ -261,10 +271,7 @@ impl Relay {
     }
 
     fn usage_of_tail(&self) -> Option<crate::sse::Tokens> {
-        match self.tail.as_slice() {
-            [one] => usage(one),
-            many => usage(&many.concat()),
-        }
+        usage(&self.tail)
     }
 
     /// The end, before it should have come. A stream tells why in an event, and never says that it is done.

@@ -99,7 +99,9 @@ impl Connector {
         if host.parse().is_ok_and(is_forbidden) {
             return Err(refused(host));
         }
-        let socket = self.http.clone().call(origin.uri.clone()).await.map_err(io::Error::other)?;
+        // The handshake of TLS has no time of its own.
+        let called = tokio::time::timeout(CONNECT_PATIENCE, self.http.clone().call(origin.uri.clone())).await;
+        let socket = called.map_err(io::Error::other)?.map_err(io::Error::other)?;
         Ok(match socket {
             MaybeHttpsStream::Http(plain) => Socket::Plain(plain.into_inner()),
             tls @ MaybeHttpsStream::Https(_) => Socket::Tls(Box::new(TokioIo::new(tls))),

@@ -15,7 +15,7 @@ use crate::record::Recorder;
 use crate::request::{Asked, asked, beginnings};
 use crate::server::Notice;
 use crate::sse::Scanner;
-use crate::table::{Holder, Member, PATHS, Table, Target};
+use crate::table::{Entry, Holder, Member, PATHS, Table, Target};
 use crate::ticket::{Place, Ticket, tell};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -374,6 +374,9 @@ impl Way {
             return Err(Refusal::Unreachable(entry.backend.id.clone()));
         }
         ticket.used.status = status.as_u16();
+        if !status.is_server_error() {
+            recovered(entry, (self.shared.now)());
+        }
         if !status.is_success() {
             ticket.print = None;
         }
@@ -390,6 +393,17 @@ impl Way {
         (*response.status_mut(), *response.headers_mut()) = (status, headers);
         Ok(response)
     }
+}
+
+/// A backend on trial that begins to answer is well: others need not wait until the trial's stream ends.
+fn recovered(entry: &Entry, now: Time) {
+    let mut breaker = entry.counters.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+    if breaker.is_closed() {
+        return;
+    }
+    breaker.result(Outcome::Good, now);
+    drop(breaker);
+    entry.counters.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|line| line.call());
 }
 
 /// Why there is no answer.

@@ -10,7 +10,7 @@ const HEAD_MAX: usize = 64 * 1024;
 /// Headers that a head may have.
 const HEADERS_MAX: usize = 100;
 /// The line that tells a chunk's size, with whatever else stands in it.
-const SIZE_LINE_MAX: usize = 4 * 1024;
+const SIZE_LINE_MAX: usize = 256;
 /// What may follow a body in chunks.
 const TRAILER_MAX: usize = 16 * 1024;
 
@@ -91,6 +91,17 @@ pub(crate) fn head(buffer: &mut BytesMut) -> Result<Option<Head>, Strange> {
     }
 }
 
+/// May a head end in what has come since so many bytes were looked through?
+pub(crate) fn may_end(buffer: &[u8], looked: usize) -> bool {
+    let new = &buffer[looked.min(buffer.len()).saturating_sub(3)..];
+    // The reader takes bare line feeds too; and what is too long is its to refuse.
+    buffer.len() > HEAD_MAX || (!new.is_empty() && memchr::memchr_iter(b'\n', new).any(|at| ends_line(&new[at + 1..])))
+}
+
+fn ends_line(rest: &[u8]) -> bool {
+    rest.starts_with(b"\n") || rest.starts_with(b"\r\n")
+}
+
 /// What the headers say of the body.
 fn framed(status: u16, old: bool, mut headers: HeaderMap) -> Result<Head, Strange> {
     let mut reusable = !old && !says(&headers, "close") && status != 101;
@@ -107,13 +118,15 @@ fn framed(status: u16, old: bool, mut headers: HeaderMap) -> Result<Head, Strang
         Framing::Size
     } else {
         let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-        match (lengths.next(), lengths.next()) {
-            (Some(length), None) => of_length(decimal(length.as_bytes()).ok_or(Strange("its length is no number"))?),
-            (None, _) => {
+        match lengths.next() {
+            Some(length) if lengths.all(|other| other == length) => {
+                of_length(decimal(length.as_bytes()).ok_or(Strange("its length is no number"))?)
+            }
+            Some(_) => return Err(Strange("it tells two lengths")),
+            None => {
                 reusable = false;
                 Framing::UntilEnd
             }
-            (Some(_), Some(_)) => return Err(Strange("it tells two lengths")),
         }
     };
     Ok(Head { status, headers, framing, reusable })
@@ -124,8 +137,8 @@ const fn of_length(bytes: u64) -> Framing {
 }
 
 fn says(headers: &HeaderMap, word: &str) -> bool {
-    let values = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
-    values.flat_map(|v| v.split(',')).any(|w| w.trim().eq_ignore_ascii_case(word))
+    let values = headers.get_all(header::CONNECTION).iter();
+    values.flat_map(|v| v.as_bytes().split(|b| *b == b',')).any(|w| w.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
@@ -180,11 +193,11 @@ impl Framing {
             }
             Self::Trailer(came) => {
                 let Some(line) = line(buffer, TRAILER_MAX)? else { return Ok(false) };
-                buffer.advance(line + 2);
                 let came = came + line + 2;
                 if came > TRAILER_MAX {
                     return Err(Strange("too much follows its last chunk"));
                 }
+                buffer.advance(line + 2);
                 *self = if line == 0 { Self::Over } else { Self::Trailer(came) };
             }
             Self::Length(_) | Self::Chunk(_) | Self::UntilEnd | Self::Over => {}

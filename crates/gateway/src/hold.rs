@@ -4,14 +4,15 @@
 use crate::body::Answer;
 use crate::errors::Refusal;
 use crate::forward::{Admitted, Seat, Way};
-use crate::line::{Stand, Turn};
+use crate::line::{LINE_KEY_MAX, Stand, Turn};
 use crate::server::Notice;
-use crate::table::{Member, Target};
+use crate::table::{KeyState, Member, Target};
 use crate::ticket::Place;
 use http::Response;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -19,6 +20,23 @@ use tokio::time::Instant;
 const ILL_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it looks whether it may be tried again.
 const LOOK_EACH: Duration = Duration::from_secs(1);
+
+/// One that waits, counted for its key over all names.
+struct Counted(Arc<KeyState>);
+
+impl Counted {
+    fn one(key: &Arc<KeyState>) -> Result<Self, Refusal> {
+        let one = Self(Arc::clone(key));
+        // Letting go of it counts it out again.
+        if key.waiting.fetch_add(1, Ordering::AcqRel) < LINE_KEY_MAX { Ok(one) } else { Err(Refusal::QueueFull) }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// An answer that comes later.
 pub(crate) type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Response<Answer>, Refusal>> + Send + 'a>>;
@@ -42,6 +60,7 @@ impl Way {
     /// Waits in the line for a place or a start, and then sends.
     async fn wait_for_place(&self, mut admitted: Box<Admitted>) -> Result<Response<Answer>, Refusal> {
         let (key, bytes) = (Arc::clone(&admitted.ticket.holder.key.id), admitted.body_bytes());
+        let counted = Counted::one(&admitted.ticket.holder.state)?;
         let begun = Instant::now();
         let (mut cold, mut stood) = (Duration::ZERO, None);
         // Letting go of it calls the next one: where a place was found there may be another one.
@@ -50,6 +69,7 @@ impl Way {
             if turn.is_some() {
                 self.look_again(&mut admitted)?;
                 if let Seat::Taken(taken) = self.seat(&admitted.ticket.target, &admitted) {
+                    drop(counted);
                     return self.take(admitted, *taken, turn, (begun, cold)).await;
                 }
             }
@@ -64,12 +84,16 @@ impl Way {
             let target = &admitted.ticket.target;
             let mut seat = if first { self.seat(target, &admitted) } else { self.outlook(target, &admitted) };
             if let Seat::Taken(taken) = seat {
-                drop(stand);
+                drop((stand, counted));
                 return self.take(admitted, *taken, turn, (begun, cold)).await;
             }
             let mut late = self.patience(&seat, &mut admitted, begun)?;
             if let Some(turn) = turn.take() {
                 turn.keep();
+            }
+            if !first && self.candidates(&admitted.ticket.target, &admitted).is_ok() {
+                // There is room, and somebody comes first: nobody else may tell.
+                line.call();
             }
             loop {
                 let from = Instant::now();
@@ -80,7 +104,11 @@ impl Way {
                 let heard = listen(&mut stand, news.as_mut(), until).await;
                 cold += if is_start { from.elapsed() } else { Duration::ZERO };
                 match heard {
-                    Heard::Turn => break,
+                    Heard::Turn => {
+                        // Nothing was sent to those that were tried, and they may be others by now.
+                        admitted.tried.clear();
+                        break;
+                    }
                     Heard::Late if is_ill && Instant::now() < late => {
                         admitted.tried.clear();
                         seat = self.outlook(&admitted.ticket.target, &admitted);
@@ -93,7 +121,6 @@ impl Way {
                     Heard::Late if is_start => return Err(Refusal::Loading(admitted.asked.name)),
                     Heard::Late => return Err(Refusal::QueueFull),
                     Heard::News => {
-                        // Nothing was sent to those that were tried, and they may be others by now.
                         admitted.tried.clear();
                         news.set(line.news());
                         news.as_mut().enable();

@@ -7,11 +7,13 @@ use crate::table::Origin;
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 use tokio::io::AsyncWrite;
+use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
@@ -20,6 +22,8 @@ const IDLE: Duration = Duration::from_secs(3);
 /// Read at a time, at the least and at the most.
 const READ: usize = 4 * 1024;
 const READ_MAX: usize = 64 * 1024;
+/// Kept of an answer that begins before its request was sent.
+const EARLY_MAX: usize = 1024 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub(crate) struct Lane {
     buffer: BytesMut,
     /// Read at once the next time.
     room: usize,
+    /// Bytes of a head that were looked through for its end.
+    looked: usize,
     framing: Framing,
     reusable: bool,
     /// Where it leads.
@@ -59,7 +65,8 @@ impl Lane {
         std::future::poll_fn(|cx| {
             self.send(cx, (&mut head, &mut body), &mut sending);
             let left = head.len() + body.len();
-            if sending.failed.is_some() && left == sending.whole {
+            // What TLS has taken may have gone out in part.
+            if sending.failed.is_some() && left == sending.whole && !matches!(self.socket, Socket::Tls(_)) {
                 let error = sending.failed.take().unwrap_or_else(closed);
                 return Poll::Ready(Err(Broke::Unsent(error)));
             }
@@ -71,13 +78,14 @@ impl Lane {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            let refused = early.as_ref().is_some_and(|found| found.status >= 300);
-            if left > 0 && sending.failed.is_none() && !refused {
-                // It speaks already, and listens on.
+            let (all, refused) = (left == 0 && sending.flushed, early.as_ref().is_some_and(|found| found.status >= 300));
+            if !all && sending.failed.is_none() && !refused {
+                // It speaks already, and listens on; what it says meanwhile is kept, so that it need not wait for us.
+                while self.buffer.len() < EARLY_MAX && matches!(self.poll_read(cx), Poll::Ready(Ok(1..))) {}
                 return Poll::Pending;
             }
             let Some(mut found) = early.take() else { return Poll::Pending };
-            found.reusable &= left == 0;
+            found.reusable &= all && sending.failed.is_none();
             Poll::Ready(Ok(found))
         })
         .await
@@ -108,11 +116,13 @@ impl Lane {
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Head>> {
         loop {
-            if !self.buffer.is_empty()
-                && let Some(head) = framing::head(&mut self.buffer).map_err(strange)?
-            {
+            // A head that trickles is not read anew with every byte; what is none is seen at its beginning.
+            let worth = !self.buffer.is_empty() && (self.looked == 0 || framing::may_end(&self.buffer, self.looked));
+            if worth && let Some(head) = framing::head(&mut self.buffer).map_err(strange)? {
+                self.looked = 0;
                 return Poll::Ready(Ok(head));
             }
+            self.looked = self.buffer.len();
             if ready!(self.poll_read(cx))? == 0 {
                 return Poll::Ready(Err(closed()));
             }
@@ -175,7 +185,29 @@ impl Lane {
 
     /// Nothing has come while nobody asked: what has come then is no answer, or the end.
     fn is_quiet(&mut self) -> bool {
-        self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        // Without the library's bound on what a task may do at a time: beyond it everything seems quiet.
+        let mut look = pin!(unconstrained(std::future::poll_fn(|cx| self.poll_read(cx).map(drop))));
+        loop {
+            if look.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                return false;
+            }
+            // A stream inside SSH may have had something to say that is no byte.
+            if !woken.0.swap(false, Ordering::AcqRel) {
+                return true;
+            }
+        }
+    }
+}
+
+/// Notes that it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -232,7 +264,7 @@ impl Pool {
         let socket = Box::pin(self.connector.dial(origin)).await.map_err(Broke::Unsent)?;
         let (name, home) = (Arc::clone(&origin.name), Arc::downgrade(self));
         let buffer = BytesMut::new();
-        let lane = Lane { socket, buffer, room: READ, framing: Framing::Over, reusable: false, name, home };
+        let lane = Lane { socket, buffer, room: READ, looked: 0, framing: Framing::Over, reusable: false, name, home };
         self.carry(Box::new(lane), head, body).await
     }
 

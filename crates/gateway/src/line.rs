@@ -13,6 +13,8 @@ pub(crate) const LINE_MAX: usize = 8192;
 pub(crate) const LINE_KEY_MAX: usize = 6144;
 /// Bytes of bodies that may wait for one name.
 pub(crate) const LINE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Of those, bytes of one key.
+pub(crate) const LINE_KEY_BYTES_MAX: usize = LINE_BYTES_MAX / 4 * 3;
 
 /// Somebody who waits: the number it was given when it came, and how it is called.
 type Caller = (u64, oneshot::Sender<()>);
@@ -25,8 +27,8 @@ struct State {
     turns: VecDeque<Arc<str>>,
     /// Who waits of each key, by number.
     waiting: HashMap<Arc<str>, VecDeque<Caller>>,
-    /// How many stand there of each key.
-    standing: HashMap<Arc<str>, usize>,
+    /// How many stand there of each key, and the bytes of their bodies.
+    standing: HashMap<Arc<str>, (usize, usize)>,
     /// Bytes of the bodies of all who stand there.
     bytes: usize,
 }
@@ -47,6 +49,8 @@ pub(crate) struct Stand {
     bytes: usize,
     number: u64,
     called: oneshot::Receiver<()>,
+    /// It was called before, and found nothing: it is its turn to look.
+    stood: bool,
     heard: bool,
 }
 
@@ -82,13 +86,17 @@ impl Line {
     /// its key's turn is next.
     pub(crate) fn join(self: &Arc<Self>, key: &Arc<str>, stood: Option<u64>, bytes: usize) -> Option<Stand> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_key = state.standing.get(key).copied().unwrap_or(0);
-        let is_full = self.len() >= LINE_MAX || of_key >= LINE_KEY_MAX || state.bytes + bytes > LINE_BYTES_MAX;
+        let (of_key, key_bytes) = state.standing.get(key).copied().unwrap_or_default();
+        let is_full = self.len() >= LINE_MAX
+            || of_key >= LINE_KEY_MAX
+            || state.bytes + bytes > LINE_BYTES_MAX
+            || key_bytes + bytes > LINE_KEY_BYTES_MAX;
         if stood.is_none() && is_full {
             return None;
         }
         state.bytes += bytes;
-        *state.standing.entry(Arc::clone(key)).or_default() += 1;
+        let standing = state.standing.entry(Arc::clone(key)).or_default();
+        *standing = (standing.0 + 1, standing.1 + bytes);
         let (call, called) = oneshot::channel();
         state.given += 1;
         let number = stood.unwrap_or(state.given);
@@ -102,18 +110,27 @@ impl Line {
         let at = own.partition_point(|(other, _)| *other < number);
         own.insert(at, (number, call));
         self.length.fetch_add(1, Ordering::AcqRel);
-        Some(Stand { line: Arc::clone(self), key: Arc::clone(key), bytes, number, called, heard: false })
+        let stood = stood.is_some();
+        Some(Stand { line: Arc::clone(self), key: Arc::clone(key), bytes, number, called, stood, heard: false })
     }
 
     /// Somebody does not stand there any more.
-    fn left(&self, key: &Arc<str>, bytes: usize) {
+    fn left(&self, key: &Arc<str>, number: Option<u64>, bytes: usize) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.bytes = state.bytes.saturating_sub(bytes);
-        let standing = state.standing.get(key).copied().unwrap_or(0).saturating_sub(1);
-        if standing == 0 {
-            state.standing.remove(key);
-        } else {
-            state.standing.insert(Arc::clone(key), standing);
+        if let Some(number) = number
+            && let Some(own) = state.waiting.get_mut(key)
+        {
+            let at = own.partition_point(|(other, _)| *other < number);
+            if own.get(at).is_some_and(|(other, _)| *other == number) {
+                own.remove(at);
+            }
+        }
+        if let Some(standing) = state.standing.get_mut(key) {
+            *standing = (standing.0.saturating_sub(1), standing.1.saturating_sub(bytes));
+            if standing.0 == 0 {
+                state.standing.remove(key);
+            }
         }
     }
 
@@ -174,9 +191,13 @@ impl Stand {
 impl Drop for Stand {
     fn drop(&mut self) {
         self.line.length.fetch_sub(1, Ordering::AcqRel);
-        self.line.left(&self.key, self.bytes);
         self.called.close();
-        if !self.heard && self.called.try_recv().is_ok() {
+        let called = self.called.try_recv().is_ok();
+        // Who was called is not on the list any more.
+        let listed = (!self.heard && !called).then_some(self.number);
+        self.line.left(&self.key, listed, self.bytes);
+        // Whoever had kept the turn leaves it to the next one.
+        if !self.heard && (called || self.stood) {
             self.line.call();
         }
     }
@@ -262,11 +283,28 @@ mod tests {
 
     #[test]
     fn bodies_that_wait_are_bounded_and_who_leaves_makes_room() {
-        let (line, key) = (Arc::new(Line::default()), Arc::from("a"));
-        let large = line.join(&key, None, LINE_BYTES_MAX).expect("room");
-        assert!(line.join(&key, None, 1).is_none());
+        let (line, key, other) = (Arc::new(Line::default()), Arc::from("a"), Arc::from("b"));
+        let large = line.join(&key, None, LINE_KEY_BYTES_MAX).expect("room");
+        assert!(line.join(&key, None, 1).is_none(), "one key does not fill it");
+        let rest = LINE_BYTES_MAX - LINE_KEY_BYTES_MAX;
+        assert!(line.join(&other, None, rest + 1).is_none() && line.join(&other, None, rest).is_some());
         drop(large);
-        assert!(line.join(&key, None, LINE_BYTES_MAX).is_some());
-        assert!(line.join(&key, None, LINE_BYTES_MAX + 1).is_none());
+        assert!(line.join(&key, None, LINE_KEY_BYTES_MAX).is_some());
+    }
+
+    #[test]
+    fn who_kept_the_turn_and_leaves_leaves_it_to_the_next_one() {
+        let line = Arc::new(Line::default());
+        let first = line.join(&Arc::from("a"), None, 1).expect("room");
+        let mut next = line.join(&Arc::from("b"), None, 1).expect("room");
+        let number = first.number();
+        line.call();
+        drop(first);
+        let kept = line.join(&Arc::from("a"), Some(number), 1).expect("room");
+        while is_called(&mut next) {}
+        drop(kept);
+        let mut last = line.join(&Arc::from("c"), None, 1).expect("room");
+        line.call();
+        assert!(is_called(&mut last), "nobody who has left stands there");
     }
 }

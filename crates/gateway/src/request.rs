@@ -60,6 +60,8 @@ pub(crate) struct Asked {
     pub(crate) usage: bool,
     /// Where the wish for usage goes, and what is put there.
     wish: Option<(Range<usize>, &'static str)>,
+    /// A number is an empty text, or one whose inside was left out.
+    odd: bool,
     /// What it will write, as far as can be told.
     pub(crate) written_usual: u64,
     /// The most that it may write.
@@ -71,6 +73,9 @@ pub(crate) fn asked(body: &[u8]) -> Result<Asked, Refusal> {
     let Some(short) = Compact::of(body) else { return read(body) };
     // Whatever is wrong with it, or has a long text in a place that matters, is read whole.
     let Ok(asked) = read(&short.bytes) else { return read(body) };
+    if asked.odd {
+        return read(body);
+    }
     let wish = asked.wish.as_ref().map(|(at, _)| at);
     if short.is_cut(&asked.at) || wish.is_some_and(|at| short.is_cut(at)) {
         return read(body);
@@ -87,9 +92,11 @@ fn read(body: &[u8]) -> Result<Asked, Refusal> {
     let (usage, wish) = if stream { wish(body, peek.stream_options, peek.stream) } else { (false, None) };
     let bound = [peek.max_completion_tokens, peek.max_tokens].into_iter().filter_map(number).max();
     let answers = number(peek.n).max(number(peek.best_of)).unwrap_or(1).max(1).saturating_mul(prompts(peek.prompt));
+    let numbers = [peek.max_completion_tokens, peek.max_tokens, peek.n, peek.best_of];
+    let odd = numbers.iter().flatten().any(|raw| raw.get() == "\"\"");
     let written = |each: u64| bound.unwrap_or(each).saturating_mul(answers).min(TOKENS_MAX);
     let (written_usual, written_max) = (written(WRITTEN_USUAL), written(WRITTEN_UNBOUND));
-    Ok(Asked { name: name.into_owned(), at: place(body, raw), stream, usage, wish, written_usual, written_max })
+    Ok(Asked { name: name.into_owned(), at: place(body, raw), stream, usage, wish, odd, written_usual, written_max })
 }
 
 /// A number in any of the ways that engines read one: `7`, `7.0`, `7e0`, `"7"`.
@@ -299,5 +306,8 @@ mod tests {
         assert_eq!(most(r#"{"model":"m","max_tokens":5,"prompt":["a","b"],"best_of":3}"#), Some(30));
         assert_eq!(most(r#"{"model":"m","max_tokens":5,"prompt":[1,2,3]}"#), Some(5), "one prompt, in tokens");
         assert_eq!(most(r#"{"model":"m"}"#), Some(WRITTEN_UNBOUND));
+        // A long number in a large body is no less a number.
+        let long = format!(r#"{{"model":"m","max_tokens":5,"n":"{}7","x":"{}"}}"#, "0".repeat(300), "y".repeat(5000));
+        assert_eq!(most(&long), Some(35));
     }
 }

@@ -15,7 +15,7 @@ use charter_domain::time::Time;
 use http::{HeaderValue, Uri};
 use ring::digest;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
@@ -127,6 +127,8 @@ pub(crate) struct Target {
 pub(crate) struct KeyState {
     pub(crate) meter: Meter,
     pub(crate) purse: Purse,
+    /// Requests that wait, before whatever name.
+    pub(crate) waiting: AtomicUsize,
 }
 
 /// A key with what it has used.

@@ -182,9 +182,10 @@ impl Drop for Ticket {
             let entry = Arc::clone(&place.entry);
             self.used.group = Arc::clone(&entry.group);
             self.used.backend = Arc::clone(&entry.id);
-            self.used.rent = place.end(now);
             entry.counters.last_used_ms.store(time.0, Ordering::Relaxed);
+            // Before the place is given back: whoever is called then sees how the backend is.
             tell(&entry, self.outcome, time);
+            self.used.rent = place.end(now);
         }
         self.used.duration_ms = millis(self.started, now);
         self.count_tokens();

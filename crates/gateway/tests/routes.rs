@@ -49,6 +49,54 @@ async fn what_was_sent_is_never_sent_again() {
 }
 
 #[tokio::test]
+async fn connections_that_ended_while_nobody_used_them_cost_no_request() {
+    let (closes, got) = upstream(|mut socket, _| async move {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        // It says nothing of it, and ends the connection all the same.
+        socket.write_all(json("{}").as_bytes()).await.ok()?;
+        None
+    })
+    .await;
+    let rig = Rig::new(table(vec![Backend { max_concurrent: 400, ..backend("b", closes) }])).await;
+    let at = rig.address;
+    // More at a time than the runtime lets one task look at.
+    let asking: Vec<_> = (0..300).map(|_| tokio::spawn(async move { ask(at, CHAT, "", PLAIN).await.status })).collect();
+    for one in asking {
+        assert_eq!(one.await.expect("a task"), 200);
+    }
+    for _ in 0..5 {
+        assert_eq!(rig.ask(PLAIN).await.status, 200);
+    }
+    assert_eq!(got.posts(), 305);
+}
+
+#[tokio::test]
+async fn an_error_without_a_body_is_an_error() {
+    let (empty, _) = always("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").await;
+    let rig = Rig::new(table(vec![backend("b", empty)])).await;
+    for _ in 0..5 {
+        let answer = rig.ask(PLAIN).await;
+        assert_eq!((answer.status, answer.body.as_str()), (503, ""));
+    }
+    let used = rig.used(5).await;
+    assert!(used.iter().all(|u| u.end == charter_domain::usage::End::Failed && u.status == 503), "{used:?}");
+    let answer = rig.ask(PLAIN).await;
+    assert!(answer.body.contains("no_backend"), "its breaker is open: {answer:?}");
+}
+
+#[tokio::test]
+async fn what_speaks_no_http_is_told_at_once() {
+    let (other, _) = upstream(|mut socket, _| async move {
+        socket.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.ok()?;
+        Some(socket)
+    })
+    .await;
+    let rig = Rig::new(table(vec![backend("b", other)])).await;
+    let answer = rig.ask(PLAIN).await;
+    assert_eq!(answer.status, 502, "{answer:?}");
+}
+
+#[tokio::test]
 async fn one_that_fails_fast_does_not_win() {
     let (bad, failing) = always(status(500, "{}")).await;
     let (good, fine) = upstream(|mut socket, _| async move {

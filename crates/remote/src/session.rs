@@ -16,6 +16,8 @@ pub const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
 /// After so long without a word from the machine it is asked whether it lives.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// So many questions may stay without an answer.
+/// Messages of one stream that may wait for their reader: a minute of tokens.
+const MESSAGES_MAX: usize = 2048;
 const KEEPALIVE_MAX: usize = 3;
 
 /// Where to go, as whom, and whom to expect there.
@@ -119,6 +121,8 @@ impl Session {
             keepalive_interval: Some(KEEPALIVE),
             keepalive_max: KEEPALIVE_MAX,
             nodelay: true,
+            // A stream that nobody reads holds up its whole session when this many messages of it wait.
+            channel_buffer_size: MESSAGES_MAX,
             ..client::Config::default()
         };
         let seen = Arc::new(Mutex::new(None));
