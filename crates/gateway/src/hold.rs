@@ -104,15 +104,9 @@ impl Way {
                 let heard = listen(&mut stand, news.as_mut(), until).await;
                 cold += if is_start { from.elapsed() } else { Duration::ZERO };
                 match heard {
-                    Heard::Turn => {
-                        // Nothing was sent to those that were tried, and they may be others by now.
-                        admitted.tried.clear();
-                        break;
-                    }
+                    Heard::Turn => break,
                     Heard::Late if is_ill && Instant::now() < late => {
-                        admitted.tried.clear();
-                        seat = self.outlook(&admitted.ticket.target, &admitted);
-                        late = self.patience(&seat, &mut admitted, begun)?;
+                        (seat, late) = self.look_anew(&mut admitted, begun)?;
                         if matches!(seat, Seat::Full) {
                             line.call();
                         }
@@ -121,18 +115,25 @@ impl Way {
                     Heard::Late if is_start => return Err(Refusal::Loading(admitted.asked.name)),
                     Heard::Late => return Err(Refusal::QueueFull),
                     Heard::News => {
-                        admitted.tried.clear();
                         news.set(line.news());
                         news.as_mut().enable();
                         self.look_again(&mut admitted)?;
-                        seat = self.outlook(&admitted.ticket.target, &admitted);
-                        late = self.patience(&seat, &mut admitted, begun)?;
+                        (seat, late) = self.look_anew(&mut admitted, begun)?;
                     }
                 }
             }
+            admitted.tried.clear();
             stood = Some(stand.number());
             turn = Some(Turn::of(&line));
         }
+    }
+
+    /// What there is to wait for, and until when. Nothing was sent to those that were tried, and they may be others by now.
+    fn look_anew(&self, admitted: &mut Admitted, begun: Instant) -> Result<(Seat, Instant), Refusal> {
+        admitted.tried.clear();
+        let seat = self.outlook(&admitted.ticket.target, admitted);
+        let late = self.patience(&seat, admitted, begun)?;
+        Ok((seat, late))
     }
 
     /// Goes where a place was found; the next one is called if there is another one.
