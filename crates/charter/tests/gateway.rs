@@ -244,7 +244,7 @@ fn a_client_that_leaves_cancels_its_request_and_frees_its_place() {
 }
 
 #[test]
-fn a_revoked_key_is_refused_at_once_and_a_backend_that_dies_is_told() {
+fn a_revoked_key_is_refused_at_once_and_an_engine_that_died_is_waited_for() {
     let mut place = Place::new("revoke");
     place.configure("", "  small: {profile: small}\n");
     place.serve(&[]);
@@ -258,10 +258,17 @@ fn a_revoked_key_is_refused_at_once_and_a_backend_that_dies_is_told() {
     place.ok(&["key", "revoke", created["id"].as_str().expect("id")]);
     wait_until("the key is refused", || chat(gateway, &key, "small", 1, false).is_ok_and(|a| a.status == 401));
     let own = place.key();
-    support::signal("KILL", place.engines()[0]);
-    wait_until("the dead backend is told", || {
-        chat(gateway, &own, "small", 1, false).is_ok_and(|a| a.status == 502 && a.body.contains("upstream_unreachable"))
+    let old = place.engines()[0];
+    support::signal("KILL", old);
+    // The next one is started by itself. Who asks meanwhile waits; only what the old one had been given is lost.
+    let mut lost = 0;
+    wait_until("another engine answers", || {
+        let status = chat(gateway, &own, "small", 1, false).map_or(0, |a| a.status);
+        assert!(matches!(status, 200 | 502), "{status}");
+        lost += u32::from(status == 502);
+        status == 200 && place.engines().first().is_some_and(|pid| *pid != old)
     });
+    assert!(lost <= 1, "{lost}");
 }
 
 #[test]
