@@ -354,7 +354,9 @@ impl Turn<'_> {
         let failed = |r: &Replica| {
             r.slot == slot && r.generation == self.u.from && r.phase.is_closed() && r.stop.is_none() && old.is_none()
         };
-        let lost = self.replicas.iter().any(failed);
+        // In place the copy that is there comes back, whatever it runs yet: one that was closed before it says nothing.
+        let returns = self.u.strategy == Strategy::InPlace && self.replicas.iter().any(|r| live(&r));
+        let lost = !returns && self.replicas.iter().any(failed);
         if lost && !self.is_there(self.u.from) && self.is_there(self.u.to) {
             return self.finish(&format!("kept, since generation {} does not come back ({why})", self.u.from));
         }
