@@ -134,6 +134,10 @@ impl Deployment {
     /// Writes down what became of a generation.
     pub fn decide(&mut self, number: u32, fate: Fate, verdict: Option<String>) {
         if let Some(known) = self.history.iter_mut().find(|g| g.number == number) {
+            if fate == Fate::Replaced && known.fate.is_lost() {
+                // What never served is not replaced by anything: it stays what it was.
+                return;
+            }
             known.fate = fate;
             known.verdict = verdict.or_else(|| known.verdict.take());
         }

@@ -322,6 +322,10 @@ impl Turn<'_> {
     }
 
     fn bake(&mut self, since: Time) {
+        if since > self.now {
+            // It was written down under another clock, and would never be over.
+            return self.put(Stage::Bake { since: self.now });
+        }
         let slots: Vec<u32> = match self.u.strategy {
             Strategy::SideBySide | Strategy::Recreate => self.places(),
             Strategy::Rolling | Strategy::InPlace => vec![self.u.flipped.saturating_sub(1)],

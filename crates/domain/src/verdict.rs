@@ -65,7 +65,9 @@ fn median(mut all: Vec<u64>) -> u64 {
 impl std::fmt::Display for Numbers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { requests, failed, first_ms, tokens_per_s } = self;
-        write!(f, "{requests} requests, {failed} failed, first token after {first_ms} ms, {tokens_per_s} tokens/s")
+        write!(f, "{requests} requests, {failed} failed, first token after {first_ms} ms, ")?;
+        // Answers too short to show a speed do not make it nothing.
+        if *tokens_per_s == 0 { f.write_str("speed not known yet") } else { write!(f, "{tokens_per_s} tokens/s") }
     }
 }
 

@@ -154,6 +154,10 @@ impl Relay {
                         return Poll::Ready(Some(Ok(shown)));
                     }
                 }
+                // Whoever was told that it is done needs no more.
+                Poll::Ready(Some(Err(_))) if self.scanner.as_ref().is_some_and(|s| s.done) => {
+                    return Poll::Ready(self.finish().map(Ok));
+                }
                 Poll::Ready(Some(Err(_))) => {
                     let refusal = Refusal::BrokeOff;
                     return Poll::Ready(Some(self.break_off(End::Failed, Some(Outcome::Bad), &refusal)));

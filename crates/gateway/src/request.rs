@@ -85,6 +85,10 @@ pub(crate) fn asked(body: &[u8]) -> Result<Asked, Refusal> {
 }
 
 fn read(body: &[u8]) -> Result<Asked, Refusal> {
+    // A list would be read as the values in their order, by us alone.
+    if !body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
+        return Err(Refusal::InvalidJson("an object is expected".into()));
+    }
     let peek: Peek<'_> = serde_json::from_slice(body).map_err(|e| Refusal::InvalidJson(e.to_string()))?;
     let raw = peek.model.ok_or(Refusal::MissingModel)?;
     let name: Cow<'_, str> = serde_json::from_str(raw.get()).map_err(|_| Refusal::MissingModel)?;
@@ -229,6 +233,9 @@ mod tests {
         // Two readers could each take another one of them.
         assert!(matches!(asked(br#"{"model":"a","model":"b"}"#), Err(Refusal::InvalidJson(_))));
         assert!(matches!(asked(br#"{"model":"a","mod\u0065l":"b"}"#), Err(Refusal::InvalidJson(_))));
+        for body in [&br#"["m"]"#[..], br#""m""#, b"7"] {
+            assert!(matches!(asked(body), Err(Refusal::InvalidJson(why)) if why == "an object is expected"));
+        }
         for body in [&b"{}"[..], br#"{"model":7}"#, br#"{"model":null}"#] {
             assert!(matches!(asked(body), Err(Refusal::MissingModel)));
         }

@@ -23,8 +23,11 @@ impl Sim {
         let explained = replicas.iter().any(|r| r.generation == row.state.generation && r.cause.is_some());
         let whole = row.state.wish == Wish::Stop || count == row.state.replicas || explained;
         if !(fine && whole) {
-            let phases: Vec<&str> = open.iter().map(|r| r.phase.name()).collect();
-            let text = format!("`{name}` should {:?} and has {phases:?}", row.state.wish);
+            let phases: Vec<String> = open.iter().map(|r| format!("{}.{} {}", r.generation, r.slot, r.phase.name())).collect();
+            let (wish, wanted, generation) = (row.state.wish, row.state.replicas, row.state.generation);
+            let under_way = row.state.upgrade.as_ref().map(|u| (u.from, u.to, u.strategy, u.stage.clone(), u.flipped));
+            let text =
+                format!("`{name}` should {wish:?}, {wanted} of generation {generation}, and has {phases:?}, {under_way:?}");
             self.out.violations.push(violation(InvariantId::Converges, text));
         }
     }
