@@ -69,7 +69,7 @@ fn promote(over: &AtomicBool) {
     }
 }
 
-/// Engines, and what carries their bytes, that are older than a second.
+/// Engines that are older than a second.
 fn serving() -> Vec<u32> {
     let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
     let up: f64 = uptime.split(' ').next().and_then(|s| s.parse().ok()).unwrap_or(0.0);
@@ -84,7 +84,7 @@ fn serving() -> Vec<u32> {
     all.filter(|e| {
         let line = std::fs::read(e.path().join("cmdline")).unwrap_or_default();
         let text = String::from_utf8_lossy(&line);
-        (text.contains("__engine") || text.starts_with("sshd: ")) && old(&e.path())
+        text.contains("__engine") && old(&e.path())
     })
     .filter_map(|e| e.file_name().to_string_lossy().parse().ok())
     .collect()

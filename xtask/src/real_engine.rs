@@ -1,4 +1,5 @@
-//! The whole way with the real parts: OpenSSH's server, the real vLLM, our own program as it is given away. Says how long each phase took.
+//! The whole way with the real parts: OpenSSH's server, the real vLLM, our own program as it is given away. Says how long each
+//! phase took.
 
 use crate::{parts, root, run, say};
 use std::io::{BufRead, BufReader, Write};

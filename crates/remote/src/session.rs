@@ -16,9 +16,9 @@ pub const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
 /// After so long without a word from the machine it is asked whether it lives.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// So many questions may stay without an answer.
+const KEEPALIVE_MAX: usize = 3;
 /// Messages of one stream that may wait for their reader: a minute of tokens.
 const MESSAGES_MAX: usize = 2048;
-const KEEPALIVE_MAX: usize = 3;
 
 /// Where to go, as whom, and whom to expect there.
 #[derive(Clone, Debug)]
