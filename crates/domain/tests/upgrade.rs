@@ -251,3 +251,26 @@ fn copies_that_change_one_by_one_do_so_to_the_end() {
     let same = next(&beside, deployment(4096, 1), &[copy(1, 0)], asked(None)).expect("a change");
     assert_eq!((same.generation, same.upgrade.is_none()), (1, true), "the file says again what it said before");
 }
+
+#[test]
+fn a_bake_that_began_under_another_clock_begins_anew_and_what_failed_stays_failed() {
+    let both = [copy(1, 0), copy(2, 0)];
+    let over = step(&changed(1, None), &both, &passed(&[&both[1]]), Time(2000)).expect("a step").next;
+    let since = |d: &Deployment| d.upgrade.as_ref().map(|u| format!("{:?}", u.stage)).unwrap_or_default();
+    let anew = step(&over, &both, &Seen::default(), Time(500)).expect("a step").next;
+    assert!(since(&over).contains("2000") && since(&anew).contains("500"), "{} {}", since(&over), since(&anew));
+    let mut told = over;
+    told.decide(2, Fate::Failed, None);
+    told.decide(2, Fate::Replaced, None);
+    assert_eq!(told.generation(2).map(|g| g.fate), Some(Fate::Failed));
+}
+
+#[test]
+fn a_copy_that_comes_back_in_place_is_not_lost_because_one_before_it_was() {
+    let copies = [failed(1, 0, "engine_crash_other"), copy(2, 0)];
+    let wrong = Seen { exams: BTreeMap::from([(copies[1].id.clone(), Err("2+2= is 5".to_owned()))]), ..Seen::default() };
+    let back = step(&changed(1, Some(Strategy::InPlace)), &copies, &wrong, Time(2000)).expect("a step").next;
+    assert!(back.upgrade.is_some(), "it is on its way back");
+    let later = step(&back, &copies, &Seen::default(), Time(3000));
+    assert!(later.is_none_or(|s| s.next.upgrade.is_some()), "it waits until the copy is there again");
+}
