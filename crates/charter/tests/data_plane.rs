@@ -34,6 +34,9 @@ fn what_requests_used_is_counted_by_key_and_deployment_and_survives_a_stop() {
     let status = json(&place.ok(&["--json", "status"]));
     let usage = &status["deployments"][0]["usage"];
     assert_eq!((&usage["requests"], usage["completion_tokens"].as_u64()), (&3.into(), Some(12)), "{usage}");
+    let of = |args: &[&str]| json(&place.ok(args))["items"].as_array().map(Vec::len);
+    assert_eq!(of(&["--json", "spend", "--key", "ci", "--deployment", "small"]), Some(1));
+    assert_eq!(of(&["--json", "spend", "--key", "nobody"]), Some(0), "sums are filtered as single requests are");
     let table = place.ok(&["spend", "--requests"]);
     assert!(table.contains("ci") && table.contains("done") && table.lines().all(|l| l.chars().count() <= 80), "{table}");
     place.ok(&["down", "small"]);

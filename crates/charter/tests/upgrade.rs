@@ -237,6 +237,11 @@ fn a_fleet_goes_one_after_the_other_and_no_further_than_the_first_failure() {
     let old = said["replaces"].as_str().expect("a session");
     let outdated = request(control, "POST", &format!("/deploy/cloud-model/upgrade/{old}"), &key, b"{}").expect("an answer");
     assert_eq!(outdated.status, 409, "{outdated:?}");
+    std::fs::rename(place.folder.join("charter.yaml"), place.folder.join("away.yaml")).expect("renamed");
+    let lost = json(&place.ok(&["--json", "upgrade", "a"]));
+    let why = lost["skipped"][0]["reason"].as_str().unwrap_or_default();
+    assert!(why.contains("is not there any more"), "{lost}");
+    std::fs::rename(place.folder.join("away.yaml"), place.folder.join("charter.yaml")).expect("renamed");
     let other = json(&place.ok(&["--json", "key", "create", "--role", "operator", "--tenant", "elsewhere"]));
     let foreign = request(control, "POST", &path, other["key"].as_str().expect("a key"), b"{}").expect("an answer");
     assert_eq!(foreign.status, 404, "another tenant's: {foreign:?}");

@@ -372,7 +372,7 @@ impl Controller {
     }
 
     /// A host that was measured to be slower than it says is taken by its measure.
-    async fn slow_down(&self, offers: &mut [Offer]) {
+    pub async fn slow_down(&self, offers: &mut [Offer]) {
         let speeds = self.store().host_speeds().await.unwrap_or_default();
         for speed in speeds.into_iter().filter(|s| s.counts(self.now())) {
             let same = offers.iter_mut().filter(|o| o.provider == speed.provider && o.host == speed.host);

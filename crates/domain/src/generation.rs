@@ -124,6 +124,9 @@ impl Deployment {
             Some(known) => known.spec = spec,
             None => self.history.push(Generation { number, spec, at, by: by.to_owned(), fate, verdict: None }),
         }
+        if fate == Fate::Serving {
+            self.take_over(number);
+        }
         let serving = self.upgrade.as_ref().map(|u| u.from);
         while self.history.len() > KEPT {
             let Some(oldest) = self.history.iter().position(|g| Some(g.number) != serving) else { break };
@@ -131,8 +134,17 @@ impl Deployment {
         }
     }
 
+    /// There is one that serves.
+    fn take_over(&mut self, number: u32) {
+        let others = self.history.iter_mut().filter(|g| g.number != number && g.fate == Fate::Serving);
+        others.for_each(|g| g.fate = Fate::Replaced);
+    }
+
     /// Writes down what became of a generation.
     pub fn decide(&mut self, number: u32, fate: Fate, verdict: Option<String>) {
+        if fate == Fate::Serving {
+            self.take_over(number);
+        }
         if let Some(known) = self.history.iter_mut().find(|g| g.number == number) {
             if fate == Fate::Replaced && known.fate.is_lost() {
                 // What never served is not replaced by anything: it stays what it was.

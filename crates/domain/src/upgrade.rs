@@ -386,7 +386,8 @@ impl Turn<'_> {
                 Found::Lost(why, _) => {
                     // What was there before was ended on purpose: there is nothing to go back to.
                     self.facts.push(format!("generation {} did not come up: {why}", self.u.to));
-                    self.next.decide(self.u.to, Fate::Failed, Some(why));
+                    let back = format!("{why}; generation {} was ended first: `charter rollback` starts it again", self.u.from);
+                    self.next.decide(self.u.to, Fate::Failed, Some(back));
                     self.next.decide(self.u.from, Fate::Replaced, None);
                     self.next.upgrade = None;
                     return;

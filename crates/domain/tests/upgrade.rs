@@ -274,3 +274,13 @@ fn a_copy_that_comes_back_in_place_is_not_lost_because_one_before_it_was() {
     let later = step(&back, &copies, &Seen::default(), Time(3000));
     assert!(later.is_none_or(|s| s.next.upgrade.is_some()), "it waits until the copy is there again");
 }
+
+#[test]
+fn one_generation_serves_however_the_next_one_came() {
+    let mut stopped = changed(1, None);
+    stopped.forget_upgrade("it was told to end");
+    stopped.wish = Wish::Stop;
+    let again = next(&stopped, deployment(4000, 1), &[], asked(None)).expect("a change");
+    let fates: Vec<(u32, Fate)> = again.history.iter().map(|g| (g.number, g.fate)).collect();
+    assert_eq!(fates, [(1, Fate::Replaced), (2, Fate::Undone), (3, Fate::Serving)]);
+}

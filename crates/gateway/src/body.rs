@@ -138,7 +138,7 @@ impl Relay {
                 }
             }
             if self.late {
-                return Poll::Ready(Some(self.break_off(End::Failed, Some(Outcome::Bad), &Refusal::Timeout)));
+                return Poll::Ready(Some(self.break_off(End::Failed, Some(Outcome::Bad), &Refusal::Stalled)));
             }
             let Some(lane) = &mut self.lane else { return Poll::Ready(None) };
             match lane.poll_data(cx) {
@@ -232,7 +232,7 @@ impl Relay {
             }
             let now = Instant::now();
             if now >= silent || now >= whole {
-                return Some(Refusal::Timeout);
+                return Some(Refusal::Stalled);
             }
             if let Some(micros) = ticket.short(now) {
                 self.pay(micros);

@@ -20,6 +20,8 @@ pub(crate) enum Refusal {
     Loading(String),
     NoBackend(String),
     Timeout,
+    /// Its answer has begun, and did not go on, or end, in the time that the route gives it.
+    Stalled,
     /// Too much in a minute or at the same time: what, and after how many seconds it may be tried again.
     RateLimited(&'static str, u32),
     /// A limit on the key's money leaves nothing.
@@ -49,7 +51,7 @@ impl Refusal {
             Self::Unreachable(_) | Self::BrokeOff | Self::Answered(_) => "upstream_unreachable",
             Self::Loading(_) => "model_loading",
             Self::NoBackend(_) => "no_backend",
-            Self::Timeout => "upstream_timeout",
+            Self::Timeout | Self::Stalled => "upstream_timeout",
             Self::RateLimited(..) => "rate_limit_exceeded",
             Self::Quota => "insufficient_quota",
             Self::Unsure => "quota_unknown",
@@ -69,7 +71,7 @@ impl Refusal {
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Unreachable(_) | Self::BrokeOff | Self::Answered(_) => StatusCode::BAD_GATEWAY,
             Self::Loading(_) | Self::NoBackend(_) | Self::Unsure => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Timeout | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -128,6 +130,7 @@ impl Refusal {
             Self::Loading(name) => format!("`{name}` is being started"),
             Self::NoBackend(name) => format!("`{name}` has no backend at the moment"),
             Self::Timeout => "the backend did not begin to answer in time".to_owned(),
+            Self::Stalled => "the backend began to answer, and did not go on, or come to an end, in time".to_owned(),
             Self::RateLimited(what, seconds) => format!("this key's limit of {what} is reached: try again in {seconds} s"),
             Self::Quota => "this key's limit on money is reached: whoever made the key can raise it".to_owned(),
             Self::Unsure => "whether this key's limit on money leaves something cannot be known at present".to_owned(),

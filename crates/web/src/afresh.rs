@@ -117,12 +117,23 @@ pub(crate) fn differences(state: &Deployment, wanted: &Declared) -> Vec<Change> 
     changes(&state.spec(), &next.spec())
 }
 
+/// Why its file says nothing of a deployment any more, if that is so.
+pub(crate) fn lost(app: &App, state: &Deployment) -> Option<String> {
+    let file = state.source_file.as_ref()?;
+    if !std::path::Path::new(file).exists() {
+        return Some(format!("`{file}`, which it came from, is not there any more"));
+    }
+    let sections = (app.files)(Some(file)).ok()??;
+    let named = named(&sections.deployments, &state.name).is_some() || named(&sections.profiles, &state.profile_name).is_some();
+    (!named).then(|| format!("`{file}`, which it came from, names neither `{}` nor its profile any more", state.name))
+}
+
 /// Fields in which a deployment lags behind its file, or why that cannot be told.
 pub(crate) fn drift(app: &App, state: &Deployment) -> (Vec<String>, Option<String>) {
-    let gone = state.source_file.as_ref().filter(|file| !std::path::Path::new(file).exists());
+    let gone = lost(app, state);
     match of_file(app, &Caller::server(), state) {
         Err(Failed(problem)) => (vec![], Some(problem.message)),
-        Ok(_) if gone.is_some() => (vec![], gone.map(|file| format!("`{file}`, which it came from, is not there any more"))),
+        Ok(_) if gone.is_some() => (vec![], gone),
         Ok(wanted) => {
             let all = differences(state, &wanted);
             (all.into_iter().filter(|c| c.effect > Effect::None).map(|c| c.field).collect(), None)

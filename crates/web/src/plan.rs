@@ -11,7 +11,7 @@ use charter_controller::Declared;
 use charter_domain::change::{Effect, Value, effect};
 use charter_domain::deployment::{Deployment, Wish};
 use charter_domain::fleet::Target;
-use charter_domain::placement::{choose, explain};
+use charter_domain::placement::{Requirement, choose, explain};
 use charter_domain::replica::Replica;
 use charter_domain::upgrade::{self, Strategy};
 
@@ -208,13 +208,16 @@ async fn shape(
 /// Looks for machines for all copies; false where not all of them have one.
 async fn look_for_offers(app: &App, wanted: &Declared, old: Option<Deployment>, freed: &[Replica], made: &mut PlanEntry) -> bool {
     let probe = app.controller.as_deployment(wanted, old);
-    let need = app.controller.requirement(&probe);
+    // As the search for a machine does it.
+    let reputations = app.controller.reputations().await;
+    let need = Requirement { reputations, ..app.controller.requirement(&probe) };
     let exhausted = app.controller.exhausted(&probe).await;
     let mut fits = !matches!(exhausted, Ok(Some(_)));
     if let Ok(Some(text)) = exhausted {
         made.reports.push(Report { code: "M0001".into(), text });
     }
     let (mut offers, problems) = app.controller.offers_within(&need, probe.profile.limits.search).await;
+    app.controller.slow_down(&mut offers).await;
     let listed = !offers.is_empty();
     if let Ok(Some((most, why))) = app.controller.affordable(&probe).await {
         let before = offers.len();

@@ -1,7 +1,7 @@
 //! Upgrades by people's word: of one deployment, of several, of all; back to an earlier generation; to another provider. Each is a
 //! fleet that is written down before anything is begun, and goes on after a restart.
 
-use crate::afresh::{differences, target};
+use crate::afresh::{differences, lost, target};
 use crate::auth::Caller;
 use crate::plan::what_if;
 use crate::problem::{Answer, Body, Failed, failed, unknown};
@@ -15,6 +15,7 @@ use charter_controller::DeclareError;
 use charter_domain::change::{Effect, effect};
 use charter_domain::deployment::{Deployment, Status, Wish};
 use charter_domain::fleet::{Fleet, Item, State, Target, came_of, waves};
+use charter_domain::generation::Fate;
 use charter_domain::time::Span;
 use charter_domain::upgrade::Strategy;
 use charter_store::{Error, Role};
@@ -257,6 +258,12 @@ async fn look(app: &App, item: &mut Item, to: u32) -> Result<(), Error> {
     Ok(())
 }
 
+/// Why there is nothing to upgrade to.
+fn unchanged(app: &App, state: &Deployment, to: &Target) -> String {
+    let gone = (*to == Target::File).then(|| lost(app, state)).flatten();
+    gone.unwrap_or_else(|| "no-change".to_owned())
+}
+
 /// Asks for one deployment's new generation, if there is to be one.
 async fn start(app: &App, fleet: &mut Fleet, at: usize) -> Result<(), Error> {
     let (by, to, how) = (Caller::named(&fleet.by), fleet.target.clone(), fleet.strategy);
@@ -296,7 +303,7 @@ async fn start(app: &App, fleet: &mut Fleet, at: usize) -> Result<(), Error> {
             return Ok(());
         }
         if !live {
-            over(app, item, State::Skipped { reason: "no-change".to_owned() });
+            over(app, item, State::Skipped { reason: unchanged(app, &state, &to) });
             return Ok(());
         }
     }
@@ -469,7 +476,14 @@ pub(crate) async fn generations(
             session_id: format!("{}.{}", state.id, g.number),
             at: rfc3339(g.at),
             by: g.by.clone(),
-            fate: if upgrade.is_some_and(|u| u.from == g.number) { "serving" } else { g.fate.as_str() }.to_owned(),
+            fate: if g.fate == Fate::Serving && state.wish == Wish::Stop {
+                "stopped"
+            } else if upgrade.is_some_and(|u| u.from == g.number) {
+                "serving"
+            } else {
+                g.fate.as_str()
+            }
+            .to_owned(),
             verdict: g.verdict.clone(),
             changes: serde_json::to_value(state.changed_by(g.number)).unwrap_or_default(),
         })

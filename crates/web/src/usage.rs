@@ -108,7 +108,12 @@ pub(crate) async fn spend(State(app): State<App>, caller: Caller, Query(asked): 
             "cost_usd_micros": t.cost.0, "rent_usd_micros": t.rent.0, "saved_usd_micros": t.saved.0,
         })
     };
-    let items: Vec<Value> = totals.iter().map(row).collect();
+    let is = |said: &Option<String>, is: &str| said.as_ref().is_none_or(|s| s == is);
+    let wanted = |of: &Of| {
+        let key = asked.key.as_ref().is_none_or(|k| *k == of.key || names.get(&of.key) == Some(k));
+        key && is(&asked.model, &of.model) && is(&asked.deployment, &of.group) && is(&asked.tenant, &of.tenant)
+    };
+    let items: Vec<Value> = totals.iter().filter(|(of, _)| wanted(of)).map(row).collect();
     Ok(Json(json!({"schema": "charter.spend/1", "since": rfc3339(since), "items": items})))
 }
 
