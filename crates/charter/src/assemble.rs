@@ -8,14 +8,16 @@ use charter_controller::{Secrets, engine_key};
 use charter_domain::budget::{BUILT_IN, Budget, Scope};
 use charter_domain::ids::Tag;
 use charter_domain::instance::Address;
-use charter_domain::money::Usd;
+use charter_domain::money::{Usd, UsdPerHour};
 use charter_domain::profile::SecretRef;
+use charter_domain::routing::{Backend, Hosted, KeyLimits, Reach, ServedName, Speaks, TokenPrice};
 use charter_domain::time::Span;
 use charter_engines::vllm::launch::KEY_VARIABLE;
 use charter_providers::Provider;
 use charter_providers::machines::{Machine, Machines};
 use charter_providers::vast::Vast;
 use charter_remote::{KeyPair, Links};
+use charter_translate::models;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -177,4 +179,73 @@ pub(crate) fn budgets(section: &ServerSection) -> Result<Vec<Budget>, Problem> {
         }
     }
     Ok(if all.is_empty() { vec![BUILT_IN] } else { all })
+}
+
+/// What may be spent at a hosted provider where the file says nothing: in a day, and in a month.
+const HOSTED_DAY: Usd = Usd(10_000_000);
+const HOSTED_MONTH: Usd = Usd(50_000_000);
+/// Requests that one of its models answers at the same time.
+const HOSTED_CONCURRENT: u32 = 256;
+
+/// The models of the hosted providers of a file, as routes know them.
+pub(crate) fn hosted(section: &ServerSection) -> Result<Vec<Backend>, Problem> {
+    let mut all = vec![];
+    for provider in section.providers.iter().filter(|p| p.is_hosted()) {
+        let failed = |why: String, hint: &str| {
+            Problem::new(0, "C0013", format!("the provider `{}` cannot be used", provider.name), hint).with_detail(why)
+        };
+        let (variable, base, speaks) = match provider.kind.as_str() {
+            "anthropic" => ("ANTHROPIC_API_KEY", "https://api.anthropic.com", Speaks::Anthropic),
+            _ => ("OPENAI_API_KEY", "https://api.openai.com", Speaks::OpenAi),
+        };
+        let hint = format!("set `{variable}` where the server is started, or name the key's place in `api-key`");
+        let key = match provider.api_key.clone().map(charter_web::secret) {
+            Some(secret) => RealSecrets.read(&secret).map_err(|why| failed(why, &hint))?,
+            None => environment::var(variable).ok_or_else(|| failed("it has no API key".to_owned(), &hint))?,
+        };
+        let base = provider.base_url.clone().unwrap_or_else(|| base.to_owned());
+        let local = ["http://127.", "http://localhost", "http://[::1]"].iter().any(|own| base.starts_with(own));
+        if !base.starts_with("https://") && !local {
+            let hint = "write `https://`: the key and every prompt would be read on the way";
+            return Err(failed(format!("`{base}` is not encrypted"), hint));
+        }
+        let usual = vec![models::default_model(&provider.kind).to_owned()];
+        let named = if provider.models.is_empty() { usual } else { provider.models.clone() };
+        let [day, month] = provider.limits;
+        let limits = KeyLimits {
+            day: Some(day.map_or(HOSTED_DAY, Usd)),
+            month: Some(month.map_or(HOSTED_MONTH, Usd)),
+            ..KeyLimits::default()
+        };
+        for (at, model) in named.iter().enumerate() {
+            let known = models::find(&provider.kind, model);
+            let price = TokenPrice {
+                input: Usd(known.input_usd_micros_per_mtok),
+                cached: Usd(known.cached_usd_micros_per_mtok),
+                output: Usd(known.output_usd_micros_per_mtok),
+            };
+            let id = format!("{}/{model}", provider.name);
+            let mut names = vec![id.clone()];
+            names.extend((at == 0).then(|| provider.name.clone()));
+            all.push(Backend {
+                group: id.clone(),
+                id,
+                served_names: names.into_iter().map(|name| ServedName { name, parent: None }).collect(),
+                upstream_model: Some(model.clone()),
+                reach: Reach::Http { base_url: base.trim_end_matches('/').trim_end_matches("/v1").to_owned() },
+                bearer: Some(key.trim().to_owned()),
+                max_concurrent: HOSTED_CONCURRENT,
+                ready: true,
+                starting: false,
+                asleep: false,
+                kept: false,
+                rent: UsdPerHour(0),
+                queue: 0,
+                speaks,
+                tools: true,
+                hosted: Some(Hosted { provider: provider.name.clone(), limits, price }),
+            });
+        }
+    }
+    Ok(all)
 }

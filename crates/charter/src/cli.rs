@@ -1,6 +1,6 @@
 //! The command line: names, flags and help.
 
-pub(crate) use crate::cli_gateway::{Key, Route, Spend};
+pub(crate) use crate::cli_gateway::{Key, Route, Spend, Switch};
 pub(crate) use crate::cli_upgrade::{Again, Manifest, Migrate, Rollback, Saved, Upgrade};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -130,6 +130,11 @@ pub(crate) enum Command {
     Route(Route),
     /// Show what requests used and cost
     Spend(Spend),
+    /// Show or say whether rented machines get requests; where they do not, what stands behind them answers
+    Rented {
+        #[arg(value_enum)]
+        to: Option<Switch>,
+    },
     /// Show the limits on money, and what counts against them
     Budget,
     /// Show which hosts failed, and which are left out for it

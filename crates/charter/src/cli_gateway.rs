@@ -30,11 +30,31 @@ pub(crate) enum Route {
         /// Until the answer ends
         #[arg(long, value_name = "TIME")]
         whole: Option<String>,
+        /// The served name that answers a tier of effort: reflex, simple, moderate, complex, critical
+        #[arg(long = "tier", value_delimiter = ',', value_name = "TIER=NAME")]
+        tiers: Vec<String>,
+        /// Who answers where nobody before can: served names and hosted providers, in their order
+        #[arg(long, value_delimiter = ',', value_name = "A,B")]
+        fallback: Vec<String>,
+    },
+    /// Show what a gateway would do with a request, without sending it
+    Explain {
+        /// The request's body; `-` reads standard input
+        file: String,
+        /// As if its header said so, from 1 to 10
+        #[arg(long, value_name = "N")]
+        effort: Option<u8>,
     },
     /// List what was said of names
     List,
     /// Serve a name as usual again
     Remove { name: String },
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +108,9 @@ pub(crate) enum Key {
         /// What its requests may cost in a month, UTC
         #[arg(long, value_name = "USD")]
         usd_per_month: Option<String>,
+        /// Its hard requests may be answered in several steps, the reasoning model being asked in between
+        #[arg(long)]
+        agentic: bool,
     },
     /// List them
     List,

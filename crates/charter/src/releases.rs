@@ -54,6 +54,9 @@ impl Versions for Releases {
         if profile.engine.source == Source::Installed && wanted.is_empty() {
             return "installed".to_owned();
         }
+        if charter_engines::ollama::runs(profile) {
+            return if wanted.is_empty() { "latest".to_owned() } else { wanted.clone() };
+        }
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Version::resolve(wanted, &newest).map_or_else(|_| wanted.clone(), |v| v.text())
     }

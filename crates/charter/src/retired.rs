@@ -89,6 +89,8 @@ async fn keep(store: &dyn Store, secret: &str, all: &[ProviderFile], name: &str)
         api_key: None,
         entrypoint: false,
         machines: vec![],
+        models: vec![],
+        limits: [None, None],
     };
     let only = if all.is_empty() { std::slice::from_ref(&unnamed) } else { all };
     for provider in only.iter().filter(|p| p.name == name) {

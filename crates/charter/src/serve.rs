@@ -1,6 +1,6 @@
 //! The server: everything is put together here, once, and ended in order.
 
-use crate::assemble::{budgets, dead_man_switch, from_environment, provider};
+use crate::assemble::{budgets, dead_man_switch, from_environment, hosted, provider};
 use crate::cli::{Global, Serve};
 use crate::doors::Own;
 use crate::install::{
@@ -13,6 +13,7 @@ use crate::{config, environment, http, retired};
 use charter_api::file::server::Server as ServerSection;
 use charter_api::problem::Problem;
 use charter_controller::{Controller, LEASE, Parts, Settings};
+use charter_domain::money::Usd;
 use charter_domain::time::Span;
 use charter_gateway::{Gateway, Notice, Outside};
 use charter_remote::{KeyPair, Links};
@@ -175,6 +176,7 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         limits,
         profiles: profiles(options.config.clone()),
         files: files(options.config.clone()),
+        explain: Arc::new(charter_gateway::explain),
         url: format!("http://{address}"),
         gateway_url: gateway_url.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -231,6 +233,9 @@ fn files(own: Option<PathBuf>) -> Arc<Files> {
     })
 }
 
+/// A day in which rented machines cost more is no usual one.
+const RUNAWAY: Usd = Usd(50_000_000);
+
 /// How the controller is set: by the environment first, then by the file.
 fn settings(section: &ServerSection, options: &Options) -> Result<Settings, Problem> {
     let destroy = environment::flag("VASTAI_AUTO_DESTROY_ON_ERROR")?;
@@ -241,6 +246,8 @@ fn settings(section: &ServerSection, options: &Options) -> Result<Settings, Prob
         logs: options.data_dir.join("logs"),
         keep_alive: environment::keep_alive()?,
         look: (options.look.0, look_ready),
+        hosted: hosted(section)?,
+        runaway: section.runaway_micros.map_or(RUNAWAY, Usd),
         lease: section.lease_ms.map_or(LEASE, |ms| Span::ms(i64::try_from(ms).unwrap_or(i64::MAX))),
     })
 }
@@ -271,7 +278,7 @@ async fn parts(
     let installation = store.installation(&fresh).await.map_err(|e| database_problem(&e))?;
     let switch = dead_man_switch(section, settings.look.1)?;
     let mut providers =
-        section.providers.iter().map(|p| provider(p, &own, &secret, &links, data_dir, switch)).collect::<Result<Vec<_>, _>>()?;
+        section.providers.iter().filter(|p| !p.is_hosted()).map(|p| provider(p, &own, &secret, &links, data_dir, switch)).collect::<Result<Vec<_>, _>>()?;
     if providers.is_empty() {
         providers.extend(from_environment(&secret, switch).transpose()?);
     }

@@ -49,6 +49,8 @@ fn model_fault(model: &str) -> Option<String> {
     odd.then(|| format!("`{model}` is no model: name it as its hub does, `owner/name`, or by its path on the machine"))
 }
 
+use charter_engines::ollama;
+
 impl Controller {
     /// What is wrong with a profile that no machine could cure; found before anything is asked for.
     ///
@@ -56,8 +58,13 @@ impl Controller {
     /// One sentence per fault.
     pub fn check(&self, profile: &Profile) -> Result<(), Vec<String>> {
         use charter_engines::vllm::{launch::check_option, version::Version};
-        let mut faults: Vec<String> = profile.engine.options.iter().filter_map(|(n, v)| check_option(n, v).err()).collect();
-        if let Err(why) = Version::resolve(&profile.engine.version, charter_engines::vllm::version::BUILT_IN) {
+        let other = ollama::runs(profile);
+        let mut faults: Vec<String> = if other {
+            ollama::faults(profile)
+        } else {
+            profile.engine.options.iter().filter_map(|(n, v)| check_option(n, v).err()).collect()
+        };
+        if !other && let Err(why) = Version::resolve(&profile.engine.version, charter_engines::vllm::version::BUILT_IN) {
             faults.push(why);
         }
         // A secret that cannot be read now would fail the start later, after the running engine was given back.
@@ -72,7 +79,7 @@ impl Controller {
             faults.extend(unfit_for_entrypoint(profile, &provider));
         }
         faults.extend(profile.engine.extra_args.iter().filter_map(|arg| owned(arg)));
-        faults.extend(model_fault(&profile.model));
+        faults.extend(model_fault(&profile.model).filter(|_| !other));
         let adapters = profile.engine.lora.iter().map(|l| &l.name);
         faults.extend(std::iter::once(&profile.served_name).chain(adapters).filter_map(|name| name_fault(name)));
         for name in profile.providers.iter().filter(|n| self.provider(n).is_none()) {

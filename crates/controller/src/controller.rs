@@ -14,7 +14,8 @@ use charter_domain::ids::{DeploymentId, ReplicaId};
 use charter_domain::plan::{Command, Plan, plan};
 use charter_domain::policy::Policy;
 use charter_domain::replica::{Phase, Replica};
-use charter_domain::routing::RouteTable;
+use charter_domain::money::Usd;
+use charter_domain::routing::{Backend, RouteTable};
 use charter_domain::step::Event;
 use charter_domain::sweep::Judgement;
 use charter_domain::time::Span;
@@ -42,6 +43,10 @@ pub struct Settings {
     pub look: (Span, Span),
     /// How long somebody may work on an intent before somebody else takes it over.
     pub lease: Span,
+    /// Models of hosted providers, as routes know them.
+    pub hosted: Vec<Backend>,
+    /// A day in which rented machines cost more than this is no usual one: they get no more requests. 0 lets any day pass.
+    pub runaway: Usd,
 }
 
 /// What the controller is made of.
@@ -106,6 +111,10 @@ pub(crate) struct Inner {
     pub(crate) exams: Mutex<Exams>,
     /// Providers that have accepted our key and told what they hold.
     pub(crate) proven: Mutex<BTreeSet<String>>,
+    /// Models that are being fetched or loaded.
+    pub(crate) works: Mutex<crate::ollama::Works>,
+    /// Why rented machines get no requests.
+    pub(crate) closed: Mutex<Option<String>>,
     /// What the last sweep found.
     pub(crate) swept: Mutex<Judgement>,
     pub(crate) ended: CancellationToken,
@@ -146,6 +155,8 @@ impl Controller {
             heard: Mutex::default(),
             exams: Mutex::default(),
             proven: Mutex::default(),
+            works: Mutex::default(),
+            closed: Mutex::default(),
             swept: Mutex::default(),
             ended: CancellationToken::new(),
         }))

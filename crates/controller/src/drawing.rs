@@ -15,6 +15,11 @@ impl Controller {
     /// # Errors
     /// What the store says.
     pub async fn draw(&self, key: &str, want: Usd) -> Result<Usd, Error> {
+        if let Some(provider) = key.strip_prefix("provider:") {
+            let hosted = self.0.parts.settings.hosted.iter().filter_map(|b| b.hosted.as_ref());
+            let Some(found) = hosted.into_iter().find(|h| h.provider == provider) else { return Ok(Usd(0)) };
+            return self.store().draw(key, &found.limits, want, self.now()).await;
+        }
         let keys = self.store().keys().await?;
         match keys.into_iter().find(|k| k.id.0 == key) {
             Some(key) => self.store().draw(&key.id.0, &key.limits, want, self.now()).await,

@@ -18,6 +18,7 @@ use charter_domain::replica::{Phase, Replica};
 use charter_domain::step::Event;
 use charter_domain::time::{Span, Time};
 use charter_engines::fit;
+use charter_engines::ollama;
 use charter_engines::vllm::launch::{Arg, IMAGE, IMAGE_PORT, Place, launch};
 use charter_engines::vllm::version::{BUILT_IN, Version, image_cuda_tenths};
 use charter_store::Error;
@@ -256,7 +257,7 @@ impl Controller {
             disk_bytes: profile.disk_bytes,
             tiers: if profile.gpu.tiers.is_empty() { built_in_tiers() } else { profile.gpu.tiers.clone() },
             other_names: profile.gpu.other_names,
-            cuda_tenths: Version::resolve(&deployment.engine_version, BUILT_IN).ok().map(|v| image_cuda_tenths(&v)),
+            cuda_tenths: Version::resolve(&deployment.engine_version, BUILT_IN).ok().filter(|_| !ollama::runs(profile)).map(|v| image_cuda_tenths(&v)),
             min_reliability_permille: profile.min_reliability_permille,
             inet_down_mbps: INET_DOWN_MBPS,
             direct_ports: u32::from(self.entrypoint_provider(profile).is_some()),
@@ -414,9 +415,14 @@ impl Controller {
     /// What a marketplace is asked to run; nothing for a machine of ours.
     fn order(&self, need: &Requirement, placement: &Placement, deployment: &Deployment) -> Option<Order> {
         let provider = self.provider(&placement.offer.provider)?;
-        let version = Version::resolve(&deployment.engine_version, &deployment.engine_version).ok()?;
+        let image = if ollama::runs(&deployment.profile) {
+            ollama::image(&deployment.engine_version)
+        } else {
+            let version = Version::resolve(&deployment.engine_version, &deployment.engine_version).ok()?;
+            format!("{IMAGE}:{}", version.image_tag())
+        };
         provider.descriptor().container.map(|launched| Order {
-            image: format!("{IMAGE}:{}", version.image_tag()),
+            image,
             disk_bytes: deployment.profile.disk_bytes,
             // What moves a little between search and order is let pass, up to the cap where there is one.
             max_price: Some(agreed(&placement.offer, cap(need, &placement.offer))),

@@ -15,6 +15,7 @@ use charter_domain::replica::{Phase as ReplicaPhase, Replica};
 use charter_domain::time::Span;
 use charter_engines::fit::need;
 use charter_engines::log::phase::fetched_in;
+use charter_engines::ollama;
 use charter_engines::log::{Phase, capacity, clean, explain, phase};
 use charter_engines::vllm::launch::KEY_VARIABLE;
 use charter_engines::vllm::version::Version;
@@ -60,6 +61,7 @@ impl Controller {
         };
         // A program that is there already has the version that it has.
         let wanted = if deployment.profile.engine.source == Source::Installed { "nightly" } else { &deployment.engine_version };
+        let wanted = if ollama::runs(&deployment.profile) { "nightly" } else { wanted };
         let version = match Version::resolve(wanted, wanted) {
             Ok(version) => version,
             Err(why) => return failed("bad_args", Action::ChangeProfile, why, "correct `engine.version`"),
@@ -167,7 +169,14 @@ impl Controller {
             return Sight::Engine(self.away(instance, error.to_string(), self.quiet(replica)).await);
         }
         // A real answer says more than any look at the process; a port that is closed says so at once.
-        let asked = self.ask(replica, deployment, &engine).await;
+        let first = match ollama::runs(&deployment.profile) {
+            true => self.prepare(replica, deployment, instance, &engine).await,
+            false => None,
+        };
+        let asked = match first {
+            Some(verdict) => verdict,
+            None => self.ask(replica, deployment, &engine).await,
+        };
         if asked == Verdict::Ready {
             self.note_later(replica.clone(), instance.clone(), process.clone());
             return Sight::Engine(self.with_price(replica, instance).await);
@@ -209,7 +218,7 @@ impl Controller {
     pub(crate) async fn ask(&self, replica: &Replica, deployment: &Deployment, engine: &Engine<'_>) -> Verdict {
         let (number, now) = (replica.launches, self.now());
         let before = self.0.live.get(&replica.id).unwrap_or_default();
-        let answer = engine.answer(&deployment.profile.served_name, before.task).await;
+        let answer = engine.answer(deployment.profile.own_name(), before.task).await;
         let was_ready = matches!(replica.phase, ReplicaPhase::Ready { .. } | ReplicaPhase::Unreachable { .. });
         match answer {
             Answer::Real(task) => {

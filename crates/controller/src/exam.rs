@@ -45,7 +45,7 @@ impl Controller {
         let key = self.engine_key(&instance.tag);
         let engine = Engine { way: &way, key: &key };
         let (profile, mut said) = (&deployment.profile, vec![]);
-        let reported = engine.reported(&profile.served_name).await;
+        let reported = engine.reported(profile.own_name()).await;
         let wanted = match profile.engine.options.get("max-model-len") {
             Some(OptionValue::Number(wanted)) => Some(*wanted),
             _ => None,
@@ -58,7 +58,7 @@ impl Controller {
         }
         let task = self.engine(&replica.id).and_then(|v| v.task).unwrap_or(Task::Chat);
         for (n, canary) in profile.canary.iter().enumerate() {
-            let answer = engine.complete(&profile.served_name, &canary.prompt, task).await?;
+            let answer = engine.complete(profile.own_name(), &canary.prompt, task).await?;
             if !answer.contains(&canary.expect) {
                 let short: String = answer.chars().filter(|c| !c.is_control()).take(80).collect();
                 return Err(format!("`{}` is answered with `{short}`, and not with `{}`", canary.prompt, canary.expect));

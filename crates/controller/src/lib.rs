@@ -6,6 +6,7 @@
 mod backends;
 mod by_hand;
 mod check;
+mod closing;
 pub mod controller;
 mod cut_back;
 mod declare;
@@ -21,6 +22,7 @@ mod keep_alive;
 mod live;
 mod machine_host;
 mod money;
+mod ollama;
 mod peers;
 pub mod ports;
 mod probe;

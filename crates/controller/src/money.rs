@@ -250,6 +250,7 @@ impl Controller {
     }
 
     pub(crate) async fn renew_all(&self) -> Result<String, Error> {
+        self.judge_rented().await?;
         self.cut_back().await?;
         let held = self.store().reservations().await?;
         let (mut renewed, mut ended) = (0, 0);

@@ -18,6 +18,18 @@ const ASK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a real answer may take: the first one warms the engine up.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Between two words of an answer that takes long.
+const LINE_PATIENCE: Duration = Duration::from_secs(600);
+
+/// A task that ends with whoever began it.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// What an engine said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -89,6 +101,51 @@ impl Engine<'_> {
             Ok(result) => result,
             Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
         }
+    }
+
+    /// The body of a page, if it is there.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) async fn get(&self, path: &str) -> Result<Bytes, String> {
+        let (status, body) = self.ask(Method::GET, path, vec![], ASK_PATIENCE).await?;
+        if status == 200 { Ok(body) } else { Err(format!("`{path}` answers {status}")) }
+    }
+
+    /// Asks for something that takes long, and hands each line of the answer on as it comes.
+    ///
+    /// # Errors
+    /// Why it did not come to its end.
+    pub(crate) async fn lines(&self, path: &str, body: Vec<u8>, mut line: impl FnMut(&[u8]) + Send) -> Result<(), String> {
+        let stream = self.way.open().await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+        let pump = AbortOnDrop(tokio::spawn(connection));
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header("host", "engine")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| e.to_string())?;
+        let mut body = sender.send_request(request).await.map_err(|e| e.to_string())?.into_body();
+        let mut rest: Vec<u8> = vec![];
+        loop {
+            let frame = tokio::time::timeout(LINE_PATIENCE, body.frame()).await;
+            let frame = frame.map_err(|_| format!("nothing came for {} s", LINE_PATIENCE.as_secs()))?;
+            let Some(frame) = frame else { break };
+            let Ok(data) = frame.map_err(|e| e.to_string())?.into_data() else { continue };
+            rest.extend_from_slice(&data);
+            while let Some(end) = rest.iter().position(|b| *b == b'\n') {
+                line(&rest[..end]);
+                rest.drain(..=end);
+            }
+            if rest.len() > BODY_MAX {
+                return Err("a line without an end".to_owned());
+            }
+        }
+        line(&rest);
+        drop(pump);
+        Ok(())
     }
 
     /// The status of `/health`, if it gave one.

@@ -6,8 +6,10 @@ use charter_domain::ids::DeploymentId;
 use charter_domain::instance::{Address, Instance};
 use charter_domain::money::UsdPerHour;
 use charter_domain::replica::{Phase, Replica};
-use charter_domain::routing::{Backend, Key, Reach, RouteTable, ServedName};
+use charter_domain::routing::{Backend, Key, Reach, RouteTable, ServedName, Speaks};
 use charter_domain::time::Span;
+use charter_engines::capability::calls_tools;
+use charter_engines::ollama;
 use charter_remote::Forward;
 use charter_store::{BackendRow, Commit, Error, Role, Write};
 use std::sync::{Arc, PoisonError};
@@ -35,10 +37,11 @@ impl Controller {
                 && let Some(backend) = self.backend(&row.state, &deployment.state)
             {
                 self.supervise(&row.state, &deployment.state, &backend).await;
-                table.backends.push(backend);
+                table.backends.push(self.open_or_closed(backend));
             }
         }
         table.backends.extend(self.names_without_replica(&table.backends).await?);
+        table.backends.extend(self.0.parts.settings.hosted.iter().cloned());
         table.backends.extend(self.store().backends().await?.into_iter().map(|row| self.registered(row)));
         let present = Arc::clone(&self.0.routes.borrow());
         table.version = present.version;
@@ -53,11 +56,13 @@ impl Controller {
 
     /// Names of deployments that should run and have nothing that could: clients learn that they are known.
     async fn names_without_replica(&self, routed: &[Backend]) -> Result<Vec<Backend>, Error> {
+        let closed = |d: &Deployment| self.rented_closed().is_some() && self.rents(d);
         let has = |name: &str| routed.iter().any(|b| b.served_names.iter().any(|s| s.name == name));
         let wished = self.store().deployments().await?.into_iter().map(|row| row.state).filter(|d| d.wish == Wish::Run);
         let lost = wished.filter(|d| !has(&d.profile.served_name));
         Ok(lost
             .map(|d| (d.is_asleep(), d.upgrade.is_some(), d))
+            .map(|(asleep, starting, d)| (asleep && !closed(&d), starting && !closed(&d), d))
             .map(|(asleep, starting, d)| Backend {
                 id: d.id.0,
                 group: d.name,
@@ -73,8 +78,19 @@ impl Controller {
                 kept: true,
                 rent: UsdPerHour(0),
                 queue: 0,
+                speaks: Speaks::Both,
+                tools: true,
+                hosted: None,
             })
             .collect())
+    }
+
+    /// Is it run on machines that cost something?
+    fn rents(&self, deployment: &Deployment) -> bool {
+        let names = &deployment.profile.providers;
+        let of = self.providers().iter().filter(|p| names.is_empty() || names.iter().any(|n| n == p.name()));
+        let mut kinds = of.map(|p| p.descriptor().rented);
+        kinds.any(|rented| rented)
     }
 
     /// Tells waiting people of a table once every gateway uses it: only then is a new backend really there.
@@ -130,7 +146,7 @@ impl Controller {
             id: replica.id.0.clone(),
             group: deployment.name.clone(),
             served_names,
-            upstream_model: None,
+            upstream_model: Some(profile.own_name().to_owned()).filter(|own| *own != profile.served_name),
             reach: Reach::Http { base_url: String::new() },
             bearer: None,
             max_concurrent: profile.max_concurrent,
@@ -140,6 +156,9 @@ impl Controller {
             kept: true,
             rent: replica.instance().map_or(UsdPerHour(0), |i| i.placement.offer.price),
             queue: self.queue_of(&replica.id.0),
+            speaks: if ollama::runs(profile) { Speaks::Chat } else { speaks(&of.engine_version) },
+            tools: calls_tools(&profile.model),
+            hosted: None,
         };
         let (Phase::Ready { instance, process, .. } | Phase::Unreachable { instance, process: Some(process), .. }) =
             &replica.phase
@@ -228,6 +247,22 @@ impl Controller {
             asleep: false,
             kept: false,
             rent: UsdPerHour(0),
+            speaks: Speaks::Chat,
+            tools: true,
+            hosted: None,
         }
+    }
+}
+
+/// Anthropic's paths came to vLLM with this version.
+const MESSAGES_SINCE: [u32; 2] = [0, 12];
+
+/// What an engine of this version understands; one that nobody knows is taken for an old one.
+fn speaks(version: &str) -> Speaks {
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().ok());
+    let known = [numbers.next().flatten(), numbers.next().flatten()];
+    match known {
+        [Some(major), Some(minor)] if [major, minor] >= MESSAGES_SINCE => Speaks::Both,
+        _ => Speaks::Chat,
     }
 }

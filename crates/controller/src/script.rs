@@ -1,6 +1,7 @@
 //! The script that runs an engine on a bare machine: install if wanted, start, and write down how it ended.
 
 use charter_domain::profile::{Profile, Source};
+use charter_engines::ollama;
 use charter_engines::vllm::install::{Step, steps};
 use charter_engines::vllm::launch::{Arg, Place, launch};
 use charter_engines::vllm::version::Version;
@@ -13,6 +14,9 @@ pub(crate) fn build(profile: &Profile, version: &Version, gpus: &[u32], driver: 
     if !gpus.is_empty() {
         let list = gpus.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         script.push_str(&format!("export CUDA_VISIBLE_DEVICES={list}\n"));
+    }
+    if ollama::runs(profile) {
+        return script + &own_server(profile);
     }
     let command = match profile.engine.source {
         Source::Installed => profile.engine.command.clone(),
@@ -46,6 +50,7 @@ pub(crate) fn in_image(profile: &Profile) -> String {
             source: Source::Installed,
             command: match profile.engine.source {
                 Source::Installed => profile.engine.command.clone(),
+                Source::Image | Source::Venv if ollama::runs(profile) => vec![],
                 Source::Image | Source::Venv => vec!["vllm".to_owned(), "serve".to_owned()],
             },
             ..profile.engine.clone()
@@ -53,6 +58,26 @@ pub(crate) fn in_image(profile: &Profile) -> String {
         ..profile.clone()
     };
     build(&here, &Version::Nightly, &[], None)
+}
+
+/// Ollama's server, with its own settings; it is on the machine already.
+fn own_server(profile: &Profile) -> String {
+    let usual = ["ollama".to_owned(), "serve".to_owned()];
+    let command = if profile.engine.command.is_empty() { &usual[..] } else { &profile.engine.command };
+    let mut text = String::new();
+    if let [program, ..] = command {
+        let program = quote(program);
+        text.push_str(&format!(
+            "command -v {program} >/dev/null 2>&1 || {{ say \"step ollama failed: {program}: command not found\"; finish 102; }}\n"
+        ));
+    }
+    for (name, value) in ollama::env(profile) {
+        text.push_str(&format!("export {name}={}\n", quote(&value)));
+    }
+    // Its way in is an SSH stream: it asks for no key, and so nobody else may reach it.
+    text.push_str("export OLLAMA_HOST=\"127.0.0.1:$CHARTER_PORT\"\n");
+    let words: Vec<String> = command.iter().map(|word| quote(word)).collect();
+    text + &format!("say \"starting the engine\"\n{} &\n{TAIL}", words.join(" "))
 }
 
 /// Signals reach the engine, and its end is written down whatever it was.

@@ -115,6 +115,8 @@ impl Stage {
             keep_alive: Span::min(45),
             look: (Span::s(2), Span::s(60)),
             lease: charter_controller::LEASE,
+            hosted: vec![],
+            runaway: charter_domain::money::Usd(0),
         };
         let controller = Controller::new(Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,

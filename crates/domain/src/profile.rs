@@ -267,3 +267,11 @@ mod tests {
         }
     }
 }
+
+impl Profile {
+    /// What the engine itself calls the model.
+    #[must_use]
+    pub fn own_name(&self) -> &str {
+        if self.engine.kind == "ollama" { &self.model } else { &self.served_name }
+    }
+}

@@ -4,6 +4,7 @@ use crate::instance::Address;
 use crate::money::{Usd, UsdPerHour};
 use crate::time::{Span, Time};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// All routes and keys at one moment.
@@ -43,6 +44,13 @@ pub struct Route {
     /// What tokens cost; without it a request costs its share of the rent.
     #[serde(default)]
     pub price: Option<TokenPrice>,
+    /// The names that answer for it, by tier of effort: `reflex`, `simple`, `moderate`, `complex`, `critical`. Empty means that
+    /// the route is a model and not a choice.
+    #[serde(default)]
+    pub tiers: BTreeMap<String, String>,
+    /// Names, and hosted providers, that answer where those before them cannot, in this order.
+    #[serde(default)]
+    pub fallback: Vec<String>,
 }
 
 /// How a backend is chosen among those that are ready.
@@ -128,6 +136,8 @@ impl Route {
             patience: Patience::default(),
             cache: None,
             price: None,
+            tiers: BTreeMap::new(),
+            fallback: vec![],
         }
     }
 }
@@ -167,6 +177,53 @@ pub struct Backend {
     /// Requests that wait inside the engine, when it was asked last.
     #[serde(default)]
     pub queue: u32,
+    /// What is understood there.
+    #[serde(default)]
+    pub speaks: Speaks,
+    /// Its model can call tools, as far as is known.
+    #[serde(default = "yes")]
+    pub tools: bool,
+    /// It is a hosted API: nothing is rented, and each token is paid.
+    #[serde(default)]
+    pub hosted: Option<Hosted>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// The language of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Speaks {
+    /// OpenAI's paths, as engines offer them.
+    #[default]
+    Chat,
+    /// These, and Anthropic's `/v1/messages`.
+    Both,
+    /// OpenAI's own API, with what it refuses.
+    OpenAi,
+    /// Anthropic's own API.
+    Anthropic,
+}
+
+impl Speaks {
+    /// It takes `/v1/messages` as it comes.
+    #[must_use]
+    pub const fn messages(self) -> bool {
+        matches!(self, Self::Both | Self::Anthropic)
+    }
+}
+
+/// A model of a hosted provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hosted {
+    /// The provider's name in the configuration.
+    pub provider: String,
+    /// What may be spent there in a day and in a month.
+    pub limits: KeyLimits,
+    /// What its tokens cost.
+    pub price: TokenPrice,
 }
 
 /// A name that clients use.
@@ -241,6 +298,14 @@ pub struct KeyLimits {
     /// Money in a month, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub month: Option<Usd>,
+    /// Hard requests may be answered in several steps, the reasoning model being asked in between.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub agentic: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_not(said: &bool) -> bool {
+    !*said
 }
 
 impl KeyLimits {

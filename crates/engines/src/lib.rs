@@ -2,7 +2,9 @@
 //!
 //! Nothing here runs anything. This crate knows no provider, no network and no clock.
 
+pub mod capability;
 pub mod fit;
 pub mod log;
+pub mod ollama;
 pub mod probe;
 pub mod vllm;

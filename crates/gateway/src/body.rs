@@ -7,9 +7,13 @@ use crate::errors::Refusal;
 use crate::lane::Lane;
 use crate::purse::Reserved;
 use crate::sse::{Scanner, usage};
+use crate::steps::Telling;
 use crate::ticket::Ticket;
+use crate::turned::Turned;
 use bytes::Bytes;
 use charter_domain::usage::End;
+use charter_translate::Stream;
+use charter_translate::fault::Fault;
 use http::{HeaderValue, Response};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
@@ -40,6 +44,10 @@ pub(crate) enum Answer {
     Relay(Box<Relay>),
     /// A stream whose model is being started.
     Later(Box<Later>),
+    /// One that is put into Anthropic's words.
+    Turned(Box<Turned>),
+    /// One that is made in several steps.
+    Steps(Box<Telling>),
 }
 
 impl Body for Answer {
@@ -51,6 +59,8 @@ impl Body for Answer {
             Self::Whole(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
             Self::Relay(relay) => relay.poll(cx).map(|some| some.map(|one| one.map(Frame::data))),
             Self::Later(later) => later.poll(cx).map(|some| some.map(|one| one.map(Frame::data))),
+            Self::Turned(turned) => turned.poll(cx).map(|some| some.map(|one| one.map(Frame::data))),
+            Self::Steps(telling) => telling.poll(cx).map(|some| some.map(|one| Ok(Frame::data(one)))),
         }
     }
 
@@ -58,7 +68,7 @@ impl Body for Answer {
         match self {
             Self::Whole(full) => full.is_end_stream(),
             Self::Relay(relay) => relay.over && relay.then.is_none(),
-            Self::Later(_) => false,
+            Self::Later(_) | Self::Turned(_) | Self::Steps(_) => false,
         }
     }
 
@@ -66,9 +76,16 @@ impl Body for Answer {
         match self {
             Self::Whole(full) => full.size_hint(),
             Self::Relay(relay) if relay.scanner.is_none() => relay.left().map_or_else(SizeHint::default, SizeHint::with_exact),
-            Self::Relay(_) | Self::Later(_) => SizeHint::default(),
+            Self::Relay(_) | Self::Later(_) | Self::Turned(_) | Self::Steps(_) => SizeHint::default(),
         }
     }
+}
+
+/// A stream that is followed, or put into OpenAI's words, on its way.
+pub(crate) struct Wire {
+    pub(crate) stream: Stream,
+    /// What it makes of the backend's words is what is passed on.
+    pub(crate) turns: bool,
 }
 
 /// A backend's body. When the client leaves, it is dropped, and with it the connection to the backend.
@@ -89,6 +106,14 @@ pub(crate) struct Relay {
     last: Instant,
     paying: Option<Paying>,
     over: bool,
+    /// Only where it must be followed.
+    wire: Option<Box<Wire>>,
+    /// What was held of it, and is passed on first.
+    held: Option<Bytes>,
+    /// Why it broke off.
+    pub(crate) broke: Option<Refusal>,
+    /// The two parts that came last: an end without a word for it is looked for there.
+    latest: [Bytes; 2],
 }
 
 impl Relay {
@@ -107,6 +132,10 @@ impl Relay {
             last,
             paying: None,
             over: false,
+            wire: None,
+            held: None,
+            broke: None,
+            latest: [Bytes::new(), Bytes::new()],
         };
         // An answer without a body is over before anybody asks for it.
         if relay.lane.as_mut().is_some_and(|lane| lane.is_over()) {
@@ -115,13 +144,54 @@ impl Relay {
         relay
     }
 
+    /// The same, followed.
+    pub(crate) fn with(mut self, wire: Wire) -> Self {
+        self.wire = Some(Box::new(wire));
+        self
+    }
+
+    /// What was held is passed on first. Nobody follows what needs no other words, once it has begun.
+    pub(crate) fn hold_first(&mut self, held: Bytes) {
+        self.held = Some(held).filter(|held| !held.is_empty());
+        if self.wire.as_ref().is_some_and(|wire| !wire.turns && wire.stream.has_begun()) {
+            self.wire = None;
+        }
+    }
+
+    /// Has its content begun?
+    pub(crate) fn has_begun(&self) -> bool {
+        self.wire.as_ref().is_none_or(|wire| wire.stream.has_begun())
+    }
+
+    /// What an error in it means, where one was told.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        let failure = self.wire.as_ref()?.stream.failure()?;
+        Some(Fault { class: failure.class.clone(), reason: failure.message.chars().take(200).collect() })
+    }
+
+    /// Until when its content must begin.
+    pub(crate) fn first_deadline(&self) -> Instant {
+        let patience = self.ticket.as_ref().map(|t| t.started + t.target.route.patience.first.std());
+        patience.unwrap_or(self.last)
+    }
+
+    /// Nobody needs it any more, before it has begun.
+    pub(crate) fn give_up(&mut self, outcome: Option<Outcome>) {
+        drop(self.break_off(End::Failed, outcome, &Refusal::BrokeOff));
+        self.broke = None;
+    }
+
     /// How much is to come, where that is known.
     fn left(&self) -> Option<u64> {
         self.lane.as_ref().map_or(Some(0), |lane| lane.left())
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+    /// The next part.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         loop {
+            if let Some(held) = self.held.take() {
+                return Poll::Ready(Some(Ok(held)));
+            }
             if let Some(then) = self.then.take() {
                 return Poll::Ready(Some(Ok(then)));
             }
@@ -145,6 +215,10 @@ impl Relay {
                 Poll::Ready(Some(Ok(data))) => {
                     let is_last = lane.is_over();
                     let shown = self.pass(data);
+                    if self.wire.as_ref().is_some_and(|wire| wire.turns) && self.fault().is_some() {
+                        return Poll::Ready(Some(self.break_off(End::Failed, Some(Outcome::Bad), &Refusal::BrokeOff)));
+                    }
+                    let is_last = is_last && (self.scanner.is_none() || self.has_ended());
                     // Where the length is known nobody asks for what comes after it.
                     if is_last && let Some(rest) = self.finish() {
                         self.then =
@@ -155,12 +229,14 @@ impl Relay {
                     }
                 }
                 // Whoever was told that it is done needs no more.
-                Poll::Ready(Some(Err(_))) if self.scanner.as_ref().is_some_and(|s| s.done) => {
-                    return Poll::Ready(self.finish().map(Ok));
-                }
+                Poll::Ready(Some(Err(_))) if self.is_done() => return Poll::Ready(self.finish().map(Ok)),
                 Poll::Ready(Some(Err(_))) => {
                     let refusal = Refusal::BrokeOff;
                     return Poll::Ready(Some(self.break_off(End::Failed, Some(Outcome::Bad), &refusal)));
+                }
+                // A stream without its end is none.
+                Poll::Ready(None) if self.scanner.is_some() && !self.has_ended() => {
+                    return Poll::Ready(Some(self.break_off(End::Failed, Some(Outcome::Bad), &Refusal::BrokeOff)));
                 }
                 Poll::Ready(None) => return Poll::Ready(self.finish().map(Ok)),
                 Poll::Pending => match self.watch(cx) {
@@ -180,6 +256,13 @@ impl Relay {
         ticket.begun(now);
         // While something is always there nobody waits, and nobody else would look at the time.
         self.late = now >= ticket.started + ticket.target.route.patience.whole.std();
+        let data = match &mut self.wire {
+            Some(wire) => {
+                let turned = wire.stream.take(&data);
+                if wire.turns { turned.into() } else { data }
+            }
+            None => data,
+        };
         let Some(scanner) = &mut self.scanner else {
             self.tail.extend_from_slice(&data[data.len().saturating_sub(TAIL_MAX)..]);
             if self.tail.len() > 2 * TAIL_MAX {
@@ -188,6 +271,10 @@ impl Relay {
             self.keep.add(&data);
             return data;
         };
+        if !data.is_empty() {
+            self.latest.swap(0, 1);
+            self.latest[1] = data.clone();
+        }
         let passed = scanner.frame(data);
         ticket.written = scanner.events;
         for shown in [Some(&passed.first), passed.then.as_ref()].into_iter().flatten() {
@@ -247,6 +334,19 @@ impl Relay {
         }
     }
 
+    /// Has it said that it is done?
+    fn is_done(&self) -> bool {
+        let turned = self.wire.as_ref().is_some_and(|wire| wire.turns && wire.stream.is_finished());
+        turned || self.scanner.as_ref().is_some_and(|s| s.done)
+    }
+
+    /// Was its end told in any way: as being done, as an error, or as the reason why nothing more is written?
+    fn has_ended(&self) -> bool {
+        self.is_done()
+            || self.scanner.as_ref().is_some_and(|s| s.failed || s.is_unread())
+            || self.latest.iter().any(|part| has_reason(part))
+    }
+
     /// The end, as the backend meant it. What was held back of an unfinished event is passed on.
     fn finish(&mut self) -> Option<Bytes> {
         self.over = true;
@@ -254,6 +354,12 @@ impl Relay {
             lane.go_home();
         }
         let mut rest = None;
+        if let Some(wire) = self.wire.as_mut().filter(|wire| wire.turns)
+            && let Some(scanner) = &mut self.scanner
+        {
+            let passed = scanner.frame(wire.stream.end().into());
+            rest = Some([passed.first, passed.then.unwrap_or_default()].concat().into()).filter(|b: &Bytes| !b.is_empty());
+        }
         if let Some(mut ticket) = self.ticket.take() {
             ticket.outcome = Some(if ticket.used.status >= 500 { Outcome::Bad } else { Outcome::Good });
             ticket.used.end = if ticket.used.status >= 500 { End::Failed } else { End::Done };
@@ -261,7 +367,9 @@ impl Relay {
                 Some(scanner) => {
                     ticket.tokens = scanner.tokens;
                     let left = scanner.rest();
-                    rest = Some(left).filter(|left| scanner.strips() && !left.is_empty());
+                    if scanner.strips() && !left.is_empty() {
+                        rest = Some(rest.map_or_else(|| left.clone(), |rest| [rest, left.clone()].concat().into()));
+                    }
                     if !scanner.done || scanner.events == 0 || scanner.failed {
                         // A stream without its end: what came is all that there is, and it is not kept.
                         self.keep = Keeping::default();
@@ -292,8 +400,22 @@ impl Relay {
                 place.entry.counters.counts.broken.fetch_add(1, Ordering::Relaxed);
             }
         }
-        if scanner.is_some() { Ok(why.event()) } else { Err(why.text().into()) }
+        self.broke = Some(why.clone());
+        match scanner {
+            Some(scanner) if scanner.of_messages() => Ok(why.event_of_messages()),
+            Some(_) => Ok(why.event()),
+            None => Err(why.text().into()),
+        }
     }
+}
+
+/// Is there a reason why nothing more is written? Inside of a text its quotes would be escaped.
+fn has_reason(part: &[u8]) -> bool {
+    const NAME: &[u8] = b"\"finish_reason\"";
+    memchr::memmem::find_iter(part, NAME).any(|at| {
+        let rest = part.get(at + NAME.len()..).unwrap_or_default();
+        rest.trim_ascii_start().strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"\""))
+    })
 }
 
 impl Drop for Relay {

@@ -32,8 +32,34 @@ pub(crate) enum Refusal {
     HeadersTooLarge,
     /// The backend broke off in the middle of its answer.
     BrokeOff,
+    /// A field that cannot be meant.
+    Wrong { param: &'static str, message: String },
+    /// None of those that could answer can call tools.
+    NoTools(String),
+    /// A hosted provider's money is used up.
+    HostedQuota(String),
+    /// A backend's own answer, which says no.
+    Upstream(Box<No>),
     /// The backend answered with this status, when the head of a stream was out already.
     Answered(u16),
+}
+
+/// What a backend answered instead of what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct No {
+    /// In OpenAI's shape, or as it came where that is the client's own.
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+    pub(crate) kind: Option<HeaderValue>,
+    pub(crate) retry_after: Option<HeaderValue>,
+    /// Which backend.
+    pub(crate) backend: String,
+    /// In short.
+    pub(crate) reason: String,
+    /// Another one would say the same.
+    pub(crate) is_final: bool,
+    /// The same one may say something else.
+    pub(crate) again: bool,
 }
 
 impl Refusal {
@@ -48,26 +74,29 @@ impl Refusal {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge(_) => "request_too_large",
             Self::QueueFull => "queue_full",
-            Self::Unreachable(_) | Self::BrokeOff | Self::Answered(_) => "upstream_unreachable",
+            Self::Unreachable(_) | Self::BrokeOff | Self::Answered(_) | Self::Upstream(_) => "upstream_unreachable",
+            Self::Wrong { .. } => "invalid_value",
+            Self::NoTools(_) => "tools_not_supported",
             Self::Loading(_) => "model_loading",
             Self::NoBackend(_) => "no_backend",
             Self::Timeout | Self::Stalled => "upstream_timeout",
             Self::RateLimited(..) => "rate_limit_exceeded",
-            Self::Quota => "insufficient_quota",
+            Self::Quota | Self::HostedQuota(_) => "insufficient_quota",
             Self::Unsure => "quota_unknown",
             Self::HeadersTooLarge => "headers_too_large",
         }
     }
 
-    const fn status(&self) -> StatusCode {
+    pub(crate) const fn status(&self) -> StatusCode {
         match self {
-            Self::InvalidJson(_) | Self::MissingModel => StatusCode::BAD_REQUEST,
+            Self::InvalidJson(_) | Self::MissingModel | Self::Wrong { .. } | Self::NoTools(_) => StatusCode::BAD_REQUEST,
+            Self::Upstream(no) => no.status,
             Self::InvalidKey => StatusCode::UNAUTHORIZED,
             Self::RouteNotAllowed(_) => StatusCode::FORBIDDEN,
             Self::ModelNotFound(_) | Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::QueueFull | Self::RateLimited(..) | Self::Quota => StatusCode::TOO_MANY_REQUESTS,
+            Self::QueueFull | Self::RateLimited(..) | Self::Quota | Self::HostedQuota(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Unreachable(_) | Self::BrokeOff | Self::Answered(_) => StatusCode::BAD_GATEWAY,
             Self::Loading(_) | Self::NoBackend(_) | Self::Unsure => StatusCode::SERVICE_UNAVAILABLE,
@@ -106,8 +135,32 @@ impl Refusal {
         format!("\n\ndata: {}\n\n", self.body()).into()
     }
 
-    fn body(&self) -> serde_json::Value {
-        let param = matches!(self, Self::MissingModel | Self::ModelNotFound(_)).then_some("model");
+    /// In short, for the next one in a chain.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Upstream(no) => no.reason.clone(),
+            other => other.code().to_owned(),
+        }
+    }
+
+    /// The last event of a stream for a client of Anthropic's language.
+    pub(crate) fn event_of_messages(&self) -> Bytes {
+        let (_, body) = charter_translate::from_messages::error(self.status().as_u16(), &self.body());
+        format!("\n\nevent: error\ndata: {body}\n\n").into()
+    }
+
+    /// In OpenAI's shape.
+    pub(crate) fn body(&self) -> serde_json::Value {
+        if let Self::Upstream(no) = self
+            && let Ok(said) = serde_json::from_slice(&no.body)
+        {
+            return said;
+        }
+        let param = match self {
+            Self::Wrong { param, .. } => Some(*param),
+            Self::NoTools(_) => Some("tools"),
+            other => matches!(other, Self::MissingModel | Self::ModelNotFound(_)).then_some("model"),
+        };
         serde_json::json!({"error": {
             "message": self.message(), "type": self.kind(), "param": param, "code": self.code(),
         }})
@@ -134,6 +187,12 @@ impl Refusal {
             Self::RateLimited(what, seconds) => format!("this key's limit of {what} is reached: try again in {seconds} s"),
             Self::Quota => "this key's limit on money is reached: whoever made the key can raise it".to_owned(),
             Self::Unsure => "whether this key's limit on money leaves something cannot be known at present".to_owned(),
+            Self::Wrong { message, .. } => message.clone(),
+            Self::NoTools(name) => format!("none of the models behind `{name}` can call tools"),
+            Self::HostedQuota(name) => {
+                format!("the limit on what may be spent at `{name}` is reached: whoever runs charter can raise it")
+            }
+            Self::Upstream(no) => format!("backend `{}` answered {}", no.backend, no.reason),
             Self::HeadersTooLarge => "the headers are larger than 32 KiB".to_owned(),
             Self::BrokeOff => "the backend broke off in the middle of its answer".to_owned(),
             Self::Answered(status) => format!("the backend answered with status {status}"),
@@ -141,6 +200,16 @@ impl Refusal {
     }
 
     pub(crate) fn response(&self) -> Response<Full<Bytes>> {
+        if let Self::Upstream(no) = self {
+            let mut response = Response::new(Full::new(no.body.clone()));
+            *response.status_mut() = no.status;
+            let kind = no.kind.clone().unwrap_or_else(|| HeaderValue::from_static("application/json"));
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            if let Some(after) = &no.retry_after {
+                response.headers_mut().insert(header::RETRY_AFTER, after.clone());
+            }
+            return response;
+        }
         let mut response = Response::new(Full::new(Bytes::from(self.body().to_string())));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
@@ -148,7 +217,7 @@ impl Refusal {
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if matches!(self, Self::Quota) {
+        if matches!(self, Self::Quota | Self::HostedQuota(_)) {
             // OpenAI's clients try again after every 429 that does not say this.
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }

@@ -1,33 +1,29 @@
 //! The way of a request: read, admitted, given a place, sent, and its answer passed on.
 
 use crate::arrival::collect;
-use crate::balance::{Candidate, Hint, choose};
-use crate::body::{Answer, Later, Relay};
-use crate::breaker::Outcome;
+use crate::body::{Answer, Later};
 use crate::cache::{Kept, print};
-use crate::connect::chain;
+use crate::chain::{Call, Permit};
 use crate::errors::Refusal;
-use crate::framing::Head;
-use crate::headers::{downstream, upstream};
-use crate::lane::{Broke, Lane, Pool};
+use crate::form::Form;
+use crate::lane::Pool;
 use crate::purse::Bank;
 use crate::record::Recorder;
 use crate::request::{Asked, asked, beginnings};
+use crate::said::of_header;
+use crate::seat::Seat;
 use crate::server::Notice;
-use crate::sse::Scanner;
-use crate::table::{Entry, Holder, Member, PATHS, Table, Target};
-use crate::ticket::{Place, Ticket, tell};
+use crate::table::{Holder, PATHS, Table, Target};
+use crate::ticket::Ticket;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use charter_domain::routing::Policy;
 use charter_domain::time::Time;
 use charter_domain::usage::{End, Used};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use std::pin::Pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -56,15 +52,15 @@ pub(crate) struct Way {
     pub(crate) pool: Arc<Pool>,
 }
 
-/// A request that was read and let in.
+/// A request that was read and let in, on its way to one name.
 pub(crate) struct Admitted {
     pub(crate) asked: Asked,
-    body: Bytes,
-    headers: HeaderMap,
-    path: usize,
-    id: HeaderValue,
-    session: Option<String>,
-    marks: Vec<u64>,
+    pub(crate) body: Bytes,
+    pub(crate) headers: HeaderMap,
+    pub(crate) path: usize,
+    pub(crate) id: HeaderValue,
+    pub(crate) session: Option<String>,
+    pub(crate) marks: Vec<u64>,
     /// How long the client says that it waits for a start.
     pub(crate) wait: Option<Duration>,
     pub(crate) ticket: Ticket,
@@ -72,17 +68,10 @@ pub(crate) struct Admitted {
     pub(crate) tried: Vec<String>,
     /// Since when those that could take it were silent.
     pub(crate) silent_since: Option<Instant>,
-}
-
-/// What was found when a place was looked for.
-pub(crate) enum Seat {
-    Taken(Box<(Member, Place)>),
-    Full,
-    Starting,
-    Asleep,
-    /// Those that could take it are silent, and the control plane looks after them.
-    Ill,
-    Nobody,
+    /// How it is put to its backend, where its answer is held until it has really begun.
+    pub(crate) form: Option<Box<Form>>,
+    /// Others come after this name: nothing that is only being started is waited for.
+    pub(crate) others: bool,
 }
 
 impl Admitted {
@@ -109,21 +98,39 @@ impl Way {
             return Err(Refusal::RouteNotAllowed(asked.name));
         }
         let table = self.shared.table.load();
-        let Some(target) = table.names.get(&asked.name).cloned() else { return Err(Refusal::ModelNotFound(asked.name)) };
+        let known = table.names.get(&asked.name).filter(|target| target.hosted.is_none());
+        let Some(target) = known.cloned() else { return Err(Refusal::ModelNotFound(asked.name)) };
+        let effort = of_header(&parts.headers)?;
+        let is_plain = target.route.tiers.is_empty() && target.route.fallback.is_empty() && effort.or(asked.said.effort).is_none();
         let body_bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let estimate = body_bytes / 4 + asked.written_usual;
         holder.state.meter.admit(&key.limits, table.gateways, estimate, (self.shared.now)())?;
+        let permit = Permit::new(holder, estimate);
         drop(table);
-        let ticket = self.ticket(holder, target, started, (estimate, body_bytes, asked.written_max), id);
+        let (headers, id, holder) = (parts.headers, id.clone(), Arc::clone(holder));
+        let mut call = Call { asked, body, headers, path, id, holder, started, permit };
+        if is_plain && target.takes(path) && (!call.asked.tools || target.calls_tools()) {
+            let admitted = self.admit(&mut call, target, None);
+            return self.admitted(Box::new(admitted)).await;
+        }
+        // Behind a pointer: most requests go straight on, and all would carry the room for it.
+        Box::pin(self.planned(call, target, effort)).await
+    }
+
+    /// A request on its way to a name.
+    pub(crate) fn admit(&self, call: &mut Call, target: Arc<Target>, form: Option<Box<Form>>) -> Admitted {
+        let body = call.body.clone();
+        let body_bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let estimate = call.permit.take();
+        let ticket = self.ticket(&call.holder, target, call.started, (estimate, body_bytes, call.asked.written_max), &call.id);
         let marks = if ticket.target.route.policy == Policy::Prefix { beginnings(&body) } else { vec![] };
-        let text = |name: HeaderName| parts.headers.get(name).and_then(|v| v.to_str().ok());
+        let text = |name: HeaderName| call.headers.get(name).and_then(|v| v.to_str().ok());
         let session = text(SESSION).map(str::to_owned).filter(|_| ticket.target.route.policy == Policy::Session);
         let wait = text(WAIT).and_then(|v| v.parse().ok()).map(Duration::from_secs);
-        let headers = parts.headers;
-        // Behind a pointer: it is handed on several times.
-        let (id, tried, silent_since) = (id.clone(), vec![], None);
-        let admitted = Admitted { asked, body, headers, path, id, session, marks, wait, ticket, tried, silent_since };
-        self.admitted(Box::new(admitted)).await
+        let headers = if form.is_some() { call.headers.clone() } else { std::mem::take(&mut call.headers) };
+        let (asked, path, id) = (call.asked.clone(), call.path, call.id.clone());
+        let (tried, silent_since, others) = (vec![], None, false);
+        Admitted { asked, body, headers, path, id, session, marks, wait, ticket, tried, silent_since, form, others }
     }
 
     fn ticket(
@@ -154,6 +161,7 @@ impl Way {
             body_bytes,
             written_max,
             reserved: crate::purse::Reserved::default(),
+            guarded: crate::purse::Reserved::default(),
             place: None,
             tokens: None,
             written: 0,
@@ -164,7 +172,8 @@ impl Way {
         }
     }
 
-    async fn admitted(&self, mut admitted: Box<Admitted>) -> Result<Response<Answer>, Refusal> {
+    /// Looks for a kept answer, sets money aside, and goes where there is a place.
+    pub(crate) async fn admitted(&self, mut admitted: Box<Admitted>) -> Result<Response<Answer>, Refusal> {
         let ticket = &mut admitted.ticket;
         if ticket.target.route.cache.is_some() {
             let print = print(&ticket.holder.key.tenant, PATHS[admitted.path], &admitted.body);
@@ -185,6 +194,9 @@ impl Way {
             ticket.refused = paid.is_err();
             paid?;
         }
+        if admitted.ticket.target.hosted.is_some() {
+            Box::pin(self.guard(&mut admitted.ticket)).await?;
+        }
         match self.seat(&admitted.ticket.target, &admitted) {
             // Whoever stands in the line already comes first.
             Seat::Taken(seat) if admitted.ticket.target.state.line.len() > 0 => {
@@ -194,6 +206,11 @@ impl Way {
             Seat::Taken(seat) => self.seated(admitted, *seat).await,
             Seat::Nobody => Err(Refusal::NoBackend(admitted.asked.name)),
             Seat::Full => self.wait_and_send(admitted).await,
+            Seat::Starting | Seat::Ill if admitted.others => Err(Refusal::Loading(admitted.asked.name)),
+            Seat::Asleep if admitted.others => {
+                self.wake(&admitted.ticket.target);
+                Err(Refusal::Loading(admitted.asked.name))
+            }
             // Only where it is a stream can the client be told anything before the answer.
             Seat::Starting | Seat::Asleep | Seat::Ill if admitted.asked.stream => {
                 let this = self.clone();
@@ -206,240 +223,23 @@ impl Way {
             Seat::Starting | Seat::Asleep | Seat::Ill => self.wait_and_send(admitted).await,
         }
     }
+}
 
-    /// The backends that could take it at this moment, or why none can.
-    pub(crate) fn candidates(&self, target: &Target, admitted: &Admitted) -> Result<Vec<Candidate>, Seat> {
-        let now = (self.shared.now)();
-        let mut candidates: Vec<Candidate> = Vec::with_capacity(target.members.len());
-        let (mut ready, mut open) = (false, false);
-        for (member, each) in target.members.iter().enumerate() {
-            let (backend, counters) = (&each.entry.backend, &each.entry.counters);
-            if !backend.ready || each.weight == 0 || admitted.tried.contains(&backend.id) {
-                continue;
-            }
-            ready = true;
-            let breaker = *counters.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-            if !breaker.would_admit(now) {
-                continue;
-            }
-            open = true;
-            let in_flight = counters.in_flight.load(Ordering::Acquire);
-            let room = backend.max_concurrent.max(1);
-            if in_flight < u64::from(room) {
-                let (errors, queue) = (breaker.recent(now), counters.queue.load(Ordering::Relaxed));
-                candidates.push(Candidate { member, in_flight, queue, errors, room, weight: each.weight });
-            }
-        }
-        if candidates.is_empty() {
-            return Err(if open { Seat::Full } else { unready(target, ready) });
-        }
-        Ok(candidates)
-    }
-
-    /// Takes a place at the backend that is the best at this moment, if one has a place.
-    pub(crate) fn seat(&self, target: &Target, admitted: &Admitted) -> Seat {
-        // Each round in which somebody else was quicker has one candidate less.
-        for _ in 0..=target.members.len() {
-            let candidates = match self.candidates(target, admitted) {
-                Ok(candidates) => candidates,
-                Err(why) => return why,
-            };
-            let Some(chosen) = pick(target, &candidates, admitted) else { return Seat::Nobody };
-            let member = &target.members[candidates[chosen].member];
-            let counters = &member.entry.counters;
-            if !counters.take(member.entry.backend.max_concurrent) {
-                continue;
-            }
-            let place = Place::taken(Arc::clone(&member.entry), Instant::now());
-            if counters.breaker.lock().unwrap_or_else(PoisonError::into_inner).admit((self.shared.now)()) {
-                return Seat::Taken(Box::new((member.clone(), place)));
-            }
-        }
-        Seat::Full
-    }
-
-    /// What somebody would find whose turn it is not yet: nothing is taken.
-    pub(crate) fn outlook(&self, target: &Target, admitted: &Admitted) -> Seat {
-        self.candidates(target, admitted).map_or_else(|why| why, |_| Seat::Full)
-    }
-
-    /// Gives a place back that nothing was done with; the first one in the line is called.
-    fn put_back(&self, (member, place): (Member, Place)) {
-        tell(&member.entry, None, (self.shared.now)());
-        drop(place);
-    }
-
-    /// Sends to the backend where a place was taken; to another one only while it is certain that nothing was sent.
-    pub(crate) async fn seated(&self, mut admitted: Box<Admitted>, seat: (Member, Place)) -> Result<Response<Answer>, Refusal> {
-        let (mut member, mut place) = seat;
-        loop {
-            admitted.ticket.place = Some(place);
-            let entry = Arc::clone(&member.entry);
-            if !admitted.marks.is_empty() {
-                let mut seen = admitted.ticket.target.state.seen.lock().unwrap_or_else(PoisonError::into_inner);
-                seen.remember(&admitted.marks, &entry.backend.id);
-            }
-            let Some(origin) = &entry.origin else { return Err(Refusal::NoBackend(admitted.asked.name)) };
-            // Usage is asked for where streams can tell it; an answer that is no stream tells it by itself.
-            let ask_usage = admitted.path < 2;
-            let body = admitted.asked.spliced(&admitted.body, member.rename.as_deref(), ask_usage);
-            let head = upstream(&origin.lines[admitted.path], &admitted.headers, &entry, &admitted.id, body.len());
-            // Behind a pointer: it is over when the answer begins, and connections would carry the room for it on.
-            let asking = Box::pin(self.pool.ask(origin, &head, &body));
-            match self.head(&mut admitted.ticket, asking).await {
-                Ok(answer) => return self.answered(answer, admitted, &member),
-                Err(Unanswered::NothingSent) => {
-                    admitted.ticket.leave_place(Some(Outcome::Bad));
-                    admitted.tried.push(entry.backend.id.clone());
-                    match self.seat(&admitted.ticket.target, &admitted) {
-                        Seat::Taken(other) => (member, place) = *other,
-                        // Nothing was sent, so it may wait as if it had just come.
-                        Seat::Full | Seat::Starting | Seat::Asleep | Seat::Ill => {
-                            return self.wait_and_send(admitted).await;
-                        }
-                        Seat::Nobody => {
-                            admitted.ticket.used.end = End::Failed;
-                            return Err(Refusal::Unreachable(entry.backend.id.clone()));
-                        }
-                    }
-                }
-                Err(Unanswered::Sent(refusal)) => {
-                    admitted.ticket.outcome = Some(Outcome::Bad);
-                    admitted.ticket.used.end = End::Failed;
-                    return Err(refusal);
-                }
-                Err(Unanswered::Unpaid(refusal)) => {
-                    admitted.ticket.used.end = End::Cut;
-                    return Err(refusal);
-                }
-            }
-        }
-    }
-
-    /// Waits until an answer begins, as long as there is time and money.
-    async fn head(
-        &self,
-        ticket: &mut Ticket,
-        sent: Pin<Box<impl Future<Output = Result<(Box<Lane>, Head), Broke>>>>,
-    ) -> Result<(Box<Lane>, Head), Unanswered> {
-        let id = ticket.place.as_ref().map(|p| p.entry.backend.id.clone()).unwrap_or_default();
-        let deadline = Instant::now() + ticket.target.route.patience.first.std();
-        let mut sent = sent;
-        loop {
-            let costs = ticket.holder.key.limits.costs();
-            let until = if costs { deadline.min(Instant::now() + Duration::from_secs(10)) } else { deadline };
-            match tokio::time::timeout_at(until, sent.as_mut()).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(broke)) => {
-                    let (error, unsent) = match broke {
-                        Broke::Unsent(error) => (error, true),
-                        Broke::Sent(error) => (error, false),
-                    };
-                    tracing::warn!(backend = id, error = chain(&error), "a backend gave no answer");
-                    // A full channel holds the same news already.
-                    self.shared.notices.try_send(Notice::Failing(id.clone())).ok();
-                    return Err(if unsent { Unanswered::NothingSent } else { Unanswered::Sent(Refusal::Unreachable(id)) });
-                }
-                Err(_) if Instant::now() >= deadline => return Err(Unanswered::Sent(Refusal::Timeout)),
-                Err(_) => {
-                    if let Some(micros) = ticket.short(Instant::now()) {
-                        let (holder, now) = (Arc::clone(&ticket.holder), (self.shared.now)());
-                        let key = (&*holder.key.id, &holder.key.limits);
-                        let bank = self.shared.bank.as_ref();
-                        let paid = Box::pin(holder.state.purse.reserve(bank, key, &mut ticket.reserved, micros, now)).await;
-                        paid.map_err(Unanswered::Unpaid)?;
-                    }
-                }
-            }
-        }
-    }
-
-    fn answered(
-        &self,
-        (lane, head): (Box<Lane>, Head),
-        admitted: Box<Admitted>,
-        member: &Member,
-    ) -> Result<Response<Answer>, Refusal> {
-        let Admitted { mut ticket, asked, .. } = *admitted;
-        let entry = &member.entry;
-        // A status that HTTP does not know is nothing that a client can be told.
-        let status = StatusCode::from_u16(head.status).unwrap_or(StatusCode::SWITCHING_PROTOCOLS);
-        entry.counters.counts.answered(status.as_u16());
-        entry.counters.last_used_ms.store((self.shared.now)().0, Ordering::Relaxed);
-        // An engine has no business to send clients elsewhere, to change the protocol, or to speak of a key that is ours.
-        if status.is_redirection() || status.is_informational() || status == StatusCode::UNAUTHORIZED {
-            tracing::warn!(backend = entry.backend.id, status = status.as_u16(), "a backend's answer is not passed on");
-            ticket.outcome = Some(Outcome::Bad);
-            ticket.used.end = End::Failed;
-            return Err(Refusal::Unreachable(entry.backend.id.clone()));
-        }
-        ticket.used.status = status.as_u16();
-        if !status.is_server_error() {
-            recovered(entry, (self.shared.now)());
-        }
-        if !status.is_success() {
-            ticket.print = None;
-        }
-        let mut headers = downstream(head.headers, entry);
-        let kind = headers.get(header::CONTENT_TYPE).cloned();
-        let is_plain = headers.get(header::CONTENT_ENCODING).is_none();
-        let is_events = kind.as_ref().is_some_and(|k| k.as_bytes().starts_with(b"text/event-stream"));
-        let scanner = (is_events && is_plain).then(|| Scanner::new(asked.stream && !asked.usage));
-        if scanner.is_some() {
-            // Its length is not known any more where an event is taken out.
-            headers.remove(header::CONTENT_LENGTH);
-        }
-        let mut response = Response::new(Answer::Relay(Box::new(Relay::new(lane, ticket, scanner, kind))));
-        (*response.status_mut(), *response.headers_mut()) = (status, headers);
-        Ok(response)
+/// A hosted provider's money is set aside as a key's is.
+impl Way {
+    async fn guard(&self, ticket: &mut Ticket) -> Result<(), Refusal> {
+        let Some((hosted, purse)) = ticket.target.hosted.clone() else { return Ok(()) };
+        let (now, name, micros) = ((self.shared.now)(), bank_name(&hosted.provider), ticket.first_amount());
+        let bank = self.shared.bank.as_ref();
+        let paid = purse.reserve(bank, (&name, &hosted.limits), &mut ticket.guarded, micros, now).await;
+        ticket.refused = paid.is_err();
+        paid.map_err(|refusal| if refusal == Refusal::Quota { Refusal::HostedQuota(hosted.provider.clone()) } else { refusal })
     }
 }
 
-/// A backend on trial that begins to answer is well: others need not wait until the trial's stream ends.
-fn recovered(entry: &Entry, now: Time) {
-    let mut breaker = entry.counters.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-    if breaker.is_closed() {
-        return;
-    }
-    breaker.result(Outcome::Good, now);
-    drop(breaker);
-    entry.counters.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|line| line.call());
-}
-
-/// Why there is no answer.
-enum Unanswered {
-    /// It is certain that the backend got nothing.
-    NothingSent,
-    Sent(Refusal),
-    Unpaid(Refusal),
-}
-
-fn unready(target: &Target, ready: bool) -> Seat {
-    let any = |is: fn(&Member) -> bool| target.members.iter().any(is);
-    if any(|m| m.entry.backend.kept && m.entry.backend.ready && m.weight > 0) {
-        return Seat::Ill;
-    }
-    if ready {
-        return Seat::Nobody;
-    }
-    if any(|m| m.entry.backend.starting) {
-        return Seat::Starting;
-    }
-    if any(|m| m.entry.backend.asleep) { Seat::Asleep } else { Seat::Nobody }
-}
-
-fn pick(target: &Target, candidates: &[Candidate], admitted: &Admitted) -> Option<usize> {
-    let ids: Vec<&str> = candidates.iter().map(|c| target.members[c.member].entry.backend.id.as_str()).collect();
-    let turn = target.state.turn.fetch_add(1, Ordering::Relaxed);
-    let policy = target.route.policy;
-    match &admitted.session {
-        Some(session) => choose(policy, candidates, &ids, Hint::Session(session), turn),
-        None if !admitted.marks.is_empty() => {
-            let seen = target.state.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            choose(policy, candidates, &ids, Hint::Conversation(&admitted.marks, &seen), turn)
-        }
-        None => choose(policy, candidates, &ids, Hint::None, turn),
-    }
+/// What the money of a hosted provider is called where that of keys is kept.
+pub(crate) fn bank_name(provider: &str) -> String {
+    format!("provider:{provider}")
 }
 
 fn from_cache(kept: &Kept, ticket: &mut Ticket) -> Response<Answer> {

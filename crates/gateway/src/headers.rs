@@ -1,6 +1,7 @@
 //! Headers: what of them passes the gateway, and what ends here.
 
 use crate::table::Entry;
+use charter_domain::routing::Speaks;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Headers of one hop, and those that are ours or the client's secrets.
@@ -17,6 +18,8 @@ const OURS: [HeaderName; 8] = [
 /// What clients are told of the backend that answered.
 const BACKEND: HeaderName = HeaderName::from_static("x-charter-backend");
 const KEYS: [&str; 4] = ["x-api-key", "api-key", "x-real-ip", "x-request-id"];
+/// What a hosted API gets of the client's headers.
+const HOSTED: [&str; 3] = ["content-type", "anthropic-version", "anthropic-beta"];
 const OURS_BACK: [HeaderName; 6] =
     [header::SET_COOKIE, header::SERVER, header::WWW_AUTHENTICATE, header::AUTHORIZATION, header::LOCATION, header::ALT_SVC];
 
@@ -54,8 +57,13 @@ pub(crate) fn upstream(lines: &str, headers: &HeaderMap, entry: &Entry, id: &Hea
         head.extend_from_slice(value);
         head.extend_from_slice(b"\r\n");
     };
+    let hosted = entry.backend.hosted.is_some();
     for (name, value) in headers {
         let text = name.as_str();
+        // A hosted API is told nothing of the client, but for what belongs to the request itself.
+        if hosted && !HOSTED.contains(&text) {
+            continue;
+        }
         let ours = OURS.contains(name)
             || KEYS.contains(&text)
             || text.starts_with("x-charter-")
@@ -66,8 +74,11 @@ pub(crate) fn upstream(lines: &str, headers: &HeaderMap, entry: &Entry, id: &Hea
             say(text, value.as_bytes());
         }
     }
-    if let Some(bearer) = &entry.bearer {
-        say("authorization", bearer.as_bytes());
+    if let Some((name, secret)) = &entry.secret {
+        say(name, secret.as_bytes());
+    }
+    if entry.backend.speaks == Speaks::Anthropic && !headers.contains_key(HOSTED[1]) {
+        say(HOSTED[1], b"2023-06-01");
     }
     say("x-request-id", id.as_bytes());
     say("content-length", length.to_string().as_bytes());

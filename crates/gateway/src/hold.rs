@@ -3,8 +3,9 @@
 
 use crate::body::Answer;
 use crate::errors::Refusal;
-use crate::forward::{Admitted, Seat, Way};
+use crate::forward::{Admitted, Way};
 use crate::line::{LINE_KEY_MAX, Stand, Turn};
+use crate::seat::Seat;
 use crate::server::Notice;
 use crate::table::{KeyState, Member, Target};
 use crate::ticket::Place;
@@ -187,7 +188,7 @@ impl Way {
         Ok(())
     }
 
-    fn wake(&self, target: &Target) {
+    pub(crate) fn wake(&self, target: &Target) {
         for member in target.members.iter().filter(|m| m.entry.backend.asleep) {
             // A full channel holds the same news already.
             self.shared.notices.try_send(Notice::Wanted(member.entry.backend.group.clone())).ok();

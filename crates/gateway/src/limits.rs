@@ -74,6 +74,11 @@ impl Meter {
         Ok(())
     }
 
+    /// One more part of a request that was let in already.
+    pub(crate) fn again(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).parallel += 1;
+    }
+
     /// A request has ended: what was taken for it is made right.
     pub(crate) fn settle(&self, taken: u64, used: u64) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);

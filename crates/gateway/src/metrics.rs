@@ -33,6 +33,8 @@ pub(crate) struct RouteCounts {
     prompt: AtomicU64,
     cached: AtomicU64,
     completion: AtomicU64,
+    /// Requests that it answered in the place of others.
+    stood_in: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
     saved_micros: AtomicU64,
@@ -43,6 +45,11 @@ pub(crate) struct RouteCounts {
 }
 
 impl RouteCounts {
+    /// It answers where somebody else should have.
+    pub(crate) fn stood_in(&self) {
+        self.stood_in.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Takes a request in that has ended; `looked` says whether kept answers were looked through for it.
     pub(crate) fn add(&self, used: &Used, looked: bool) {
         let count = |counter: &AtomicU64, n: u64| {

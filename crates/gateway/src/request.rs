@@ -3,6 +3,7 @@
 
 use crate::compact::Compact;
 use crate::errors::Refusal;
+use crate::said::Said;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -36,6 +37,16 @@ struct Peek<'a> {
     best_of: Option<&'a RawValue>,
     #[serde(borrow, default)]
     prompt: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "there")]
+    effort: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "there")]
+    min_effort: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning_effort: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tools: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    functions: Option<&'a RawValue>,
 }
 
 /// A value that is there, and may be `null`: there must not be a second one of its name.
@@ -50,7 +61,7 @@ struct Options<'a> {
 }
 
 /// What was asked for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) name: String,
     /// Where the model's name stands.
@@ -66,6 +77,10 @@ pub(crate) struct Asked {
     pub(crate) written_usual: u64,
     /// The most that it may write.
     pub(crate) written_max: u64,
+    /// What it says of its effort.
+    pub(crate) said: Said,
+    /// It offers tools.
+    pub(crate) tools: bool,
 }
 
 /// Reads a body once, copying nothing but the name; of a large one, without the inside of its long texts.
@@ -81,7 +96,8 @@ pub(crate) fn asked(body: &[u8]) -> Result<Asked, Refusal> {
         return read(body);
     }
     let wish = asked.wish.map(|(at, text)| (short.whole(&at), text));
-    Ok(Asked { at: short.whole(&asked.at), wish, ..asked })
+    let own = asked.said.own.iter().map(|at| short.whole(at)).collect();
+    Ok(Asked { at: short.whole(&asked.at), wish, said: Said { own, ..asked.said }, ..asked })
 }
 
 fn read(body: &[u8]) -> Result<Asked, Refusal> {
@@ -100,7 +116,11 @@ fn read(body: &[u8]) -> Result<Asked, Refusal> {
     let odd = numbers.iter().flatten().any(|raw| raw.get() == "\"\"");
     let written = |each: u64| bound.unwrap_or(each).saturating_mul(answers).min(TOKENS_MAX);
     let (written_usual, written_max) = (written(WRITTEN_USUAL), written(WRITTEN_UNBOUND));
-    Ok(Asked { name: name.into_owned(), at: place(body, raw), stream, usage, wish, odd, written_usual, written_max })
+    let said = Said::read(body, peek.effort, peek.min_effort, peek.reasoning_effort)?;
+    let any = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get().starts_with('[') && raw.get() != "[]");
+    let tools = any(peek.tools) || any(peek.functions);
+    let (name, at) = (name.into_owned(), place(body, raw));
+    Ok(Asked { name, at, stream, usage, wish, odd, written_usual, written_max, said, tools })
 }
 
 /// A number in any of the ways that engines read one: `7`, `7.0`, `7e0`, `"7"`.
@@ -160,10 +180,11 @@ impl Asked {
         let mut edits: Vec<(&Range<usize>, &str)> = vec![];
         edits.extend(quoted.as_deref().map(|text| (&self.at, text)));
         edits.extend(self.wish.as_ref().filter(|_| ask_usage).map(|(at, text)| (at, *text)));
+        edits.extend(self.said.own.iter().map(|at| (at, "")));
         if edits.is_empty() {
             return body.clone();
         }
-        edits.sort_by_key(|(at, _)| at.start);
+        edits.sort_by_key(|(at, _)| (at.start, at.end));
         let mut out = Vec::with_capacity(body.len() + 64);
         let mut done = 0;
         for (at, text) in edits {
@@ -173,6 +194,106 @@ impl Asked {
         }
         out.extend_from_slice(&body[done..]);
         out.into()
+    }
+}
+
+/// The words of a request, as far as its effort is judged by them.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    system: String,
+    last: String,
+    turns: u32,
+    images: u32,
+    tools: u32,
+    bytes: usize,
+}
+
+impl Words {
+    /// As it is judged.
+    pub(crate) fn prompt(&self, asked: &Asked) -> charter_effort::Prompt<'_> {
+        charter_effort::Prompt {
+            system: &self.system,
+            last_user: &self.last,
+            turns: self.turns,
+            total_bytes: self.bytes,
+            tools: self.tools,
+            images: self.images,
+            max_tokens: Some(asked.written_max).filter(|most| *most < WRITTEN_UNBOUND),
+        }
+    }
+}
+
+/// Reads the words of a body: of a conversation in OpenAI's or Anthropic's language, or of a plain prompt.
+pub(crate) fn words(body: &[u8]) -> Words {
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow, default)]
+        role: Cow<'a, str>,
+        #[serde(borrow, default)]
+        content: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Talk<'a> {
+        #[serde(borrow, default)]
+        messages: Vec<Message<'a>>,
+        #[serde(borrow, default)]
+        system: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        prompt: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        tools: Option<Vec<&'a RawValue>>,
+    }
+    let Ok(talk) = serde_json::from_slice::<Talk<'_>>(body) else { return Words::default() };
+    let mut words = Words { bytes: body.len(), ..Words::default() };
+    words.tools = talk.tools.map_or(0, |tools| u32::try_from(tools.len()).unwrap_or(u32::MAX));
+    if let Some(system) = talk.system {
+        text(system, &mut words.system, &mut words.images);
+    }
+    for message in &talk.messages {
+        let Some(content) = message.content else { continue };
+        match &*message.role {
+            "system" | "developer" => text(content, &mut words.system, &mut words.images),
+            "user" => {
+                let mut said = String::new();
+                text(content, &mut said, &mut words.images);
+                // Results of tools are no words of a person.
+                if !said.is_empty() {
+                    words.turns += 1;
+                    words.last = said;
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some(prompt) = talk.prompt {
+        text(prompt, &mut words.last, &mut words.images);
+        words.turns = 1;
+    }
+    words
+}
+
+/// The text of a content: a text, or parts.
+fn text(content: &RawValue, into: &mut String, images: &mut u32) {
+    #[derive(Deserialize)]
+    struct Part<'a> {
+        #[serde(borrow, default, rename = "type")]
+        kind: Cow<'a, str>,
+        #[serde(borrow, default)]
+        text: Option<Cow<'a, str>>,
+    }
+    let raw = content.get();
+    if raw.starts_with('"') {
+        into.push_str(&serde_json::from_str::<Cow<'_, str>>(raw).unwrap_or_default());
+        return;
+    }
+    for part in serde_json::from_str::<Vec<Part<'_>>>(raw).unwrap_or_default() {
+        if part.kind.contains("image") {
+            *images += 1;
+        }
+        if let Some(text) = part.text {
+            into.push_str(&text);
+            into.push('\n');
+        }
     }
 }
 
@@ -284,6 +405,35 @@ mod tests {
             let found = asked(body.as_bytes()).expect("a request");
             let sent = found.spliced(&Bytes::from_static(body.as_bytes()), None, true);
             assert_eq!((sent.as_ref(), found.usage), (upstream.as_bytes(), usage), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_charters_own_is_taken_out_and_nothing_else() {
+        let cases = [
+            (r#"{"model":"m","effort":8}"#, r#"{"model":"m"}"#),
+            (r#"{"effort": 8 , "model":"m"}"#, r#"{ "model":"m"}"#),
+            (r#"{"effort":8,"min_effort":5,"model":"m"}"#, r#"{"model":"m"}"#),
+            (r#"{"model":"m","effort":8 , "min_effort":5}"#, r#"{"model":"m"}"#),
+            (r#"{"min_effort":2,"model":"m","x":{"effort":3},"effort":8,"y":[1]}"#, r#"{"model":"m","x":{"effort":3},"y":[1]}"#),
+            (r#"{"model":"m","\u0065ffort":8,"reasoning_effort":"high"}"#, r#"{"model":"m","reasoning_effort":"high"}"#),
+            (
+                r#"{"model":"m","stream":true,"effort":null}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
+        ];
+        for (body, upstream) in cases {
+            let long = format!("{},\"z\":\"{}\"}}", body.trim_end_matches('}'), "z".repeat(9000));
+            let found = asked(body.as_bytes()).expect("a request");
+            assert_eq!(found.spliced(&Bytes::from_static(body.as_bytes()), None, true), upstream.as_bytes(), "{body}");
+            if !body.ends_with("}}") && asked(long.as_bytes()).is_ok() {
+                let sent = asked(long.as_bytes()).expect("one").spliced(&Bytes::from(long.clone()), None, true);
+                let plain: serde_json::Value = serde_json::from_slice(&sent).expect("JSON");
+                assert!(plain.get("effort").is_none() && plain["z"].as_str().is_some_and(|z| z.len() == 9000), "{body}");
+            }
+        }
+        for wrong in [r#"{"model":"m","effort":11}"#, r#"{"model":"m","effort":"8"}"#, r#"{"model":"m","min_effort":0}"#] {
+            assert!(matches!(asked(wrong.as_bytes()), Err(Refusal::Wrong { .. })), "{wrong}");
         }
     }
 

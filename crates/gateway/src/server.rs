@@ -4,13 +4,14 @@
 use crate::body::Answer;
 use crate::connect::Connector;
 use crate::errors::Refusal;
-use crate::forward::{Shared, Way};
+use crate::forward::{Shared, Way, bank_name};
 use crate::front::{Front, HEADERS_MAX, LOOKED_MAX};
 use crate::lane::Pool;
 use crate::metrics;
 use crate::purse::Bank;
 use crate::record::{Recorder, Sink, write_all};
-use crate::table::{Holder, PATHS, Table};
+use crate::table::{Holder, MESSAGES, PATHS, RESPONSES, Table};
+use crate::turned::in_their_shape;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use charter_domain::routing::RouteTable;
@@ -189,6 +190,7 @@ impl Gateway {
         });
         self.accept_all(listener, &ended).await;
         self.put_money_back().await;
+        self.put_back_of_providers().await;
         served.cancel();
         if let Some(writing) = writing
             && writing.await.is_err()
@@ -206,6 +208,18 @@ impl Gateway {
                 && let Err(why) = self.0.shared.bank.put_back(&holder.key.id, left).await
             {
                 tracing::warn!(key = &*holder.key.id, why, "what is left of a key's money could not be put back");
+            }
+        }
+    }
+
+    async fn put_back_of_providers(&self) {
+        let now = (self.0.shared.now)();
+        for (name, purse) in &self.table().purses {
+            let left = purse.empty(now);
+            if left.0 > 0
+                && let Err(why) = self.0.shared.bank.put_back(&bank_name(name), left).await
+            {
+                tracing::warn!(provider = name, why, "what is left of a provider's money could not be put back");
             }
         }
     }
@@ -266,8 +280,10 @@ impl Gateway {
     async fn answer(&self, request: Request<Incoming>, way: &Way) -> Response<Answer> {
         let number = self.0.requests.fetch_add(1, Ordering::Relaxed);
         let id = HeaderValue::from_str(&format!("req_{}{number:08x}", self.0.prefix)).unwrap_or(HeaderValue::from_static("req_"));
+        let of_anthropic = request.uri().path() == PATHS[MESSAGES];
         let mut response = match self.route(request, way, &id).await {
             Ok(response) => response,
+            Err(refusal) if of_anthropic => in_their_shape(&refusal, &id),
             Err(refusal) => refusal.response().map(Answer::Whole),
         };
         response.headers_mut().insert(REQUEST_ID, id);
@@ -284,7 +300,7 @@ impl Gateway {
         if path == "/healthz" {
             return Ok(json(&serde_json::json!({"status": "ok"})));
         }
-        let posted = PATHS.iter().position(|known| *known == path);
+        let posted = PATHS[..RESPONSES].iter().position(|known| *known == path);
         let listing = path == "/v1/models" || path.starts_with("/v1/models/");
         if posted.is_none() && !listing && path != "/metrics" {
             return Err(Refusal::NotFound(path.to_owned()));
@@ -374,7 +390,9 @@ async fn serve_here(
 fn authorize<'a>(table: &'a Table, headers: &HeaderMap, now: Time) -> Result<&'a Arc<Holder>, Refusal> {
     let shown = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     let secret = shown.and_then(|v| v.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let secret = secret.map_or("", |(_, secret)| secret.trim());
+    // Anthropic's clients show theirs in a header of its own.
+    let other = || headers.get("x-api-key").and_then(|v| v.to_str().ok()).unwrap_or("");
+    let secret = secret.map_or_else(other, |(_, secret)| secret).trim();
     table.key(secret, now).ok_or(Refusal::InvalidKey)
 }
 

@@ -10,6 +10,7 @@ static DATA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"data:"))
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 static USAGE_BACK: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"\"usage\""));
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
+static STOP: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"message_stop\""));
 static DONE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"data: [DONE]"));
 
 /// An event longer than this is passed on unread.
@@ -34,13 +35,48 @@ struct Usage {
     prompt_tokens_details: Option<Details>,
     #[serde(default)]
     completion_tokens_details: Option<Details>,
+    /// Anthropic's words, which leave out of the first what the next two count; and those of OpenAI's newer API.
+    #[serde(default)]
+    input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_read_input_tokens: Option<u64>,
+    #[serde(default)]
+    input_tokens_details: Option<Details>,
+    #[serde(default)]
+    output_tokens: Option<u64>,
+    #[serde(default)]
+    output_tokens_details: Option<Details>,
+}
+
+/// What one object of usage tells.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    prompt: Option<u64>,
+    cached: Option<u64>,
+    completion: Option<u64>,
+    reasoning: Option<u64>,
+}
+
+impl Told {
+    /// Later words count, and what they leave out stays.
+    fn over(self, before: Option<Tokens>) -> Tokens {
+        let before = before.unwrap_or_default();
+        Tokens {
+            prompt: self.prompt.map_or(before.prompt, counted),
+            cached: self.cached.map_or(before.cached, counted),
+            completion: self.completion.map_or(before.completion, counted),
+            reasoning: self.reasoning.map_or(before.reasoning, counted),
+        }
+    }
 }
 
 #[derive(Default, serde::Deserialize)]
 struct Details {
     #[serde(default)]
     cached_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, alias = "thinking_tokens")]
     reasoning_tokens: Option<u64>,
 }
 
@@ -49,8 +85,8 @@ struct Details {
 pub(crate) fn usage(document: &[u8]) -> Option<Tokens> {
     let mut before = document;
     while let Some(at) = USAGE_BACK.rfind(before) {
-        if let Some(tokens) = document.get(at + 7..).and_then(tokens) {
-            return Some(tokens);
+        if let Some(told) = document.get(at + 7..).and_then(tokens) {
+            return Some(told.over(None));
         }
         before = &document[..at];
     }
@@ -58,25 +94,27 @@ pub(crate) fn usage(document: &[u8]) -> Option<Tokens> {
 }
 
 /// What follows the name, if it is an object of numbers.
-fn tokens(rest: &[u8]) -> Option<Tokens> {
+fn tokens(rest: &[u8]) -> Option<Told> {
     let skip = |bytes: &[u8]| bytes.iter().position(|b| !matches!(b, b' ' | b'\t'));
     let colon = skip(rest).filter(|i| rest[*i] == b':')?;
     let rest = &rest[colon + 1..];
     let start = skip(rest).filter(|i| rest[*i] == b'{')?;
     let mut reader = serde_json::Deserializer::from_slice(&rest[start..]).into_iter::<Usage>();
     let usage = reader.next()?.ok()?;
-    let (read, written) = (usage.prompt_tokens_details.unwrap_or_default(), usage.completion_tokens_details.unwrap_or_default());
-    Some(Tokens {
-        prompt: counted(usage.prompt_tokens),
-        cached: counted(read.cached_tokens),
-        completion: counted(usage.completion_tokens),
-        reasoning: counted(written.reasoning_tokens),
+    let read = usage.prompt_tokens_details.or(usage.input_tokens_details).unwrap_or_default();
+    let written = usage.completion_tokens_details.or(usage.output_tokens_details).unwrap_or_default();
+    let beside = counted(usage.cache_creation_input_tokens) + counted(usage.cache_read_input_tokens);
+    Some(Told {
+        prompt: usage.prompt_tokens.or_else(|| usage.input_tokens.map(|n| n.saturating_add(beside))),
+        cached: read.cached_tokens.or(usage.cache_read_input_tokens),
+        completion: usage.completion_tokens.or(usage.output_tokens),
+        reasoning: written.reasoning_tokens,
     })
 }
 
 /// A count that can be believed: whoever tells more would make sums overflow.
-fn counted(told: Option<u64>) -> u64 {
-    told.unwrap_or(0).min(crate::request::TOKENS_MAX)
+fn counted(told: impl Into<Option<u64>>) -> u64 {
+    told.into().unwrap_or(0).min(crate::request::TOKENS_MAX)
 }
 
 /// Reads a stream in passing.
@@ -96,6 +134,8 @@ pub(crate) struct Scanner {
     pub(crate) done: bool,
     /// An error was told in an event.
     pub(crate) failed: bool,
+    /// Its words are Anthropic's.
+    messages: bool,
 }
 
 /// What is passed on of a frame.
@@ -109,6 +149,21 @@ pub(crate) struct Passed {
 impl Scanner {
     pub(crate) fn new(strip: bool) -> Self {
         Self { strip, ..Self::default() }
+    }
+
+    /// For a stream of Anthropic's language, from which nothing is taken out.
+    pub(crate) fn for_messages() -> Self {
+        Self { messages: true, ..Self::default() }
+    }
+
+    /// Are its words Anthropic's?
+    pub(crate) const fn of_messages(&self) -> bool {
+        self.messages
+    }
+
+    /// Was the last event too long to be read?
+    pub(crate) const fn is_unread(&self) -> bool {
+        self.passing
     }
 
     /// Is one event taken out, and so an unfinished one held back?
@@ -192,13 +247,16 @@ impl Scanner {
             return;
         }
         self.events += DATA.find_iter(events).count() as u64;
-        if USAGE.find(events).is_some()
-            && let Some(tokens) = usage(events)
-        {
-            self.tokens = Some(tokens);
+        for at in USAGE.find_iter(events) {
+            if let Some(told) = events.get(at + 7..).and_then(tokens) {
+                // Anthropic tells it bit by bit, others all of it each time.
+                self.tokens = Some(told.over(self.tokens.filter(|_| self.messages)));
+            }
         }
         self.failed |= ERROR.find(events).is_some();
-        if DONE.find(events).is_some() {
+        if self.messages {
+            self.done |= STOP.find(events).is_some();
+        } else if DONE.find(events).is_some() {
             self.done = true;
             // It says nothing, and counts for nothing.
             self.events = self.events.saturating_sub(1);

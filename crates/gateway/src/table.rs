@@ -10,7 +10,7 @@ use crate::line::Line;
 use crate::metrics::{BackendCounts, RouteCounts};
 use crate::purse::Purse;
 use crate::rent::Rent;
-use charter_domain::routing::{Backend, Key, Reach, Route, RouteTable};
+use charter_domain::routing::{Backend, Hosted, Key, Reach, Route, RouteTable, Speaks};
 use charter_domain::time::Time;
 use http::{HeaderValue, Uri};
 use ring::digest;
@@ -19,8 +19,13 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
-/// Where requests go at a backend.
-pub(crate) const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"];
+/// Where requests go at a backend. Clients may use all but the last.
+pub(crate) const PATHS: [&str; 5] =
+    ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"];
+/// Places in [`PATHS`].
+pub(crate) const CHAT: usize = 0;
+pub(crate) const MESSAGES: usize = 3;
+pub(crate) const RESPONSES: usize = 4;
 
 /// What is counted for a backend, as long as it is in the table.
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub(crate) struct Counters {
     /// Requests that wait inside the engine, as it said last.
     pub(crate) queue: AtomicU32,
     pub(crate) last_used_ms: AtomicI64,
+    /// It gets nothing before this time: it said that it is asked too much, or that its account is closed.
+    pub(crate) rests_until_ms: AtomicI64,
     pub(crate) breaker: Mutex<Breaker>,
     pub(crate) rent: Rent,
     pub(crate) counts: BackendCounts,
@@ -87,8 +94,8 @@ pub(crate) struct Entry {
     pub(crate) counters: Arc<Counters>,
     /// Where it is, if that can be read.
     pub(crate) origin: Option<Arc<Origin>>,
-    /// The engine's own key.
-    pub(crate) bearer: Option<HeaderValue>,
+    /// The header that carries the engine's own key, and its value.
+    pub(crate) secret: Option<(&'static str, HeaderValue)>,
     /// What clients are told of it.
     pub(crate) shown: Option<HeaderValue>,
 }
@@ -120,6 +127,29 @@ pub(crate) struct Target {
     pub(crate) parent: Option<String>,
     pub(crate) members: Vec<Member>,
     pub(crate) state: Arc<NameState>,
+    /// A model of a hosted provider, and the money of that provider. It is nobody's to ask for by name.
+    pub(crate) hosted: Option<(Hosted, Arc<Purse>)>,
+}
+
+impl Target {
+    /// What its members understand.
+    pub(crate) fn speaks(&self) -> Speaks {
+        self.members.first().map(|m| m.entry.backend.speaks).unwrap_or_default()
+    }
+
+    /// Its model can call tools, as far as is known.
+    pub(crate) fn calls_tools(&self) -> bool {
+        self.members.is_empty() || self.members.iter().any(|m| m.entry.backend.tools)
+    }
+
+    /// Does each of its members take requests for this path as they come?
+    pub(crate) fn takes(&self, path: usize) -> bool {
+        let takes = |speaks: Speaks| match path {
+            MESSAGES => speaks.messages(),
+            _ => matches!(speaks, Speaks::Chat | Speaks::Both),
+        };
+        self.members.iter().all(|m| takes(m.entry.backend.speaks))
+    }
 }
 
 /// What is kept of a key across changes.
@@ -149,7 +179,11 @@ pub(crate) struct Table {
     /// Backends that have left the table while they were still answering.
     retired: Vec<Arc<Entry>>,
     pub(crate) names: BTreeMap<String, Arc<Target>>,
+    /// The first name of each deployment and registered backend.
+    groups: BTreeMap<String, String>,
     keys: HashMap<[u8; 32], Arc<Holder>>,
+    /// Money of hosted providers, by their names.
+    pub(crate) purses: BTreeMap<String, Arc<Purse>>,
 }
 
 impl Table {
@@ -165,6 +199,10 @@ impl Table {
         let busy = |e: &&Arc<Entry>| e.counters.in_flight.load(Ordering::Acquire) > 0;
         let left = |e: &&Arc<Entry>| !table.entries.iter().any(|n| n.backend.id == e.backend.id);
         table.retired = old.retired.iter().chain(&old.entries).filter(busy).filter(left).cloned().collect();
+        for hosted in source.backends.iter().filter_map(|b| b.hosted.as_ref()) {
+            let known = old.purses.get(&hosted.provider).cloned().unwrap_or_default();
+            table.purses.insert(hosted.provider.clone(), known);
+        }
         table.name_all(source, old);
         for key in &source.keys {
             let Some(hash) = unhex(&key.sha256) else { continue };
@@ -208,11 +246,17 @@ impl Table {
             parent: None,
             members: vec![],
             state: old.names.get(name).map_or_else(Arc::default, |t| Arc::clone(&t.state)),
+            hosted: None,
         };
         for entry in &self.entries {
             for served in &entry.backend.served_names {
                 let target = names.entry(served.name.clone()).or_insert_with(|| fresh(&served.name, Route::plain(&served.name)));
                 target.parent.clone_from(&served.parent);
+                if let Some(hosted) = &entry.backend.hosted {
+                    target.route.price = Some(hosted.price);
+                    let purse = self.purses.get(&hosted.provider).cloned().unwrap_or_default();
+                    target.hosted = Some((hosted.clone(), purse));
+                }
                 let upstream = entry.backend.upstream_model.clone().filter(|n| *n != served.name && served.parent.is_none());
                 target.members.push(Member { entry: Arc::clone(entry), weight: 1, rename: upstream });
             }
@@ -233,7 +277,17 @@ impl Table {
                 }
             }
         }
+        for backend in self.entries.iter().map(|entry| &entry.backend) {
+            if let Some(own) = backend.served_names.iter().find(|s| s.parent.is_none()) {
+                self.groups.insert(backend.group.clone(), own.name.clone());
+            }
+        }
         self.names = names.into_iter().map(|(name, target)| (name, Arc::new(target))).collect();
+    }
+
+    /// A name, or the one that a deployment of this name is served under.
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Target>> {
+        self.names.get(name).or_else(|| self.names.get(self.groups.get(name)?))
     }
 
     /// Requests being answered, by backend, those included that get no new ones.
@@ -282,9 +336,13 @@ fn entry(backend: &Backend, old: &Table) -> Entry {
     counters.rent.set(backend.rent, now);
     counters.queue.store(backend.queue, Ordering::Relaxed);
     counters.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    let bearer = backend.bearer.as_ref().and_then(|b| HeaderValue::from_str(&format!("Bearer {b}")).ok()).map(|mut value| {
+    let (name, text) = match backend.speaks {
+        Speaks::Anthropic => ("x-api-key", backend.bearer.clone()),
+        Speaks::Chat | Speaks::Both | Speaks::OpenAi => ("authorization", backend.bearer.as_ref().map(|b| format!("Bearer {b}"))),
+    };
+    let secret = text.and_then(|text| HeaderValue::from_str(&text).ok()).map(|mut value| {
         value.set_sensitive(true);
-        value
+        (name, value)
     });
     Entry {
         shown: HeaderValue::from_str(&backend.id).ok(),
@@ -293,7 +351,7 @@ fn entry(backend: &Backend, old: &Table) -> Entry {
         backend: backend.clone(),
         counters,
         origin: Origin::of(backend).map(Arc::new),
-        bearer,
+        secret,
     }
 }
 
@@ -302,6 +360,7 @@ fn counters(backend: &Backend, now: Instant) -> Counters {
         in_flight: AtomicU64::new(0),
         queue: AtomicU32::new(backend.queue),
         last_used_ms: AtomicI64::new(0),
+        rests_until_ms: AtomicI64::new(0),
         breaker: Mutex::default(),
         rent: Rent::new(backend.rent, now),
         counts: BackendCounts::default(),

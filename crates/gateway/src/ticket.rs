@@ -69,6 +69,8 @@ pub(crate) struct Ticket {
     pub(crate) body_bytes: u64,
     pub(crate) written_max: u64,
     pub(crate) reserved: Reserved,
+    /// The same of the money of a hosted provider.
+    pub(crate) guarded: Reserved,
     pub(crate) place: Option<Place>,
     /// What the engine counted, or what we did.
     pub(crate) tokens: Option<Tokens>,
@@ -193,6 +195,9 @@ impl Drop for Ticket {
         self.holder.state.meter.settle(self.estimate, self.used.prompt_tokens + self.used.completion_tokens);
         if self.holder.key.limits.costs() {
             self.holder.state.purse.settle(self.reserved, self.used.cost, time);
+        }
+        if let Some((_, purse)) = &self.target.hosted {
+            purse.settle(self.guarded, self.used.cost, time);
         }
         if let (Some(print), Some(kept), Some(ttl)) = (self.print.take(), self.kept.take(), self.target.route.cache)
             && self.used.end == End::Done

@@ -35,6 +35,8 @@ pub(crate) struct Wanted {
     day_usd_micros: Option<i64>,
     #[serde(default)]
     month_usd_micros: Option<i64>,
+    #[serde(default)]
+    agentic: bool,
 }
 
 impl Wanted {
@@ -52,6 +54,7 @@ impl Wanted {
             parallel: self.parallel,
             day: self.day_usd_micros.map(Usd),
             month: self.month_usd_micros.map(Usd),
+            agentic: self.agentic,
         })
     }
 }
@@ -63,6 +66,7 @@ fn shown(key: &KeyRow) -> serde_json::Value {
         "limits": {
             "requests_per_minute": key.limits.requests_per_minute, "tokens_per_minute": key.limits.tokens_per_minute,
             "parallel": key.limits.parallel, "day_usd_micros": key.limits.day, "month_usd_micros": key.limits.month,
+            "agentic": key.limits.agentic,
         },
     })
 }

@@ -29,7 +29,7 @@ pub use afresh::{Files, Sections};
 pub use auth::{hash, prefix_of};
 pub use convert::secret;
 pub use gateways::{Gateways, Published};
-pub use router::{App, Register, Versions, router, serve};
+pub use router::{App, Explain, Register, Versions, router, serve};
 pub use status::rfc3339;
 pub use upgrades::spawn_fleets;
 pub use usage::{Batch as UsageBatch, Draw as UsageDraw, Drawn as UsageDrawn};

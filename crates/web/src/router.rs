@@ -16,6 +16,7 @@ use axum::routing::{delete, get, post};
 use charter_api::problem::Problem;
 use charter_controller::Controller;
 use charter_domain::profile::{Limits, Profile};
+use charter_domain::routing::RouteTable;
 use charter_store::Role;
 use std::future::Future;
 use std::pin::Pin;
@@ -57,6 +58,8 @@ pub struct App {
     pub profiles: Arc<dyn Fn() -> Vec<(String, serde_json::Value)> + Send + Sync>,
     /// Reads the profiles and deployments of a file, as they stand there now.
     pub files: Arc<Files>,
+    /// Tells what a gateway would do with a request: the present table, the request's body, and the effort that is forced.
+    pub explain: Arc<Explain>,
     /// Our address.
     pub url: String,
     /// The gateway's address.
@@ -68,6 +71,9 @@ pub struct App {
     /// Ends the process.
     pub stop: CancellationToken,
 }
+
+/// Tells what a gateway would do with a request, or why it would refuse it.
+pub type Explain = dyn Fn(&Arc<RouteTable>, &[u8], Option<u8>) -> Result<serde_json::Value, String> + Send + Sync;
 
 impl App {
     /// Is a name served at this moment?
@@ -115,6 +121,8 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/backends", get(backends::list).post(backends::register))
         .route("/api/v1/backends/{name}", delete(backends::remove))
         .route("/api/v1/routes", get(routes::list))
+        .route("/api/v1/routes/explain", post(routes::explain))
+        .route("/api/v1/rented", get(routes::rented).put(routes::switch_rented))
         .route("/api/v1/routes/{name}", get(routes::get).put(routes::put).delete(routes::remove))
         .route("/api/v1/requests", get(usage::requests))
         .route("/api/v1/spend", get(usage::spend))

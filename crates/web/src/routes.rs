@@ -9,7 +9,9 @@ use charter_domain::money::Usd;
 use charter_domain::routing::{Patience, Policy, Route, TokenPrice, Weighted};
 use charter_domain::time::Span;
 use charter_store::Role;
+use charter_api::file::route::TIERS;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Members that one route may have.
 const MEMBERS_MAX: usize = 256;
@@ -26,6 +28,8 @@ pub(crate) struct Wanted {
     whole_seconds: Option<i64>,
     cache_seconds: Option<i64>,
     price: Option<Price>,
+    tiers: BTreeMap<String, String>,
+    fallback: Vec<String>,
 }
 
 /// Micro-dollars for a million tokens.
@@ -39,7 +43,7 @@ struct Price {
 }
 
 impl Wanted {
-    fn route(self, name: &str) -> Answer<Route> {
+    fn route(self, route: &str) -> Answer<Route> {
         let hint = "times are whole seconds above zero, prices micro-dollars for a million tokens";
         let wrong = |what: &str| failed(422, "A0422", format!("`{what}` cannot be used"), hint);
         let seconds = |what: &str, said: Option<i64>, default: Span| match said {
@@ -62,14 +66,22 @@ impl Wanted {
             let price = TokenPrice { input: Usd(p.input_usd_micros), cached: Usd(cached), output: Usd(p.output_usd_micros) };
             if fine { Ok(price) } else { Err(wrong("price")) }
         });
-        if name.is_empty() || name.len() > 200 || self.backends.len() > MEMBERS_MAX {
+        if route.is_empty() || route.len() > 200 || self.backends.len() > MEMBERS_MAX {
             return Err(wrong("backends"));
         }
         if !self.backends.is_empty() && self.backends.iter().all(|b| b.weight == 0) {
             return Err(failed(422, "A0422", "no backend of the route has a weight", "give one of them a weight of 1 or more"));
         }
-        let (policy, backends) = (self.policy, self.backends);
-        Ok(Route { name: name.to_owned(), policy, backends, patience, cache, price: price.transpose()? })
+        if let Some(odd) = self.tiers.keys().find(|tier| !TIERS.contains(&tier.as_str())) {
+            return Err(failed(422, "A0422", format!("`{odd}` is no tier"), format!("known: {}", TIERS.join(", "))));
+        }
+        if self.fallback.len() > MEMBERS_MAX || self.tiers.values().chain(&self.fallback).any(|name| name.is_empty() || name == route) {
+            let hint = "name what is served under another name, or a hosted provider";
+            return Err(failed(422, "A0422", format!("`{route}` cannot stand behind itself"), hint));
+        }
+        let (policy, backends, tiers, fallback) = (self.policy, self.backends, self.tiers, self.fallback);
+        let name = route.to_owned();
+        Ok(Route { name, policy, backends, patience, cache, price: price.transpose()?, tiers, fallback })
     }
 }
 
@@ -80,6 +92,7 @@ fn shown(route: &Route) -> Value {
         "start_seconds": seconds(route.patience.start), "queue_seconds": seconds(route.patience.queue),
         "first_token_seconds": seconds(route.patience.first), "between_tokens_seconds": seconds(route.patience.between),
         "whole_seconds": seconds(route.patience.whole), "cache_seconds": route.cache.map(seconds),
+        "tiers": route.tiers, "fallback": route.fallback,
         "price": route.price.map(|p| json!({"input_usd_micros": p.input, "cached_usd_micros": p.cached, "output_usd_micros": p.output})),
     })
 }
@@ -124,4 +137,45 @@ pub(crate) async fn remove(State(app): State<App>, caller: Caller, Path(name): P
     }
     app.controller.publish().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What is to be explained.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Question {
+    /// The body of a request, as a client would send it.
+    request: Value,
+    /// The effort that its header would force.
+    #[serde(default)]
+    effort: Option<u8>,
+}
+
+/// What a gateway would do with a request: nothing is sent anywhere.
+pub(crate) async fn explain(State(app): State<App>, caller: Caller, Body(question): Body<Question>) -> Answer<Json<Value>> {
+    caller.need(Role::Viewer)?;
+    if question.effort.is_some_and(|effort| !(1..=10).contains(&effort)) {
+        return Err(failed(422, "A0422", "`effort` is a whole number from 1 to 10", "leave it out to have it classified"));
+    }
+    let table = app.controller.routes().borrow().clone();
+    let told = (app.explain)(&table, question.request.to_string().as_bytes(), question.effort);
+    told.map(Json).map_err(|why| failed(422, "G0005", why, "a gateway would refuse this request in the same words"))
+}
+
+/// Whether rented machines get requests.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Switch {
+    on: bool,
+}
+
+pub(crate) async fn rented(State(app): State<App>, caller: Caller) -> Answer<Json<Value>> {
+    caller.need(Role::Viewer)?;
+    let why = app.controller.rented_closed();
+    Ok(Json(json!({"on": why.is_none(), "why": why})))
+}
+
+pub(crate) async fn switch_rented(State(app): State<App>, caller: Caller, Body(switch): Body<Switch>) -> Answer<Json<Value>> {
+    caller.need(Role::Operator)?;
+    app.controller.switch_rented(switch.on, &caller.name).await?;
+    rented(State(app), caller).await
 }

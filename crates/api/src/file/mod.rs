@@ -3,11 +3,13 @@
 pub mod decode;
 pub mod node;
 pub mod profile;
+pub mod route;
 pub mod server;
 
 use decode::Decoder;
 use node::{Fault, Node};
 use profile::{Deployment, Profile};
+use route::Route;
 use server::Server;
 use std::fmt::Write as _;
 
@@ -20,6 +22,8 @@ pub struct File {
     pub profiles: Vec<(String, Profile, serde_json::Value)>,
     /// Deployments by name, in order, likewise.
     pub deployments: Vec<(String, Deployment, serde_json::Value)>,
+    /// Routes by name.
+    pub routes: Vec<(String, Route)>,
 }
 
 /// Why a file was not taken: every fault, drawn.
@@ -83,7 +87,9 @@ fn root_of(d: &mut Decoder, root: &Node) -> File {
         }
     }
     if let Some(n) = f.get("routes") {
-        d.fault(n.place, "this version does not read `routes` yet", "leave it out: every served name is a route");
+        for (name, _, value) in d.map(n, "`routes`").all() {
+            file.routes.push((name.clone(), route::route(d, value)));
+        }
     }
     d.finish(&f);
     file

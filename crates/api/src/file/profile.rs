@@ -203,7 +203,7 @@ fn engine(d: &mut Decoder, node: &Node) -> Engine {
         }
     };
     let engine = Engine {
-        kind: f.get("kind").map_or_else(|| "vllm".into(), |n| d.parsed(n, "`kind`", one_of(&["vllm"]))),
+        kind: f.get("kind").map_or_else(|| "vllm".into(), |n| d.parsed(n, "`kind`", one_of(&["vllm", "ollama"]))),
         version: f.get("version").map(|n| d.text(n, "`version`")).unwrap_or_default(),
         source: f.get("source").map(|n| d.parsed(n, "`source`", one_of(&["image", "venv", "installed"]))).unwrap_or_default(),
         command: f.get("command").map(|n| d.texts(n, "`command`")).unwrap_or_default(),

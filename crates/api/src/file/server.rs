@@ -17,6 +17,8 @@ pub struct Server {
     pub destroy_on_shutdown: bool,
     /// Rented machines end themselves after so many milliseconds without us: nothing said, `never`, or a time.
     pub dead_man_switch_ms: Option<Option<u64>>,
+    /// What rented machines may cost in a day before they get no more requests, in micro-dollars.
+    pub runaway_micros: Option<i64>,
     /// How long a control plane may work on something before another one takes it over, in milliseconds.
     pub lease_ms: Option<u64>,
 }
@@ -36,6 +38,18 @@ pub struct Provider {
     pub entrypoint: bool,
     /// Its machines, for `machines`.
     pub machines: Vec<Machine>,
+    /// The models that a hosted provider may answer with, the usual one first; charter's choice where nothing is said.
+    pub models: Vec<String>,
+    /// What may be spent there in a day and in a month, in micro-dollars.
+    pub limits: [Option<i64>; 2],
+}
+
+impl Provider {
+    /// Is it an API that is paid by the token, and rents nothing?
+    #[must_use]
+    pub fn is_hosted(&self) -> bool {
+        HOSTED.contains(&self.kind.as_str())
+    }
 }
 
 /// A machine that is reached by SSH.
@@ -60,9 +74,9 @@ pub struct Machine {
 /// The shortest lease.
 const LEASE_MIN_MS: u64 = 5000;
 /// Kinds that this version knows.
-const KINDS: &[&str] = &["vast", "vastai", "machines"];
-/// Kinds that the configuration may name and that a later version will run.
-const LATER: &[&str] = &["openai"];
+const KINDS: &[&str] = &["vast", "vastai", "machines", "openai", "anthropic"];
+/// Of these, the ones that rent nothing.
+const HOSTED: &[&str] = &["openai", "anthropic"];
 
 /// Reads the section.
 pub fn server(d: &mut Decoder, node: &Node) -> Server {
@@ -89,6 +103,7 @@ pub fn server(d: &mut Decoder, node: &Node) -> Server {
     if let Some(n) = f.get("on-shutdown") {
         server.destroy_on_shutdown = choice(d, n, "`on-shutdown`");
     }
+    server.runaway_micros = f.get("runaway-usd-per-day").map(|n| d.parsed(n, "`runaway-usd-per-day`", usd_micros));
     server.dead_man_switch_ms = f.get("dead-man-switch").map(|n| d.parsed(n, "`dead-man-switch`", duration_or_never));
     server.lease_ms = f.get("lease").map(|n| d.parsed(n, "`lease`", duration_ms));
     if let (Some(ms), Some(n)) = (server.lease_ms, f.get("lease"))
@@ -123,13 +138,7 @@ fn provider(d: &mut Decoder, name: &str, node: &Node) -> Provider {
     let mut f = d.map(node, "a provider");
     let kind = f.get("kind").map(|n| {
         let kind = d.text(n, "`kind`");
-        if LATER.contains(&kind.as_str()) {
-            d.fault(
-                n.place,
-                format!("this version does not run providers of kind `{kind}` yet"),
-                "take `vast` or `machines`, or leave the provider out",
-            );
-        } else if !KINDS.contains(&kind.as_str()) {
+        if !KINDS.contains(&kind.as_str()) {
             d.fault(n.place, format!("`{kind}` is no kind of provider"), format!("known: {}", KINDS.join(", ")));
         }
         kind
@@ -150,7 +159,16 @@ fn provider(d: &mut Decoder, name: &str, node: &Node) -> Provider {
             })
         }),
         machines: f.get("machines").map(|n| machines(d, n)).unwrap_or_default(),
+        models: f.get("models").map(|n| d.list(n, "`models`").iter().map(|m| d.text(m, "a model")).collect()).unwrap_or_default(),
+        limits: ["day-usd", "month-usd"].map(|name| f.get(name).map(|n| d.parsed(n, name, usd_micros))),
     };
+    if !provider.is_hosted() {
+        for name in ["models", "day-usd", "month-usd"] {
+            if let Some(n) = f.get(name) {
+                d.fault(n.place, format!("`{name}` belongs to providers that are paid by the token"), "leave it out");
+            }
+        }
+    }
     d.finish(&f);
     provider
 }

@@ -31,6 +31,7 @@ pub(crate) async fn key(context: &Context<'_>, args: Key) -> Done {
             parallel,
             usd_per_day,
             usd_per_month,
+            agentic,
         } => {
             let expires = match expires.as_deref().map(duration_ms) {
                 Some(Err(why)) => return Err(Problem::new(0, "C0001", why, "write it as `--expires 1h`")),
@@ -41,7 +42,7 @@ pub(crate) async fn key(context: &Context<'_>, args: Key) -> Done {
             let body = json!({
                 "name": name, "role": role, "routes": routes, "expires_in_seconds": expires, "tenant": tenant,
                 "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute, "parallel": parallel,
-                "day_usd_micros": day, "month_usd_micros": month,
+                "day_usd_micros": day, "month_usd_micros": month, "agentic": agentic,
             });
             let answer: Value = client.post("/api/v1/keys", &body).await?;
             if printer.json {

@@ -89,6 +89,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Done {
         Command::Panic => small(panic::panic(&context)),
         Command::Key(args) => small(key::key(&context, args)),
         Command::Route(args) => small(route::route(&context, args)),
+        Command::Rented { to } => small(route::rented(&context, to)),
         Command::Spend(args) => small(spend::spend(&context, &args)),
         Command::Engine(args) => engine::engine(&context, args),
         Command::Explain { code } => explain(&context, &code),

@@ -7,6 +7,7 @@ use crate::config;
 use crate::local;
 use crate::output::{Printer, Tone};
 use charter_api::file::decode::usd_micros;
+use charter_api::file::route::Route;
 use charter_api::problem::Problem;
 use charter_api::status::{Deployment, Progress};
 use serde_json::{Value, json};
@@ -90,7 +91,7 @@ pub(crate) async fn up(context: &Context<'_>, args: Up) -> Done {
     }
     // A file without providers is no file to start a server from.
     let server = Some(path.as_path()).filter(|_| !file.server.providers.is_empty());
-    run(context, server, all, args.detach).await
+    run(context, server, (all, &file.routes), args.detach).await
 }
 
 pub(crate) async fn deploy(context: &Context<'_>, args: Deploy) -> Done {
@@ -114,7 +115,7 @@ pub(crate) async fn deploy(context: &Context<'_>, args: Deploy) -> Done {
         body["keep_others"] = true.into();
     }
     let file = config::find(&context.global, None);
-    run(context, file.as_deref(), vec![Wanted { name, body }], args.detach).await
+    run(context, file.as_deref(), (vec![Wanted { name, body }], &[]), args.detach).await
 }
 
 /// A deployment's name from a model's: `org/Model-7B` becomes `model-7b`.
@@ -126,7 +127,30 @@ fn name_of(model: &str) -> String {
     if name.is_empty() { "model".to_owned() } else { name }
 }
 
-async fn run(context: &Context<'_>, file: Option<&Path>, all: Vec<Wanted>, detach: bool) -> Done {
+/// Says of a route what the file says of it; what else was said of it stays.
+async fn put_route(client: &Client, name: &str, route: &Route) -> Result<(), Problem> {
+    let path = format!("/api/v1/routes/{}", segment(name));
+    let mut body = match client.get::<Value>(&path).await {
+        Ok(known) => known,
+        Err(problem) if problem.status == 404 => json!({}),
+        Err(problem) => return Err(problem),
+    };
+    let tiers: serde_json::Map<String, Value> = route.tiers.iter().map(|(tier, name)| (tier.clone(), name.clone().into())).collect();
+    if let Some(fields) = body.as_object_mut() {
+        // Its name stands in the path.
+        fields.remove("name");
+        fields.insert("tiers".to_owned(), tiers.into());
+        fields.insert("fallback".to_owned(), route.fallback.clone().into());
+    }
+    client.put::<Value>(&path, &body).await.map(drop)
+}
+
+async fn run(
+    context: &Context<'_>,
+    file: Option<&Path>,
+    (all, routes): (Vec<Wanted>, &[(String, Route)]),
+    detach: bool,
+) -> Done {
     let (known, started) = local::find_or_start(&context.global, file)?;
     if started {
         context.printer.say_in(Tone::Faint, &format!("started a server at {}", known.url));
@@ -136,6 +160,9 @@ async fn run(context: &Context<'_>, file: Option<&Path>, all: Vec<Wanted>, detac
     for one in &all {
         let made: Deployment = client.post("/api/v1/deployments", &one.body).await?;
         declared.push(made);
+    }
+    for (name, route) in routes {
+        put_route(&client, name, route).await?;
     }
     if detach {
         return finished(context, &client, &all).await;

@@ -164,6 +164,9 @@ pub fn backend(id: &str, address: SocketAddr) -> Backend {
         kept: false,
         rent: UsdPerHour(0),
         queue: 0,
+        speaks: charter_domain::routing::Speaks::Chat,
+        tools: true,
+        hosted: None,
     }
 }
 

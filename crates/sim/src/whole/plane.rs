@@ -56,6 +56,8 @@ impl Plane {
             keep_alive: Span::min(45),
             look: (Span::s(5), Span::min(2)),
             lease: Span::s(90),
+            hosted: vec![],
+            runaway: charter_domain::money::Usd(0),
         };
         let controller = Controller::by_hand(Parts {
             store: Arc::new(Flaky { inner: Arc::clone(store), outside: Arc::clone(outside), plane: number }),

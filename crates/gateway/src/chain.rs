@@ -1,0 +1,202 @@
+//! A request that may be answered by one of several: along the chain of its route, from what is ours to what is paid by the
+//! token. Whatever fails before an answer has really begun is invisible to the client.
+
+use crate::body::Answer;
+use crate::errors::Refusal;
+use crate::form::Form;
+use crate::forward::Way;
+use crate::plan::{self, Plan};
+use crate::request::Asked;
+use crate::table::{Holder, Table, Target};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::time::Instant;
+
+/// What the client is told of the plan.
+const PLAN: HeaderName = HeaderName::from_static("x-charter-plan");
+/// What the client is told of those that could not answer.
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-charter-attempts");
+
+/// A request that was let in. Its parts are sent to one name after the other.
+pub(crate) struct Call {
+    pub(crate) asked: Asked,
+    pub(crate) body: Bytes,
+    pub(crate) headers: HeaderMap,
+    pub(crate) path: usize,
+    pub(crate) id: HeaderValue,
+    pub(crate) holder: Arc<Holder>,
+    pub(crate) started: Instant,
+    pub(crate) permit: Permit,
+}
+
+/// What was taken of the key's limits when the request was let in; whoever takes it over settles it.
+pub(crate) struct Permit {
+    holder: Arc<Holder>,
+    estimate: Option<u64>,
+}
+
+impl Permit {
+    pub(crate) fn new(holder: &Arc<Holder>, estimate: u64) -> Self {
+        Self { holder: Arc::clone(holder), estimate: Some(estimate) }
+    }
+
+    /// Nothing was taken.
+    pub(crate) fn none(holder: &Arc<Holder>) -> Self {
+        Self { holder: Arc::clone(holder), estimate: None }
+    }
+
+    /// What is settled by the one that takes it: the first gets what was taken at the door, others came in with it.
+    pub(crate) fn take(&mut self) -> u64 {
+        self.estimate.take().unwrap_or_else(|| {
+            self.holder.state.meter.again();
+            0
+        })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(estimate) = self.estimate.take() {
+            self.holder.state.meter.settle(estimate, 0);
+        }
+    }
+}
+
+impl Way {
+    /// Answers a request whose way is planned: by its effort, along a chain, in several steps, or in another language.
+    pub(crate) async fn planned(
+        &self,
+        mut call: Call,
+        target: Arc<Target>,
+        effort: Option<u8>,
+    ) -> Result<Response<Answer>, Refusal> {
+        let table = self.shared.table.load_full();
+        let plan = plan::made(&table, &target, &call.asked, &call.body, effort)?;
+        if let Some(plan) = &plan {
+            tracing::info!("[PLAN] Applied ExecutionPlan: {plan}");
+        }
+        let mut answer = match plan.as_ref().and_then(|plan| plan.steps(&table, &call)) {
+            Some(steps) => Box::pin(self.in_steps(call, &table, target, steps)).await,
+            None => {
+                let chain = chain(&table, &target, plan.as_ref());
+                self.walk(&mut call, &chain).await
+            }
+        }?;
+        if let Some(value) = plan.and_then(|plan| HeaderValue::from_str(&plan.to_string()).ok()) {
+            answer.headers_mut().insert(PLAN, value);
+        }
+        Ok(answer)
+    }
+
+    /// Asks one after the other until one begins to answer.
+    pub(crate) async fn walk(&self, call: &mut Call, chain: &[Arc<Target>]) -> Result<Response<Answer>, Refusal> {
+        let (mut told, mut last, mut later) = (vec![], None, None);
+        for (at, target) in chain.iter().enumerate() {
+            let refusal = match self.one(call, target, at + 1 < chain.len()).await {
+                Ok(mut answer) => {
+                    if !told.is_empty() {
+                        target.state.counts.stood_in();
+                        let text = told.join(", ");
+                        answer.headers_mut().extend(HeaderValue::from_str(&text).ok().map(|value| (ATTEMPTS, value)));
+                    }
+                    return Ok(answer);
+                }
+                Err(refusal) if !goes_on(&refusal) => return Err(refusal),
+                Err(refusal) => refusal,
+            };
+            let reason = refusal.reason();
+            tracing::warn!(name = &*target.name, reason, "it could not answer, and the next one is asked");
+            told.push(format!("{}: {reason}", target.name));
+            if matches!(refusal, Refusal::Loading(_)) {
+                later.get_or_insert(at);
+            }
+            // What was said of the request itself is more than that somebody was not there.
+            if !matches!(last, Some(Refusal::Upstream(_) | Refusal::Wrong { .. })) || matches!(refusal, Refusal::Upstream(_)) {
+                last = Some(refusal);
+            }
+        }
+        // Nobody could: who is being started is waited for.
+        if let Some(at) = later {
+            return self.one(call, &chain[at], false).await;
+        }
+        Err(last.unwrap_or_else(|| Refusal::NoBackend(call.asked.name.clone())))
+    }
+
+    /// Asks one of them, and once more where that may help.
+    async fn one(&self, call: &mut Call, target: &Arc<Target>, others: bool) -> Result<Response<Answer>, Refusal> {
+        let first = Box::pin(self.once(call, target, others)).await;
+        match first {
+            Err(Refusal::Upstream(no)) if no.again => Box::pin(self.once(call, target, others)).await,
+            other => other,
+        }
+    }
+
+    async fn once(&self, call: &mut Call, target: &Arc<Target>, others: bool) -> Result<Response<Answer>, Refusal> {
+        if call.asked.tools && !target.calls_tools() {
+            return Err(Refusal::NoTools(call.asked.name.clone()));
+        }
+        let form = Form::of(call, target)?;
+        let turn = form.turn();
+        let mut admitted = self.admit(call, Arc::clone(target), Some(Box::new(form)));
+        admitted.others = others;
+        // A name that is only a step on the way is looked for by its own name, also while it is waited for.
+        admitted.asked.name = target.name.to_string();
+        let answer = self.admitted(Box::new(admitted)).await;
+        match turn {
+            Some(names) => crate::turned::turned(answer?, names).await,
+            None => answer,
+        }
+    }
+}
+
+/// The names that may answer, in their order: the one that the plan names, or the route itself, and those behind it.
+pub(crate) fn chain(table: &Table, target: &Arc<Target>, plan: Option<&Plan>) -> Vec<Arc<Target>> {
+    let first = plan.and_then(|plan| table.find(&plan.model)).unwrap_or(target);
+    let own = if Arc::ptr_eq(first, target) { &[][..] } else { &first.route.fallback[..] };
+    let mut all = vec![Arc::clone(first)];
+    for name in target.route.fallback.iter().chain(own) {
+        match table.find(name) {
+            Some(next) if !all.iter().any(|known| Arc::ptr_eq(known, next)) => all.push(Arc::clone(next)),
+            Some(_) => {}
+            None => tracing::debug!(name, "nobody serves what a chain names"),
+        }
+    }
+    all
+}
+
+/// May another one be asked after this?
+fn goes_on(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::Upstream(no) => !no.is_final,
+        Refusal::QueueFull
+        | Refusal::Unreachable(_)
+        | Refusal::Loading(_)
+        | Refusal::NoBackend(_)
+        | Refusal::Timeout
+        | Refusal::Stalled
+        | Refusal::BrokeOff
+        | Refusal::Answered(_)
+        | Refusal::HostedQuota(_)
+        | Refusal::NoTools(_)
+        | Refusal::Wrong { .. } => true,
+        Refusal::InvalidJson(_)
+        | Refusal::MissingModel
+        | Refusal::InvalidKey
+        | Refusal::RouteNotAllowed(_)
+        | Refusal::ModelNotFound(_)
+        | Refusal::NotFound(_)
+        | Refusal::MethodNotAllowed
+        | Refusal::TooLarge(_)
+        | Refusal::RateLimited(..)
+        | Refusal::Quota
+        | Refusal::Unsure
+        | Refusal::HeadersTooLarge => false,
+    }
+}
+
+/// Lets a backend rest: it gets nothing meanwhile.
+pub(crate) fn rest(entry: &crate::table::Entry, until_ms: i64) {
+    entry.counters.rests_until_ms.fetch_max(until_ms, Ordering::Relaxed);
+}
