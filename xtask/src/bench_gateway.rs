@@ -28,8 +28,20 @@ struct Workload {
     per_chunk: bool,
 }
 
+/// The workload whose model is chosen by us: others have none of it.
+const PLANNED: &str = "json-auto";
+/// What that may cost, times the same without it.
+const PLANNED_MAX: f64 = 1.1;
+
 const WORKLOADS: &[Workload] = &[
     Workload { name: "json", args: &["--conns", "32", "--count", "60000", "--warmup", "200"], delay_us: 0, per_chunk: false },
+    // The same by effort: classified, planned, and held until it has begun, with somebody behind it.
+    Workload {
+        name: PLANNED,
+        args: &["--conns", "32", "--count", "60000", "--warmup", "200", "--model", "auto"],
+        delay_us: 0,
+        per_chunk: false,
+    },
     Workload {
         name: "rate1000",
         args: &["--conns", "64", "--count", "100000", "--rate", "1000", "--warmup", "64"],
@@ -151,14 +163,19 @@ fn one_round(
     let url = format!("http://{address}/v1/chat/completions");
     let header = format!("authorization: Bearer {key}");
     wait_for(&address, &header)?;
-    let skips = |w: &&Workload| ssh::WHO.contains(&who) && !ssh::WORKLOADS.contains(&w.name);
+    let skips = |w: &&Workload| {
+        (ssh::WHO.contains(&who) && !ssh::WORKLOADS.contains(&w.name)) || (w.name == PLANNED && who != "ours")
+    };
     for workload in WORKLOADS.iter().filter(|w| !skips(w)) {
         let wanted = format!("/ctl?chunks=64&delay_us={}&json_delay_us=0", workload.delay_us);
         for upstream in [UPSTREAMS[0].to_owned()].into_iter().chain(ssh::engine(folder)) {
             http(&upstream, "GET", &wanted, "x: y", "")?;
         }
         let pid = running.as_ref().map_or(0, |r| r.0.id()).to_string();
-        let mut args = vec!["--url", &url, "--model", "mock", "--label", who];
+        let mut args = vec!["--url", &url, "--label", who];
+        if workload.name != PLANNED {
+            args.extend(["--model", "mock"]);
+        }
         if running.is_some() {
             args.extend(["--pid", &pid]);
         }
@@ -249,7 +266,9 @@ fn prepare(folder: &Path) -> Result<String, String> {
     }
     let route = r#"{"backends":[{"backend":"mock-1"},{"backend":"mock-2"}],"price":{"input_usd_micros":100000,"output_usd_micros":400000}}"#;
     http("127.0.0.1:9230", "PUT", "/api/v1/routes/mock", &admin, route)?;
-    let key = r#"{"name":"bench","routes":["mock"],"requests_per_minute":100000000,"tokens_per_minute":100000000000,"parallel":100000,"day_usd_micros":1000000000000,"month_usd_micros":2000000000000}"#;
+    let planned = r#"{"tiers":{"simple":"mock","complex":"mock"},"fallback":["mock-1"]}"#;
+    http("127.0.0.1:9230", "PUT", "/api/v1/routes/auto", &admin, planned)?;
+    let key = r#"{"name":"bench","routes":["mock","auto"],"requests_per_minute":100000000,"tokens_per_minute":100000000000,"parallel":100000,"day_usd_micros":1000000000000,"month_usd_micros":2000000000000}"#;
     let made: Value =
         serde_json::from_str(&http("127.0.0.1:9230", "POST", "/api/v1/keys", &admin, key)?).map_err(|e| e.to_string())?;
     made.get("key").and_then(Value::as_str).map(str::to_owned).ok_or_else(|| "no key".to_owned())
@@ -309,11 +328,12 @@ fn ratio(rows: &[Row], who: &str, to: &str, workload: &str, key: &str) -> f64 {
 
 fn judge(rows: &[Row]) -> Result<(), String> {
     say("\nCPU of the gateway, microseconds per request, or per chunk of a stream; in brackets as a multiple of nginx's");
-    let head: String = WORKLOADS.iter().map(|w| format!("{:>17}", w.name)).collect();
+    let all = || WORKLOADS.iter().filter(|w| w.name != PLANNED);
+    let head: String = all().map(|w| format!("{:>17}", w.name)).collect();
     say(&format!("{:<12}{head}{:>14}{:>10}", "", "p99 at 1000/s", "MB"));
     let added = |who: &str| figure(rows, who, "rate1000", "lat_us.p99") - figure(rows, "direct", "rate1000", "lat_us.p99");
     for who in WHO {
-        let cells = WORKLOADS.iter().map(|w| {
+        let cells = all().map(|w| {
             let key = cpu(w);
             format!("{:>9.2} ({:>4.2})", figure(rows, who, w.name, key), ratio(rows, who, "nginx", w.name, key))
         });
@@ -329,7 +349,10 @@ fn judge(rows: &[Row]) -> Result<(), String> {
     check("1,000 slow streams: MB".to_owned(), figure(rows, "ours", "slow1000", "rss_peak_kb") / 1024.0, MEMORY_MAX_MB);
     check("added p99 at 1,000/s, times the floor's".to_owned(), added("ours") / added("floor"), P99_OF_FLOOR);
     check("added p99 at 1,000/s, times the other router's".to_owned(), added("ours") / added("vllm-router"), 1.0);
-    for w in WORKLOADS {
+    let times = figure(rows, "ours", PLANNED, "gw_cpu_us_per_req");
+    say(&format!("ours, by effort: {times:.2} us per request"));
+    check("by effort and held: CPU, times the same without".to_owned(), within(rows), PLANNED_MAX);
+    for w in all() {
         check(format!("{}: CPU, times the other router's", w.name), ratio(rows, "ours", "vllm-router", w.name, cpu(w)), 1.0);
     }
     check("the API's slowest answer beside 1,000 streams, ms".to_owned(), figure(rows, "ours", "api", "ms"), API_MAX_MS);
@@ -341,6 +364,16 @@ fn judge(rows: &[Row]) -> Result<(), String> {
         .sum();
     check("requests that failed, streams that were short".to_owned(), flaws, 0.0);
     if missed.is_empty() { Ok(()) } else { Err(format!("missed: {}", missed.join("; "))) }
+}
+
+/// What planning costs, in the same round.
+fn within(rows: &[Row]) -> f64 {
+    let ours = |name: &str, round: usize| {
+        let found = rows.iter().find(|r| r.who == "ours" && r.workload == name && r.round == round);
+        found.map_or(f64::NAN, |r| r.number("gw_cpu_us_per_req"))
+    };
+    let rounds = rows.iter().filter(|r| r.who == "ours" && r.workload == PLANNED).map(|r| r.round);
+    median(rounds.map(|round| ours(PLANNED, round) / ours("json", round)).collect())
 }
 
 const fn cpu(workload: &Workload) -> &'static str {

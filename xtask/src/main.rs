@@ -6,6 +6,7 @@ mod bench;
 mod bench_gateway;
 mod bench_market;
 mod bench_upgrade;
+mod by_effort;
 mod dist;
 mod parts;
 mod real_engine;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Some("test") => test(),
         Some("ci") => ci(),
         Some("storm") => storm(rest),
+        Some("real-engine") if rest.iter().any(|a| a == "--effort") => by_effort::by_effort(rest.iter().any(|a| a == "--keep")),
         Some("real-engine") if rest.iter().any(|a| a == "--two") => two_engines::two_engines(rest.iter().any(|a| a == "--keep")),
         Some("real-engine") => real_engine::real_engine(rest.iter().any(|a| a == "--keep")),
         Some("dist") => dist::dist(),

@@ -27,6 +27,7 @@ fn missing() -> Vec<(&'static str, &'static str)> {
 /// Programs of the Python package index, each with its version: the clients that tests run, and a router to measure beside.
 const CLIENT: (&str, &str) = ("vastai", "1.9.1");
 const OPENAI: (&str, &str) = ("openai", "3.54.0");
+const ANTHROPIC: (&str, &str) = ("anthropic", "2.14.0");
 const ROUTER: (&str, &str) = ("vllm-router", "0.1.17");
 
 /// Where such a program's environment stands.
@@ -88,7 +89,8 @@ fn apt(packages: &[&str]) -> bool {
 pub(crate) fn check() -> Result<(), String> {
     programs()?;
     program(CLIENT)?;
-    program(OPENAI)
+    program(OPENAI)?;
+    program(ANTHROPIC)
 }
 
 fn programs() -> Result<(), String> {

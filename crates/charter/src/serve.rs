@@ -277,8 +277,12 @@ async fn parts(
     let fresh: String = new_key().chars().skip(4).take(8).collect::<String>().to_ascii_lowercase();
     let installation = store.installation(&fresh).await.map_err(|e| database_problem(&e))?;
     let switch = dead_man_switch(section, settings.look.1)?;
-    let mut providers =
-        section.providers.iter().filter(|p| !p.is_hosted()).map(|p| provider(p, &own, &secret, &links, data_dir, switch)).collect::<Result<Vec<_>, _>>()?;
+    let mut providers = section
+        .providers
+        .iter()
+        .filter(|p| !p.is_hosted())
+        .map(|p| provider(p, &own, &secret, &links, data_dir, switch))
+        .collect::<Result<Vec<_>, _>>()?;
     if providers.is_empty() {
         providers.extend(from_environment(&secret, switch).transpose()?);
     }

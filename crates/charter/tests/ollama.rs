@@ -41,7 +41,10 @@ fn a_model_of_ollama_is_fetched_loaded_and_served_beside_another_engine_on_one_m
     let status = json(&place.ok(&["--json", "status"]));
     let of = |name: &str| status["deployments"].as_array().and_then(|all| all.iter().find(|d| d["name"] == name)).cloned();
     let (talk, small) = (of("talk").expect("talk"), of("small").expect("small"));
-    assert_eq!((&talk["engine"]["kind"], &talk["status"], &small["status"]), (&"ollama".into(), &"running".into(), &"running".into()));
+    assert_eq!(
+        (&talk["engine"]["kind"], &talk["status"], &small["status"]),
+        (&"ollama".into(), &"running".into(), &"running".into())
+    );
     // Both engines of one machine have a port of their own here.
     for one in [&talk, &small] {
         let forward = one["replicas"][0]["forward"].as_str().expect("a port");
@@ -54,11 +57,9 @@ fn a_model_of_ollama_is_fetched_loaded_and_served_beside_another_engine_on_one_m
 
 #[test]
 fn what_keeps_a_model_of_ollama_from_answering_is_told() {
-    for (model, trouble, class) in [
-        ("qwen3:8b", "unknown", "model_not_found"),
-        ("qwen3:8b", "full", "disk_full"),
-        ("qwen3:8b", "load", "load_failed"),
-    ] {
+    for (model, trouble, class) in
+        [("qwen3:8b", "unknown", "model_not_found"), ("qwen3:8b", "full", "disk_full"), ("qwen3:8b", "load", "load_failed")]
+    {
         let mut place = Place::new(&format!("ollama-{trouble}"));
         configure(&place, model, trouble, "  talk: {profile: local}\n");
         place.serve(&[]);

@@ -64,9 +64,8 @@ impl Controller {
         }
         let most = self.0.parts.settings.runaway;
         let today = self.spent(None, Scope::Day.since(self.now())).await?;
-        Ok((today > most && most > Usd(0)).then(|| {
-            format!("today's machines have cost {today}, more than the {most} that a day may (`runaway-usd-per-day`)")
-        }))
+        Ok((today > most && most > Usd(0))
+            .then(|| format!("today's machines have cost {today}, more than the {most} that a day may (`runaway-usd-per-day`)")))
     }
 
     /// A backend as routes may use it at present.

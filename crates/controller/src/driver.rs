@@ -257,7 +257,10 @@ impl Controller {
             disk_bytes: profile.disk_bytes,
             tiers: if profile.gpu.tiers.is_empty() { built_in_tiers() } else { profile.gpu.tiers.clone() },
             other_names: profile.gpu.other_names,
-            cuda_tenths: Version::resolve(&deployment.engine_version, BUILT_IN).ok().filter(|_| !ollama::runs(profile)).map(|v| image_cuda_tenths(&v)),
+            cuda_tenths: Version::resolve(&deployment.engine_version, BUILT_IN)
+                .ok()
+                .filter(|_| !ollama::runs(profile))
+                .map(|v| image_cuda_tenths(&v)),
             min_reliability_permille: profile.min_reliability_permille,
             inet_down_mbps: INET_DOWN_MBPS,
             direct_ports: u32::from(self.entrypoint_provider(profile).is_some()),

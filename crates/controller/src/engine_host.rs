@@ -15,8 +15,8 @@ use charter_domain::replica::{Phase as ReplicaPhase, Replica};
 use charter_domain::time::Span;
 use charter_engines::fit::need;
 use charter_engines::log::phase::fetched_in;
-use charter_engines::ollama;
 use charter_engines::log::{Phase, capacity, clean, explain, phase};
+use charter_engines::ollama;
 use charter_engines::vllm::launch::KEY_VARIABLE;
 use charter_engines::vllm::version::Version;
 use charter_remote::HostError;
@@ -244,12 +244,16 @@ impl Controller {
         self.0.tasks.spawn(crate::tasks::Kind::Timer(self.0.ended.clone()), async move {
             let engine = Engine { way: &way, key: &key };
             let (health, metrics) = (engine.health().await, engine.metrics().await);
+            let version = engine.reported("").await.version;
             let now = this.now();
             this.0.live.update(&replica.id, replica.launches, now, |view| {
                 let log = clean::lines(&view.log_tail);
                 view.health = health;
+                view.version = version;
                 view.capacity_tokens = metrics.as_deref().and_then(capacity::from_metrics).or_else(|| capacity::from_log(&log));
             });
+            // What it understands depends on its version.
+            this.0.tasks.wake("routes");
             this.changed();
         });
     }

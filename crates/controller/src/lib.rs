@@ -3,6 +3,7 @@
 //!
 //! The controller never calls a provider's create without a stored intent, and never matches on a provider's name.
 
+mod advice;
 mod backends;
 mod by_hand;
 mod check;
@@ -33,6 +34,7 @@ mod sweep;
 pub mod tasks;
 mod upgrading;
 
+pub use advice::Advice;
 pub use controller::{Controller, Parts, Settings};
 pub use declare::{DeclareError, Declared, ExtendError, Extension};
 pub use engine_key::engine_key;

@@ -45,6 +45,9 @@ pub struct EngineView {
     pub health: Option<u16>,
     /// Tokens that its cache holds.
     pub capacity_tokens: Option<u64>,
+    /// What it says of its version.
+    #[serde(default)]
+    pub version: Option<String>,
     /// The task that it answered.
     pub task: Option<Task>,
     /// When its process was seen last.

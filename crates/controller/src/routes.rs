@@ -85,6 +85,12 @@ impl Controller {
             .collect())
     }
 
+    /// The version that an engine tells, or the one that was asked for.
+    fn version_of(&self, replica: &Replica, asked: &str) -> String {
+        let seen = self.0.live.get(&replica.id).and_then(|view| view.version);
+        seen.unwrap_or_else(|| asked.to_owned())
+    }
+
     /// Is it run on machines that cost something?
     fn rents(&self, deployment: &Deployment) -> bool {
         let names = &deployment.profile.providers;
@@ -156,7 +162,7 @@ impl Controller {
             kept: true,
             rent: replica.instance().map_or(UsdPerHour(0), |i| i.placement.offer.price),
             queue: self.queue_of(&replica.id.0),
-            speaks: if ollama::runs(profile) { Speaks::Chat } else { speaks(&of.engine_version) },
+            speaks: if ollama::runs(profile) { Speaks::Chat } else { speaks(&self.version_of(replica, &of.engine_version)) },
             tools: calls_tools(&profile.model),
             hosted: None,
         };

@@ -138,7 +138,7 @@ impl Relay {
             latest: [Bytes::new(), Bytes::new()],
         };
         // An answer without a body is over before anybody asks for it.
-        if relay.lane.as_mut().is_some_and(|lane| lane.is_over()) {
+        if relay.scanner.is_none() && relay.lane.as_mut().is_some_and(|lane| lane.is_over()) {
             relay.finish();
         }
         relay
@@ -361,8 +361,9 @@ impl Relay {
             rest = Some([passed.first, passed.then.unwrap_or_default()].concat().into()).filter(|b: &Bytes| !b.is_empty());
         }
         if let Some(mut ticket) = self.ticket.take() {
-            ticket.outcome = Some(if ticket.used.status >= 500 { Outcome::Bad } else { Outcome::Good });
-            ticket.used.end = if ticket.used.status >= 500 { End::Failed } else { End::Done };
+            let failed = ticket.used.status >= 500 || self.scanner.as_ref().is_some_and(|s| s.failed && !s.done);
+            ticket.outcome = Some(if failed { Outcome::Bad } else { Outcome::Good });
+            ticket.used.end = if failed { End::Failed } else { End::Done };
             match &mut self.scanner {
                 Some(scanner) => {
                     ticket.tokens = scanner.tokens;

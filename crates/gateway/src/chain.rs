@@ -75,7 +75,8 @@ impl Way {
         let table = self.shared.table.load_full();
         let plan = plan::made(&table, &target, &call.asked, &call.body, effort)?;
         if let Some(plan) = &plan {
-            tracing::info!("[PLAN] Applied ExecutionPlan: {plan}");
+            let (tier, model, effort) = (plan.tier.as_str(), &plan.model, plan.effort);
+            tracing::info!("[PLAN] Applied ExecutionPlan: tier={tier}, model={model}, effort={effort}");
         }
         let mut answer = match plan.as_ref().and_then(|plan| plan.steps(&table, &call)) {
             Some(steps) => Box::pin(self.in_steps(call, &table, target, steps)).await,
@@ -113,7 +114,7 @@ impl Way {
                 later.get_or_insert(at);
             }
             // What was said of the request itself is more than that somebody was not there.
-            if !matches!(last, Some(Refusal::Upstream(_) | Refusal::Wrong { .. })) || matches!(refusal, Refusal::Upstream(_)) {
+            if !last.as_ref().is_some_and(concerns_request) || concerns_request(&refusal) {
                 last = Some(refusal);
             }
         }
@@ -155,7 +156,9 @@ impl Way {
 pub(crate) fn chain(table: &Table, target: &Arc<Target>, plan: Option<&Plan>) -> Vec<Arc<Target>> {
     let first = plan.and_then(|plan| table.find(&plan.model)).unwrap_or(target);
     let own = if Arc::ptr_eq(first, target) { &[][..] } else { &first.route.fallback[..] };
-    let mut all = vec![Arc::clone(first)];
+    // A route that is nothing but what stands behind it is no step of its own.
+    let empty = first.members.is_empty() && !(target.route.fallback.is_empty() && own.is_empty());
+    let mut all = if empty { vec![] } else { vec![Arc::clone(first)] };
     for name in target.route.fallback.iter().chain(own) {
         match table.find(name) {
             Some(next) if !all.iter().any(|known| Arc::ptr_eq(known, next)) => all.push(Arc::clone(next)),
@@ -164,6 +167,14 @@ pub(crate) fn chain(table: &Table, target: &Arc<Target>, plan: Option<&Plan>) ->
         }
     }
     all
+}
+
+/// Does it say something of the request itself?
+fn concerns_request(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::Upstream(no) => matches!(no.status.as_u16(), 400 | 413 | 422),
+        other => matches!(other, Refusal::Wrong { .. } | Refusal::NoTools(_)),
+    }
 }
 
 /// May another one be asked after this?

@@ -33,7 +33,10 @@ pub(crate) enum Refusal {
     /// The backend broke off in the middle of its answer.
     BrokeOff,
     /// A field that cannot be meant.
-    Wrong { param: &'static str, message: String },
+    Wrong {
+        param: &'static str,
+        message: String,
+    },
     /// None of those that could answer can call tools.
     NoTools(String),
     /// A hosted provider's money is used up.

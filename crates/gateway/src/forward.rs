@@ -101,7 +101,8 @@ impl Way {
         let known = table.names.get(&asked.name).filter(|target| target.hosted.is_none());
         let Some(target) = known.cloned() else { return Err(Refusal::ModelNotFound(asked.name)) };
         let effort = of_header(&parts.headers)?;
-        let is_plain = target.route.tiers.is_empty() && target.route.fallback.is_empty() && effort.or(asked.said.effort).is_none();
+        let is_plain =
+            target.route.tiers.is_empty() && target.route.fallback.is_empty() && effort.or(asked.said.effort).is_none();
         let body_bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let estimate = body_bytes / 4 + asked.written_usual;
         holder.state.meter.admit(&key.limits, table.gateways, estimate, (self.shared.now)())?;

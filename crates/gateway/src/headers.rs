@@ -74,6 +74,9 @@ pub(crate) fn upstream(lines: &str, headers: &HeaderMap, entry: &Entry, id: &Hea
             say(text, value.as_bytes());
         }
     }
+    if hosted && !headers.contains_key(header::CONTENT_TYPE) {
+        say(HOSTED[0], b"application/json");
+    }
     if let Some((name, secret)) = &entry.secret {
         say(name, secret.as_bytes());
     }

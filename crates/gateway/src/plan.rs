@@ -94,11 +94,8 @@ const ORDER: [&str; 5] = ["reflex", "simple", "moderate", "complex", "critical"]
 /// The model of a tier, or of the nearest one that has a model which can do what is asked.
 fn model(table: &Table, target: &Target, asked: &Asked, effort: u8) -> Result<(String, String), Refusal> {
     let at = usize::from(effort.clamp(1, 10) - 1) / 2;
-    let order: Vec<usize> = if effort >= REASONS_FROM {
-        [at, 3, 4, 2, 1, 0].to_vec()
-    } else {
-        (0..=at).rev().chain(at + 1..ORDER.len()).collect()
-    };
+    let order: Vec<usize> =
+        if effort >= REASONS_FROM { [at, 3, 4, 2, 1, 0].to_vec() } else { (0..=at).rev().chain(at + 1..ORDER.len()).collect() };
     let named = || order.iter().filter_map(|tier| Some((*tier, target.route.tiers.get(ORDER[*tier])?)));
     let known = || named().filter_map(|(tier, name)| Some((tier, name, table.find(name)?)));
     let able = known().find(|(_, _, model)| !asked.tools || model.calls_tools());

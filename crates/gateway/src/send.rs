@@ -35,10 +35,14 @@ impl Way {
             }
             let Some(origin) = &entry.origin else { return Err(Refusal::NoBackend(admitted.asked.name)) };
             let path = admitted.form.as_ref().map_or(admitted.path, |form| form.path);
-            let body = match admitted.form.as_ref().and_then(|form| form.put(member.rename.as_deref(), &admitted.asked.name)) {
-                Some(translated) => translated,
+            let own = member.rename.as_deref();
+            let body = match &admitted.form {
+                // On its way along a chain a request asks for the name that it has come to.
+                Some(form) => form.put(own, &admitted.asked.name).unwrap_or_else(|| {
+                    admitted.asked.spliced(&admitted.body, own.or(Some(&admitted.asked.name)), path < 2)
+                }),
                 // Usage is asked for where streams can tell it; an answer that is no stream tells it by itself.
-                None => admitted.asked.spliced(&admitted.body, member.rename.as_deref(), path < 2),
+                None => admitted.asked.spliced(&admitted.body, own, path < 2),
             };
             let head = upstream(&origin.lines[path], &admitted.headers, &entry, &admitted.id, body.len());
             // Behind a pointer: it is over when the answer begins, and connections would carry the room for it on.

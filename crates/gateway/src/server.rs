@@ -404,8 +404,13 @@ fn models(table: &Table, holder: &Holder, one: Option<&str>) -> Result<Response<
         (m.entry.backend.ready && closed) || m.entry.backend.asleep
     };
     let answers = |t: &crate::table::Target| t.members.iter().any(|m| m.weight > 0 && well(m));
+    let behind = |t: &crate::table::Target| {
+        let names = t.route.tiers.values().chain(&t.route.fallback);
+        names.filter_map(|name| table.find(name)).any(|other| answers(other))
+    };
+    let listed = |t: &crate::table::Target| t.hosted.is_none() && (answers(t) || behind(t));
     let allowed = |name: &String| key.routes.is_empty() || key.routes.contains(name);
-    let names: Vec<_> = table.names.iter().filter(|(name, target)| allowed(name) && answers(target)).collect();
+    let names: Vec<_> = table.names.iter().filter(|(name, target)| allowed(name) && listed(target)).collect();
     let entry = |(name, target): &(&String, &Arc<crate::table::Target>)| serde_json::json!({"id": name, "object": "model", "created": 0, "owned_by": "charter", "parent": target.parent});
     match one {
         Some(one) => {

@@ -1,18 +1,28 @@
 //! Chains: whatever the first one does before its answer has begun, the client sees one good answer, and what it used is booked
 //! where it was used.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::string_slice, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 
-use charter_domain::routing::{Backend, KeyLimits, Patience, Route, RouteTable, ServedName};
+use charter_domain::money::{Usd, UsdPerHour};
+use charter_domain::routing::{Backend, Hosted, KeyLimits, Patience, Route, RouteTable, ServedName, Speaks, TokenPrice};
 use charter_domain::time::Span;
 use charter_domain::usage::End;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use support::{CHAT, DONE, HELLO, Rig, USAGE, always, ask, backend, json, request, status, stream, table, upstream};
 use tokio::io::AsyncWriteExt;
 
-const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n";
+const ROLE: &str =
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n";
 const GOOD: &str = r#"{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"from the second"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
 
 /// A backend that serves a name of its own.
@@ -80,7 +90,8 @@ async fn whatever_the_first_one_does_before_it_begins_the_client_sees_one_good_a
         .await;
         let (other, second_got) = good().await;
         let rig = Rig::new(pair(at, other)).await;
-        let of_streams = what.contains("stream") || what.contains("role") || what.contains("error first") || what.contains("head");
+        let of_streams =
+            what.contains("stream") || what.contains("role") || what.contains("error first") || what.contains("head");
         let asked: &[&str] = if of_streams { &[STREAM] } else { &[PLAIN, STREAM] };
         for (count, body) in asked.iter().enumerate() {
             let answer = rig.ask(body).await;
@@ -94,15 +105,23 @@ async fn whatever_the_first_one_does_before_it_begins_the_client_sees_one_good_a
         assert!(first_got.posts() >= 1, "{what}");
         let used = rig.used(asked.len()).await;
         let done: Vec<_> = used.iter().filter(|u| u.end == End::Done).collect();
-        assert!(done.len() == asked.len() && done.iter().all(|u| &*u.backend == "second" && u.completion_tokens > 0), "{what}: {used:?}");
-        assert!(used.iter().filter(|u| &*u.backend == "first").all(|u| u.end == End::Failed && u.cost.0 == 0), "{what}: {used:?}");
+        assert!(
+            done.len() == asked.len() && done.iter().all(|u| &*u.backend == "second" && u.completion_tokens > 0),
+            "{what}: {used:?}"
+        );
+        assert!(
+            used.iter().filter(|u| &*u.backend == "first").all(|u| u.end == End::Failed && u.cost.0 == 0),
+            "{what}: {used:?}"
+        );
         assert_eq!(rig.busy(), 0, "{what}");
     }
 }
 
 #[tokio::test]
 async fn who_says_nothing_in_time_is_left_for_the_next_one() {
-    for begins in [String::new(), "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_owned()] {
+    for begins in
+        [String::new(), "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_owned()]
+    {
         let (at, _) = upstream(move |mut socket, _| {
             let begins = begins.clone();
             async move {
@@ -151,7 +170,8 @@ async fn after_the_first_content_there_is_no_silent_switch() {
 #[tokio::test]
 async fn a_whole_chain_that_fails_tells_what_was_said_last() {
     let (at, _) = always(status(503, r#"{"error":{"message":"one","type":"server_error","code":"overloaded"}}"#)).await;
-    let (other, _) = always(status(429, r#"{"error":{"message":"two","type":"rate_limit_error","code":"rate_limit_exceeded"}}"#)).await;
+    let (other, _) =
+        always(status(429, r#"{"error":{"message":"two","type":"rate_limit_error","code":"rate_limit_exceeded"}}"#)).await;
     let rig = Rig::new(pair(at, other)).await;
     let answer = rig.ask(PLAIN).await;
     assert!(answer.status == 429 && answer.body.contains("two"), "{answer:?}");
@@ -214,7 +234,12 @@ async fn each_way_to_say_how_hard_it_is_leads_to_the_model_of_its_tier() {
         assert!(got.contains("\"model\":\"large\"") && !got.contains("\"effort\"") && !got.contains("min_effort"), "{got}");
         assert!(!got.contains("x-charter"), "{got}");
     }
-    for (header, fields) in [("x-charter-effort: 11\r\n", ""), ("x-charter-effort: hard\r\n", ""), ("", r#","effort":0"#), ("", r#","min_effort":1.5"#)] {
+    for (header, fields) in [
+        ("x-charter-effort: 11\r\n", ""),
+        ("x-charter-effort: hard\r\n", ""),
+        ("", r#","effort":0"#),
+        ("", r#","min_effort":1.5"#),
+    ] {
         let answer = ask(rig.address, CHAT, header, &format!(r#"{{"model":"auto",{hello}{fields}}}"#)).await;
         assert!(answer.status == 400 && answer.body.contains("from 1 to 10"), "{header}{fields}: {answer:?}");
     }
@@ -299,9 +324,16 @@ async fn hard_requests_are_answered_in_several_steps_for_those_who_may() {
     assert!(plain.status == 200 && plain.body.contains("so it is") && !plain.body.contains("consult_reasoner"), "{plain:?}");
     assert_eq!((small_got.posts(), large_got.posts()), (2, 1));
     assert!(large_got.all()[0].contains("why?") && !large_got.all()[0].contains("tools"), "{:?}", large_got.all());
-    assert!(small_got.all()[1].contains("from the second") && small_got.all()[1].contains("\"tool_call_id\":\"t1\""), "{:?}", small_got.all());
+    assert!(
+        small_got.all()[1].contains("from the second") && small_got.all()[1].contains("\"tool_call_id\":\"t1\""),
+        "{:?}",
+        small_got.all()
+    );
     let streamed = rig.ask(&format!(r#"{{"model":"auto","stream":true,{hard}}}"#)).await;
-    assert!(streamed.body.contains("so it is") && streamed.body.ends_with(DONE) && !streamed.body.contains("consult"), "{streamed:?}");
+    assert!(
+        streamed.body.contains("so it is") && streamed.body.ends_with(DONE) && !streamed.body.contains("consult"),
+        "{streamed:?}"
+    );
     assert!(streamed.header("x-charter-plan").is_some_and(|plan| plan.contains("effort=9")), "{streamed:?}");
     // The client's own tools are the client's.
     let tools = r#""tools":[{"type":"function","function":{"name":"weather"}}]"#;
@@ -353,7 +385,10 @@ async fn a_stream_without_its_end_is_told_to_be_none() {
     let (at, _) = always(stream(&[ROLE, HELLO])).await;
     let rig = Rig::new(table(vec![backend("b", at)])).await;
     let answer = rig.ask(support::STREAM).await;
-    assert!(answer.body.contains("hello") && answer.body.contains("upstream_unreachable") && !answer.body.contains("[DONE]"), "{answer:?}");
+    assert!(
+        answer.body.contains("hello") && answer.body.contains("upstream_unreachable") && !answer.body.contains("[DONE]"),
+        "{answer:?}"
+    );
     let used = rig.used(1).await;
     assert_eq!(used[0].end, End::Failed);
     // Some engines say why they write no more, and not that they are done.
@@ -362,4 +397,59 @@ async fn a_stream_without_its_end_is_told_to_be_none() {
     rig.table(table(vec![backend("b", at)])).await;
     let answer = rig.ask(support::STREAM).await;
     assert!(!answer.body.contains("error"), "{answer:?}");
+}
+
+/// A model of a hosted provider, at a dollar for each token that it writes.
+fn hosted(name: &str, address: SocketAddr, speaks: Speaks) -> Backend {
+    let price = TokenPrice { input: Usd(0), cached: Usd(0), output: Usd(1_000_000_000_000) };
+    let limits = KeyLimits { day: Some(Usd(10_000_000)), ..KeyLimits::default() };
+    let hosted = Some(Hosted { provider: "out".into(), limits, price });
+    Backend { speaks, hosted, upstream_model: Some("gpt-4o-mini".into()), rent: UsdPerHour(0), ..named(name, address) }
+}
+
+#[tokio::test]
+async fn a_hosted_providers_money_is_never_overspent_however_many_come_at_once() {
+    let (dead, _) = always(status(503, "{}")).await;
+    let (out, got) = good().await;
+    let route = Route { fallback: vec!["out".into()], ..Route::plain("m") };
+    let of = RouteTable { routes: vec![route], ..table(vec![backend("first", dead), hosted("out", out, Speaks::OpenAi)]) };
+    let vault = Arc::new(support::Vault(AtomicI64::new(10_000_000)));
+    let rig = Rig::with(of, Arc::clone(&vault)).await;
+    let body = r#"{"model":"m","max_tokens":4,"messages":[{"role":"user","content":"hi"}]}"#;
+    let asked: Vec<_> = (0..30).map(|_| tokio::spawn(ask(rig.address, CHAT, "", body))).collect();
+    let mut good = 0;
+    for one in asked {
+        let answer = one.await.expect("an answer");
+        match answer.status {
+            200 => good += 1,
+            429 => assert!(answer.body.contains("insufficient_quota") && answer.body.contains("`out`"), "{answer:?}"),
+            _ => panic!("{answer:?}"),
+        }
+    }
+    assert!((1..=5).contains(&good) && got.posts() == good, "{good} at two dollars each, of ten");
+    let used = rig.used(good).await;
+    let cost: i64 = used.iter().filter(|u| &*u.backend == "out").map(|u| u.cost.0).sum();
+    assert_eq!(cost, 2_000_000 * i64::try_from(good).expect("a number"), "booked on the one that answered");
+    // What is nobody's to ask for by name is not listed either.
+    let direct = ask(rig.address, CHAT, "", &body.replace("\"m\"", "\"out\"")).await;
+    assert_eq!(direct.status, 404, "{direct:?}");
+}
+
+#[tokio::test]
+async fn a_hosted_api_is_told_nothing_of_the_client_and_gets_a_bound() {
+    let (out, got) = good().await;
+    let route = Route { fallback: vec!["out".into()], ..Route::plain("m") };
+    let of = RouteTable { routes: vec![route], ..table(vec![hosted("out", out, Speaks::OpenAi)]) };
+    let vault = Arc::new(support::Vault(AtomicI64::new(i64::MAX / 4)));
+    let rig = Rig::with(of, vault).await;
+    let secret = "cookie: a=b\r\nx-company: us\r\nopenai-organization: org\r\nuser-agent: mine\r\n";
+    let answer = ask(rig.address, CHAT, secret, r#"{"model":"m","effort":3,"messages":[{"role":"user","content":"hi"}]}"#).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let sent = got.all().remove(0);
+    let head = sent.split("\r\n\r\n").next().unwrap_or_default().to_lowercase();
+    for hidden in ["cookie", "x-company", "openai-organization", "mine", "chk_test", "x-charter"] {
+        assert!(!head.contains(hidden), "{head}");
+    }
+    assert!(head.contains("authorization: bearer engine-key") && sent.contains("16384") && !sent.contains("effort"), "{sent}");
+    assert!(sent.contains("\"model\":\"gpt-4o-mini\""), "{sent}");
 }

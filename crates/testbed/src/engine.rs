@@ -1,5 +1,6 @@
 //! The engine stand-in: vLLM's command line, log and API without a model.
 
+use crate::anthropic;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
@@ -300,7 +301,7 @@ async fn answer(request: Request<Incoming>, options: &Options, behaviour: &Behav
             raw("RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}");
             std::process::abort()
         }
-        (&Method::POST, "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings") => {
+        (&Method::POST, "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings" | "/v1/messages") => {
             let Ok(body) = Limited::new(request.into_body(), 64 << 20).collect().await else {
                 return error(StatusCode::BAD_REQUEST, "BadRequestError", "the body could not be read");
             };
@@ -340,13 +341,23 @@ fn generate(path: &str, body: &[u8], options: &Options, pause: Duration) -> Resp
             &json!({"object": "list", "model": model, "data": data, "usage": {"prompt_tokens": 1, "total_tokens": 1}}),
         );
     }
-    let chat = path == "/v1/chat/completions";
+    let (chat, messages) = (path == "/v1/chat/completions", path == "/v1/messages");
     let asked = request.pointer("/messages").and_then(Value::as_array).and_then(|m| m.last()).and_then(|m| m.get("content"));
-    let asked = if chat { asked } else { request.get("prompt") }.and_then(Value::as_str).unwrap_or("hello").to_owned();
+    // Content is a text, or begins with one.
+    let asked = asked.map(|content| content.pointer("/0/text").unwrap_or(content));
+    let asked =
+        if chat || messages { asked } else { request.get("prompt") }.and_then(Value::as_str).unwrap_or("hello").to_owned();
     let limit = usize::try_from(request.get("max_tokens").and_then(Value::as_u64).unwrap_or(16)).unwrap_or(16);
     let words: Vec<String> = asked.split_inclusive(' ').map(str::to_owned).cycle().take(limit.clamp(1, 100_000)).collect();
     let object = if chat { "chat.completion" } else { "text_completion" };
-    if request.get("stream").and_then(Value::as_bool) == Some(true) {
+    let streams = request.get("stream").and_then(Value::as_bool) == Some(true);
+    if messages {
+        if !streams {
+            return full(StatusCode::OK, &anthropic::whole(&model, &words));
+        }
+        return sent(anthropic::events(&model, &words), pause);
+    }
+    if streams {
         let usage = request.pointer("/stream_options/include_usage").and_then(Value::as_bool) == Some(true);
         return stream(model, words, (chat, usage), pause);
     }
@@ -364,28 +375,33 @@ fn generate(path: &str, body: &[u8], options: &Options, pause: Duration) -> Resp
 }
 
 fn stream(model: String, words: Vec<String>, (chat, usage): (bool, bool), pause: Duration) -> Response<Body> {
+    let event = |delta: Value, finish: Value| {
+        let choice = if chat {
+            json!({"index": 0, "delta": delta, "finish_reason": finish})
+        } else {
+            json!({"index": 0, "text": delta.get("content").cloned().unwrap_or_default(), "finish_reason": finish})
+        };
+        Bytes::from(format!(
+            "data: {}\n\n",
+            json!({"id": "cmpl-1", "object": "chat.completion.chunk", "created": 0, "model": model, "choices": [choice]})
+        ))
+    };
+    let count = words.len();
+    let mut events = vec![event(json!({"role": "assistant", "content": ""}), Value::Null)];
+    events.extend(words.iter().map(|w| event(json!({"content": w}), Value::Null)));
+    events.push(event(json!({}), "length".into()));
+    if usage {
+        let sum = json!({"id": "cmpl-1", "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": count, "total_tokens": count + 1}});
+        events.push(Bytes::from(format!("data: {sum}\n\n")));
+    }
+    events.push(Bytes::from_static(b"data: [DONE]\n\n"));
+    sent(events, pause)
+}
+
+/// Events one after the other.
+fn sent(events: Vec<Bytes>, pause: Duration) -> Response<Body> {
     let (send, receive) = mpsc::channel::<Bytes>(4);
     tokio::spawn(async move {
-        let event = |delta: Value, finish: Value| {
-            let choice = if chat {
-                json!({"index": 0, "delta": delta, "finish_reason": finish})
-            } else {
-                json!({"index": 0, "text": delta.get("content").cloned().unwrap_or_default(), "finish_reason": finish})
-            };
-            Bytes::from(format!(
-                "data: {}\n\n",
-                json!({"id": "cmpl-1", "object": "chat.completion.chunk", "created": 0, "model": model, "choices": [choice]})
-            ))
-        };
-        let count = words.len();
-        let mut events = vec![event(json!({"role": "assistant", "content": ""}), Value::Null)];
-        events.extend(words.iter().map(|w| event(json!({"content": w}), Value::Null)));
-        events.push(event(json!({}), "length".into()));
-        if usage {
-            let sum = json!({"id": "cmpl-1", "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": count, "total_tokens": count + 1}});
-            events.push(Bytes::from(format!("data: {sum}\n\n")));
-        }
-        events.push(Bytes::from_static(b"data: [DONE]\n\n"));
         for bytes in events {
             if send.send(bytes).await.is_err() {
                 log("APIServer", "a stream was cancelled by its client");

@@ -24,7 +24,8 @@ const MONEY: &[&str] = &[
     "billing_error",
 ];
 /// Words in messages that mean the same.
-const MONEY_WORDS: &[&str] = &["credit balance is too low", "spend limit", "spending limit", "usage limits", "exceeded your current quota"];
+const MONEY_WORDS: &[&str] =
+    &["credit balance is too low", "spend limit", "spending limit", "usage limits", "exceeded your current quota"];
 /// Words in messages about conversations that are too long.
 const LONG_WORDS: &[&str] = &[
     "prompt is too long",
@@ -75,8 +76,7 @@ pub fn of(_api: Api, status: u16, retry_after: Option<&str>, body: &[u8]) -> Fau
 #[must_use]
 pub fn of_event(_api: Api, event: &Value) -> Fault {
     let said = Said::of(event);
-    let status = said.status;
-    judge(status, None, &said)
+    judge(said.status, None, &said)
 }
 
 /// The message of an error in any of the known shapes.
@@ -97,7 +97,7 @@ impl<'a> Said<'a> {
     fn of(said: &'a Value) -> Self {
         let error = [&said["error"], &said["response"]["error"]].into_iter().find(|e| !e.is_null()).unwrap_or(said);
         let kind = text(error, "type");
-        let status = ["code", "status"].iter().find_map(|name| error.get(*name)).and_then(Value::as_u64);
+        let status = ["code", "status"].iter().filter_map(|name| error.get(*name)).find_map(Value::as_u64);
         Self {
             kind: if kind == "error" { "" } else { kind },
             code: text(error, "code"),
@@ -156,14 +156,16 @@ fn by_words(status: Option<u16>, wait: Option<u32>, said: &Said<'_>) -> Option<C
     match () {
         () if said.is(&["authentication_error", "invalid_api_key"]) => Some(Class::Off),
         () if said.is(&["permission_error", "not_found_error", "model_not_found"]) => Some(Class::Elsewhere),
-        () if said.is(&["invalid_request_error", "invalid_prompt", "request_too_large", "BadRequestError"]) => Some(Class::Refused),
+        () if said.is(&["invalid_request_error", "invalid_prompt", "request_too_large", "BadRequestError"]) => {
+            Some(Class::Refused)
+        }
         () if said.is(&["api_error", "server_error", "InternalServerError"]) => Some(Class::Retry),
         () => None,
     }
 }
 
 fn by_status(status: Option<u16>, wait: Option<u32>) -> Class {
-    match status.unwrap_or(503) {
+    match status.unwrap_or(502) {
         401 | 402 => Class::Off,
         403 | 404 | 405 | 501 | 0..=399 => Class::Elsewhere,
         408 | 409 | 425 | 500 => Class::Retry,

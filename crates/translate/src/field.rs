@@ -44,3 +44,13 @@ pub(crate) fn id(prefix: &str, given: &str) -> String {
     let bare = ["chatcmpl-", "msg_", "resp_"].iter().find_map(|p| given.strip_prefix(p)).unwrap_or(given);
     format!("{prefix}{}", if bare.is_empty() { "0" } else { bare })
 }
+
+/// The arguments of a call as an object: what is none is put into one.
+pub(crate) fn object(arguments: &str) -> Value {
+    match serde_json::from_str::<Value>(arguments) {
+        Ok(input) if input.is_object() => input,
+        Ok(Value::Null) => serde_json::json!({}),
+        Ok(other) => serde_json::json!({"arguments": other}),
+        Err(_) => serde_json::json!({"arguments": arguments}),
+    }
+}

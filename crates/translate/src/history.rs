@@ -47,6 +47,16 @@ pub(crate) enum Turn {
     Results(Vec<Outcome>),
 }
 
+impl Turn {
+    /// The calls that were made in it.
+    pub(crate) fn calls(&self) -> &[Call] {
+        match self {
+            Self::Assistant { calls, .. } => calls,
+            Self::System(_) | Self::User(_) | Self::Results(_) => &[],
+        }
+    }
+}
+
 /// Ids, each given once.
 #[derive(Default)]
 struct Ids(BTreeSet<String>, BTreeMap<String, u32>);
@@ -81,7 +91,9 @@ impl<'a> Places<'a> {
                         places.calls.entry(text(call, "id")).or_default().insert(at);
                     }
                 }
-                "tool" => drop(places.results.entry(text(message, "tool_call_id")).or_default().insert(at)),
+                "tool" => {
+                    places.results.entry(text(message, "tool_call_id")).or_default().insert(at);
+                }
                 _ => {}
             }
         }
@@ -122,12 +134,8 @@ pub(crate) fn read(chat: &Value, left_out: &mut Vec<String>) -> Result<Vec<Turn>
                 turns.extend(Some(outcomes).filter(|all| !all.is_empty()).map(Turn::Results));
             }
             "tool" if used.contains(&at) => {}
-            "tool" => {
-                // It may be the result of a call that comes later, which no API takes.
-                if !used.contains(&at) {
-                    left_out.push(format!("messages.{at}"));
-                }
-            }
+            // It has no call before it, or a call that has its result.
+            "tool" => left_out.push(format!("messages.{at}")),
             other => return Err(Untranslatable::new("messages", format!("messages of role `{other}` are not supported"))),
         }
         at += 1;
@@ -176,7 +184,7 @@ pub(crate) fn arguments(given: &Value) -> String {
         Value::Null => "{}".to_owned(),
         Value::String(text) if text.trim().is_empty() => "{}".to_owned(),
         Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => given.to_string(),
     }
 }
 
@@ -187,7 +195,9 @@ fn parts(content: &Value) -> Result<Vec<Part>, Untranslatable> {
         Value::Null => return Ok(vec![]),
         Value::String(text) => return Ok(vec![Part::Text(text.clone())]),
         Value::Array(all) => all,
-        _ => return Err(wrong("`content` must be a text or a list of parts")),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+            return Err(wrong("`content` must be a text or a list of parts"));
+        }
     };
     all.iter()
         .map(|part| match text(part, "type") {

@@ -41,7 +41,6 @@ struct Family {
 
 /// A hosted model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a capability of its own")]
 pub struct Model {
     /// As the provider calls it.
     pub id: String,
@@ -97,7 +96,8 @@ pub fn find(provider: &str, id: &str) -> Model {
     // A dearer variant of a family that has no entry of its own.
     let is_dearer = known.is_none() || (id.contains("-pro") && !family.prefix.contains("-pro"));
     if is_dearer {
-        let dearest = |of: fn(&Family) -> i64| table.families.iter().filter(|f| f.provider == provider).map(of).max().unwrap_or(0);
+        let dearest =
+            |of: fn(&Family) -> i64| table.families.iter().filter(|f| f.provider == provider).map(of).max().unwrap_or(0);
         (family.input, family.cached, family.output) = (dearest(|f| f.input), dearest(|f| f.cached), dearest(|f| f.output));
     }
     let by_name = provider == "openai" && table.responses_only.iter().any(|part| id.contains(part.as_str()));
@@ -123,7 +123,7 @@ pub fn find(provider: &str, id: &str) -> Model {
     }
 }
 
-/// The cheap and fast model of a provider; nothing for a provider that nobody knows.
+/// The cheap and fast model of a provider; empty for a provider that nobody knows.
 #[must_use]
 pub fn default_model(provider: &str) -> &'static str {
     match provider {

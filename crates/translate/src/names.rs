@@ -3,7 +3,7 @@
 use crate::field::hash;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The tools whose names had to be changed. Those of the same request are always changed in the same way.
+/// The tools whose names had to be changed. The same name is always changed in the same way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     there: BTreeMap<String, String>,
@@ -18,7 +18,7 @@ impl Names {
         let fits = |name: &str| name != reserved && name.len() <= most && !name.is_empty() && name.chars().all(is_plain);
         let mut names = Self::default();
         for name in all.iter().filter(|name| !fits(name)) {
-            let clean: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).take(most.saturating_sub(17)).collect();
+            let clean: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).take(most.saturating_sub(9)).collect();
             let mut salt = hash(name);
             // The hash keeps a name the same when other tools come and go.
             let new = loop {

@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn the_cache_is_counted_once() {
-        let told = json!({"input_tokens": 5, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 100, "output_tokens": 7});
+        let told =
+            json!({"input_tokens": 5, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 100, "output_tokens": 7});
         let chat = Usage::of_messages(&told).chat();
         assert_eq!((&chat["prompt_tokens"], &chat["total_tokens"]), (&json!(125), &json!(132)));
         assert_eq!(Usage::of_openai(&chat).messages(), told);

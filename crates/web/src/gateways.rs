@@ -180,5 +180,10 @@ pub(crate) async fn doctor(State(app): State<App>, caller: Caller, Query(_): Que
         .into_iter()
         .map(|(name, a)| serde_json::json!({"name": name, "count": a.count, "took_ms": a.took_ms, "said": a.said, "failed": a.failed}))
         .collect();
-    Ok(Json(serde_json::json!({"tasks": tasks, "commits": app.controller.store().commits()})))
+    let advice = app.controller.advice().await?;
+    let advice: Vec<_> =
+        advice.into_iter().map(|a| serde_json::json!({"model": a.model, "said": a.said, "todo": a.todo})).collect();
+    let rented = app.controller.rented_closed();
+    let commits = app.controller.store().commits();
+    Ok(Json(serde_json::json!({"tasks": tasks, "commits": commits, "advice": advice, "rented_closed": rented})))
 }

@@ -5,11 +5,11 @@ use crate::problem::{Answer, Body, failed, unknown};
 use crate::router::App;
 use axum::extract::{Json, Path, State};
 use axum::http::StatusCode;
+use charter_api::file::route::TIERS;
 use charter_domain::money::Usd;
 use charter_domain::routing::{Patience, Policy, Route, TokenPrice, Weighted};
 use charter_domain::time::Span;
 use charter_store::Role;
-use charter_api::file::route::TIERS;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -75,7 +75,9 @@ impl Wanted {
         if let Some(odd) = self.tiers.keys().find(|tier| !TIERS.contains(&tier.as_str())) {
             return Err(failed(422, "A0422", format!("`{odd}` is no tier"), format!("known: {}", TIERS.join(", "))));
         }
-        if self.fallback.len() > MEMBERS_MAX || self.tiers.values().chain(&self.fallback).any(|name| name.is_empty() || name == route) {
+        if self.fallback.len() > MEMBERS_MAX
+            || self.tiers.values().chain(&self.fallback).any(|name| name.is_empty() || name == route)
+        {
             let hint = "name what is served under another name, or a hosted provider";
             return Err(failed(422, "A0422", format!("`{route}` cannot stand behind itself"), hint));
         }

@@ -15,6 +15,7 @@ use charter_domain::profile::EnvValue;
 use charter_domain::replica::Replica;
 use charter_store::{Error, Store};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -26,15 +27,15 @@ struct Finding {
     what: &'static str,
     good: bool,
     said: String,
-    todo: &'static str,
+    todo: Cow<'static, str>,
 }
 
 fn good(what: &'static str, said: impl Into<String>) -> Finding {
-    Finding { what, good: true, said: said.into(), todo: "" }
+    Finding { what, good: true, said: said.into(), todo: "".into() }
 }
 
-fn bad(what: &'static str, said: impl Into<String>, todo: &'static str) -> Finding {
-    Finding { what, good: false, said: said.into(), todo }
+fn bad(what: &'static str, said: impl Into<String>, todo: impl Into<Cow<'static, str>>) -> Finding {
+    Finding { what, good: false, said: said.into(), todo: todo.into() }
 }
 
 fn folder(data_dir: &Path) -> Vec<Finding> {
@@ -79,6 +80,10 @@ async fn server(context: &Context<'_>) -> Vec<Finding> {
             if all.is_empty() {
                 all.push(good("server", format!("it runs, and its {} background tasks do", tasks.len())));
             }
+            let closed = told["rented_closed"].as_str().map(str::to_owned);
+            all.extend(closed.map(|why| bad("rented", why, "what stands behind them in routes answers meanwhile")));
+            let advice = told["advice"].as_array().cloned().unwrap_or_default();
+            all.extend(advice.iter().map(|a| bad("advice", format!("`{}`: {}", text(a, "model"), text(a, "said")), text(a, "todo"))));
             let frozen = tasks.iter().find(|t| t["name"] == "sweep" && text(t, "said").contains("nothing new is rented"));
             all.extend(frozen.map(|t| {
                 bad(

@@ -38,7 +38,8 @@ fn by_tier(said: &[String]) -> Result<Map<String, Value>, Problem> {
 
 /// The body of a route, of what was said.
 fn body(args: &Route) -> Result<Value, Problem> {
-    let Route::Set { backends, policy, cache, price, start, first_token, between_tokens, whole, tiers, fallback, .. } = args else {
+    let Route::Set { backends, policy, cache, price, start, first_token, between_tokens, whole, tiers, fallback, .. } = args
+    else {
         return Ok(Value::Null);
     };
     let mut body = Map::new();
@@ -124,7 +125,9 @@ pub(crate) async fn route(context: &Context<'_>, args: Route) -> Done {
 
 /// Shows what a gateway would do with a request.
 async fn explain(context: &Context<'_>, client: &Client, file: &str, effort: Option<u8>) -> Done {
-    let unread = |why: String| Problem::new(0, "C0001", format!("`{file}` cannot be read"), "name a request's body in JSON").with_detail(why);
+    let unread = |why: String| {
+        Problem::new(0, "C0001", format!("`{file}` cannot be read"), "name a request's body in JSON").with_detail(why)
+    };
     let text = match file {
         "-" => std::io::read_to_string(std::io::stdin()),
         path => std::fs::read_to_string(path),
@@ -148,7 +151,12 @@ async fn explain(context: &Context<'_>, client: &Client, file: &str, effort: Opt
     let number = |part: &Value, key: &str| part.get(key).and_then(Value::as_f64).unwrap_or(0.0);
     let row = |p: &Value| {
         let name = p.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-        vec![name, format!("{:.2}", number(p, "found")), format!("{:+.2}", number(p, "weight")), format!("{:+.2}", number(p, "points"))]
+        vec![
+            name,
+            format!("{:.2}", number(p, "found")),
+            format!("{:+.2}", number(p, "weight")),
+            format!("{:+.2}", number(p, "points")),
+        ]
     };
     if !parts.is_empty() {
         let rows: Vec<Vec<String>> = parts.iter().map(row).collect();

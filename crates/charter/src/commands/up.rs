@@ -135,7 +135,8 @@ async fn put_route(client: &Client, name: &str, route: &Route) -> Result<(), Pro
         Err(problem) if problem.status == 404 => json!({}),
         Err(problem) => return Err(problem),
     };
-    let tiers: serde_json::Map<String, Value> = route.tiers.iter().map(|(tier, name)| (tier.clone(), name.clone().into())).collect();
+    let tiers: serde_json::Map<String, Value> =
+        route.tiers.iter().map(|(tier, name)| (tier.clone(), name.clone().into())).collect();
     if let Some(fields) = body.as_object_mut() {
         // Its name stands in the path.
         fields.remove("name");
@@ -145,12 +146,7 @@ async fn put_route(client: &Client, name: &str, route: &Route) -> Result<(), Pro
     client.put::<Value>(&path, &body).await.map(drop)
 }
 
-async fn run(
-    context: &Context<'_>,
-    file: Option<&Path>,
-    (all, routes): (Vec<Wanted>, &[(String, Route)]),
-    detach: bool,
-) -> Done {
+async fn run(context: &Context<'_>, file: Option<&Path>, (all, routes): (Vec<Wanted>, &[(String, Route)]), detach: bool) -> Done {
     let (known, started) = local::find_or_start(&context.global, file)?;
     if started {
         context.printer.say_in(Tone::Faint, &format!("started a server at {}", known.url));

@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn a_models_name_may_not_lead_anywhere() {
-        for good in ["qwen3:8b", "deepseek-r1:14b", "mine/model", "hf.co/owner/model:Q4_K_M", "registry.ollama.ai/library/qwen3"] {
+        for good in ["qwen3:8b", "deepseek-r1:14b", "mine/model", "hf.co/owner/model:Q4_K_M", "registry.ollama.ai/library/qwen3"]
+        {
             assert_eq!(model_fault(good), None, "{good}");
         }
         for bad in ["", "http://x/y", "evil.example/a/b", "../x", "a:b:c", "/etc/passwd", "a//b", "-x", "a/b/c/d", "a b"] {
