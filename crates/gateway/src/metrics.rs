@@ -114,6 +114,8 @@ pub(crate) fn text(table: &Table, connections: usize, unwritten: u64) -> String 
     family("cached_tokens_total", "counter", "Tokens read that the engine had in its cache.", per_name(&|c| load(&c.cached)));
     family("completion_tokens_total", "counter", "Tokens written.", per_name(&|c| load(&c.completion)));
     family("cost_usd_micros_total", "counter", "What requests were charged with.", per_name(&|c| load(&c.cost_micros)));
+    let stood_in = per_name(&|c| load(&c.stood_in));
+    family("fallbacks_total", "counter", "Requests that it answered where those before it in a chain could not.", stood_in);
     family("cache_hits_total", "counter", "Requests that a kept answer was given to.", per_name(&|c| load(&c.hits)));
     family(
         "cache_misses_total",

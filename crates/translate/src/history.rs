@@ -1,5 +1,6 @@
-//! A conversation in the words of Chat Completions, read and put in order: every call of a tool is followed by one result. Clients
-//! that shorten their history lose results, leave results without calls and use ids twice; the hosted APIs refuse all of that.
+//! A conversation in the words of Chat Completions, read and put in order: every call of a tool is followed by one result.
+//! Clients that shorten their history lose results, leave results without calls and use ids twice; the hosted APIs refuse all
+//! of that.
 
 use crate::Untranslatable;
 use crate::field::{given, list, text};

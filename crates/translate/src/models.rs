@@ -1,5 +1,5 @@
-//! What hosted models can do and cost, as data (`data/models.json`). A model that nobody knows gets the least that all can do, and
-//! the dearest price of its provider, so that a budget holds.
+//! What hosted models can do and cost, as data (`data/models.json`). A model that nobody knows gets the least that all can do,
+//! and the dearest price of its provider, so that a budget holds.
 
 use serde::Deserialize;
 use std::sync::LazyLock;

@@ -1,5 +1,5 @@
-//! Requests of Chat Completions made fit for `OpenAI`'s own service: engines take more than it does, and its reasoning models take
-//! less than the others.
+//! Requests of Chat Completions made fit for `OpenAI`'s own service: engines take more than it does, and its reasoning models
+//! take less than the others.
 
 use crate::field::{is_neutral, list, text};
 use crate::models::Model;

@@ -1,5 +1,5 @@
-//! From Chat Completions to `OpenAI`'s Responses, and the answers and errors back. Nothing is stored there: each request carries the
-//! whole conversation. Its reasoning cannot be carried along, because Chat Completions has no place for it.
+//! From Chat Completions to `OpenAI`'s Responses, and the answers and errors back. Nothing is stored there: each request carries
+//! the whole conversation. Its reasoning cannot be carried along, because Chat Completions has no place for it.
 
 use crate::field::{given, id, list, text};
 use crate::history::{self, NO_RESULT, Part, Turn, arguments, joined};
@@ -107,7 +107,10 @@ fn items(turn: &Turn, names: &Names) -> Vec<Value> {
                 Some(parts) if parts.iter().all(|p| matches!(p, Part::Text(_))) => Value::from(joined(parts)),
                 Some(parts) => parts.iter().map(part).collect(),
             };
-            let item = |outcome: &history::Outcome| json!({"type": "function_call_output", "call_id": outcome.id, "output": output(outcome)});
+            let item = |outcome: &history::Outcome| {
+                json!({"type": "function_call_output", "call_id": outcome.id,
+                "output": output(outcome)})
+            };
             outcomes.iter().map(item).collect()
         }
     }

@@ -67,8 +67,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// For a client of Chat Completions. A stream that is one already passes unchanged. With `usage` a chunk without choices tells
-    /// the usage before the end.
+    /// For a client of Chat Completions. A stream that is one already passes unchanged. With `usage` a chunk without choices
+    /// tells the usage before the end.
     #[must_use]
     pub fn to_chat(from: Api, names: Names, json_tool: bool, usage: bool) -> Self {
         Self::new(match from {
@@ -98,8 +98,8 @@ impl Stream {
         if matches!(self.side, Side::Same) { bytes.to_vec() } else { out }
     }
 
-    /// The backend has ended. What is missing of an answer that is complete comes now; of one that broke off nothing comes: whether
-    /// it did is told by `is_finished`.
+    /// The backend has ended. What is missing of an answer that is complete comes now; of one that broke off nothing comes:
+    /// whether it did is told by `is_finished`.
     pub fn end(&mut self) -> Vec<u8> {
         let is_between = self.cutter.is_between();
         let mut out = vec![];

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 #[test]
 fn an_answer_of_messages_becomes_one_of_chat() {
     let said = json!({"id": "msg_7", "model": "c", "stop_reason": "tool_use", "content": [
-        {"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "a"}, {"type": "server_tool_use", "id": "s"},
+        {"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "a"}, {"type": "server_tool_use",
+            "id": "s"},
         {"type": "text", "text": "b"}, {"type": "tool_use", "id": "t", "name": "f", "input": {}}],
-        "usage": {"input_tokens": 1, "cache_read_input_tokens": 10, "output_tokens": 3, "output_tokens_details": {"thinking_tokens": 2}}});
+        "usage": {"input_tokens": 1, "cache_read_input_tokens": 10, "output_tokens": 3,
+            "output_tokens_details": {"thinking_tokens": 2}}});
     let chat = messages::answer(&said, &Names::default(), false);
     let choice = &chat["choices"][0];
     assert_eq!((chat["id"].as_str(), choice["finish_reason"].as_str()), (Some("chatcmpl-7"), Some("tool_calls")));
@@ -54,7 +56,8 @@ fn an_answer_of_responses_becomes_one_of_chat() {
         {"type": "reasoning", "summary": [{"type": "summary_text", "text": "r"}]},
         {"type": "message", "content": [{"type": "output_text", "text": "a"}]},
         {"type": "function_call", "call_id": "c", "id": "fc", "name": "f", "arguments": ""}],
-        "usage": {"input_tokens": 4, "input_tokens_details": {"cached_tokens": 3}, "output_tokens": 2, "output_tokens_details": {"reasoning_tokens": 1}}});
+        "usage": {"input_tokens": 4, "input_tokens_details": {"cached_tokens": 3}, "output_tokens": 2,
+            "output_tokens_details": {"reasoning_tokens": 1}}});
     let chat = responses::answer(&said, &Names::default());
     let message = &chat["choices"][0]["message"];
     assert_eq!((message["content"].as_str(), message["reasoning_content"].as_str()), (Some("a"), Some("r")));
@@ -75,7 +78,8 @@ fn an_answer_of_responses_becomes_one_of_chat() {
 fn an_answer_of_chat_becomes_one_of_messages() {
     let call =
         |id: &str, arguments: Value| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": arguments}});
-    let chat = json!({"id": "chatcmpl-9", "model": "m", "choices": [{"finish_reason": "stop", "message": {"content": "t", "reasoning_content": "r",
+    let chat = json!({"id": "chatcmpl-9", "model": "m", "choices": [{"finish_reason": "stop", "message": {"content": "t",
+        "reasoning_content": "r",
         "tool_calls": [call("a", json!("")), call("", json!({"x": 1})), call("c", json!("{bad"))]}}],
         "usage": {"prompt_tokens": 10, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}});
     let said = from_messages::answer(&chat, &Names::default());

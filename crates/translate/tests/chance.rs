@@ -53,7 +53,7 @@ impl Chance {
         match value {
             Value::Array(all) => all.iter_mut().for_each(|v| self.bend(v)),
             Value::Object(all) => all.values_mut().for_each(|v| self.bend(v)),
-            _ => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
 }

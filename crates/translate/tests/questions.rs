@@ -51,7 +51,8 @@ fn only_the_leading_instructions_move_to_the_front() {
 fn every_call_is_followed_by_its_result_and_by_nothing_else() {
     let all = json!([
         {"role": "user", "content": "q"},
-        {"role": "assistant", "content": null, "tool_calls": [call("a", "f", "{\"x\":1}"), call("b", "f", ""), call("c:1", "f", "no")]},
+        {"role": "assistant", "content": null, "tool_calls": [call("a", "f", "{\"x\":1}"), call("b", "f", ""), call("c:1", "f",
+            "no")]},
         {"role": "user", "content": "in between"},
         {"role": "tool", "tool_call_id": "c:1", "content": "3"},
         {"role": "tool", "tool_call_id": "a", "content": "1"},
@@ -91,7 +92,8 @@ fn the_conversation_begins_and_ends_with_the_user() {
     for empty in [json!([{"role": "system", "content": "s"}]), json!([{"role": "user", "content": "  "}])] {
         assert_eq!(asked(&chat(&empty), HAIKU).body["messages"].as_array().map(Vec::len), Some(1), "{empty}");
     }
-    let merged = json!([{"role": "user", "content": "a"}, {"role": "user", "content": [{"type": "text", "text": ""}, {"type": "text", "text": "b"}]}]);
+    let merged = json!([{"role": "user", "content": "a"}, {"role": "user", "content": [{"type": "text", "text": ""},
+        {"type": "text", "text": "b"}]}]);
     let merged = asked(&chat(&merged), HAIKU).body;
     assert_eq!(
         merged["messages"],
@@ -99,13 +101,15 @@ fn the_conversation_begins_and_ends_with_the_user() {
     );
 }
 
+/// A small request with more fields.
+fn with(more: &Value) -> Value {
+    let mut all = chat(&json!([{"role": "user", "content": "q"}]));
+    all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    all
+}
+
 #[test]
 fn a_model_gets_only_what_it_takes() {
-    let with = |more: Value| {
-        let mut all = chat(&json!([{"role": "user", "content": "q"}]));
-        all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-        all
-    };
     let tools = json!([{"type": "function", "function": {"name": "f"}}]);
     for (model, more, field, expected) in [
         (HAIKU, json!({}), "max_tokens", json!(128_000)),
@@ -159,14 +163,18 @@ fn a_model_gets_only_what_it_takes() {
         (HAIKU, json!({"user": "team-7"}), "metadata", json!({"user_id": "team-7"})),
         (HAIKU, json!({"stream": true, "stream_options": {"include_usage": true}}), "stream", json!(true)),
     ] {
-        assert_eq!(asked(&with(more.clone()), model).body[field], expected, "{model} {more}");
+        assert_eq!(asked(&with(&more), model).body[field], expected, "{model} {more}");
     }
+}
+
+#[test]
+fn what_is_personal_is_hashed_what_has_no_place_is_named_and_what_cannot_be_is_refused() {
     for personal in ["a@example.com", "+49 170 1234567"] {
-        let id = asked(&with(json!({"user": personal})), HAIKU).body["metadata"]["user_id"].clone();
+        let id = asked(&with(&json!({"user": personal})), HAIKU).body["metadata"]["user_id"].clone();
         assert_eq!(id.as_str().map(str::len), Some(16), "{id}");
     }
     let dropped = asked(
-        &with(json!({"seed": 1, "logprobs": false, "presence_penalty": 0, "logit_bias": {}, "temperature": 1, "top_k": 3})),
+        &with(&json!({"seed": 1, "logprobs": false, "presence_penalty": 0, "logit_bias": {}, "temperature": 1, "top_k": 3})),
         HAIKU,
     );
     assert_eq!(dropped.left_out, ["seed", "top_k"]);
@@ -182,7 +190,7 @@ fn a_model_gets_only_what_it_takes() {
         json!({"messages": [{"role": "user", "content": 7}]}),
         json!({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}),
     ] {
-        let why = messages::question(&with(refused.clone()), &claude(HAIKU)).expect_err("it cannot be translated");
+        let why = messages::question(&with(&refused), &claude(HAIKU)).expect_err("it cannot be translated");
         assert!(why.param.is_some() && !why.message.is_empty(), "{refused}");
     }
 }
@@ -213,13 +221,15 @@ fn the_shape_of_an_answer_is_asked_for_as_the_model_can() {
 #[test]
 fn responses_get_flat_tools_and_whole_pairs() {
     let model = models::find("openai", "gpt-6-luna");
-    let all = json!({"model": "m", "max_tokens": 5, "temperature": 0.2, "reasoning_effort": "low", "stop": "x", "verbosity": "low",
+    let all = json!({"model": "m", "max_tokens": 5, "temperature": 0.2, "reasoning_effort": "low", "stop": "x",
+        "verbosity": "low",
     "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "strict": true}},
     "tools": [{"type": "function", "function": {"name": "a.b", "description": "d"}}],
     "tool_choice": {"type": "function", "function": {"name": "a.b"}},
     "messages": [
         {"role": "system", "content": "s"},
-        {"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]},
+        {"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "image_url",
+            "image_url": {"url": "https://x/y.png"}}]},
         {"role": "assistant", "content": "t", "tool_calls": [call("1", "a.b", ""), call("2", "a.b", "{}")]},
         {"role": "tool", "tool_call_id": "2", "content": [{"type": "text", "text": "r"}]},
     ]});
@@ -272,18 +282,21 @@ fn a_client_of_messages_is_understood() {
     let all = json!({"model": "m", "max_tokens": 10, "stream": true, "stop_sequences": ["x"], "temperature": 0.3,
     "system": [{"type": "text", "text": "s1", "cache_control": {"type": "ephemeral"}}, {"type": "text", "text": "s2"}],
     "thinking": {"type": "enabled", "budget_tokens": 1024}, "output_config": {"effort": "high"}, "metadata": {"user_id": "u"},
-    "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}}, {"type": "web_search_20260209", "name": "web_search"}],
+    "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}}, {"type": "web_search_20260209",
+        "name": "web_search"}],
     "tool_choice": {"type": "any", "disable_parallel_tool_use": true},
     "messages": [
         {"role": "user", "content": "q"},
         {"role": "assistant", "content": [{"type": "thinking", "thinking": "t", "signature": "s"}, {"type": "text", "text": "a"},
             {"type": "tool_use", "id": "1", "name": "f", "input": {"x": 1}}]},
         {"role": "user", "content": [{"type": "text", "text": "look"},
-            {"type": "tool_result", "tool_use_id": "1", "is_error": true, "content": [{"type": "text", "text": "bad"}, picture]}]},
+            {"type": "tool_result", "tool_use_id": "1", "is_error": true, "content": [{"type": "text", "text": "bad"},
+                picture]}]},
     ]});
     let question = from_messages::question(&all).expect("it can be translated");
     let url = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
-    let expected = json!({"model": "m", "max_tokens": 10, "stream": true, "stream_options": {"include_usage": true}, "stop": ["x"],
+    let expected = json!({"model": "m", "max_tokens": 10, "stream": true, "stream_options": {"include_usage": true},
+        "stop": ["x"],
     "temperature": 0.3, "reasoning_effort": "high", "user": "u", "tool_choice": "required", "parallel_tool_calls": false,
     "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}],
     "messages": [
@@ -303,4 +316,32 @@ fn a_client_of_messages_is_understood() {
     ] {
         assert!(from_messages::question(&refused).is_err(), "{refused}");
     }
+}
+
+#[test]
+fn thoughts_stay_off_where_calls_have_lost_theirs() {
+    let said = json!([
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "reasoning_content": "lost", "tool_calls": [call("a", "f", "{}")]},
+        {"role": "tool", "tool_call_id": "a", "content": "r"},
+    ]);
+    let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+    let request = with(&json!({"messages": said, "tools": tools, "reasoning_effort": "high"}));
+    let old = asked(&request, OLD);
+    assert_eq!((old.body.get("thinking"), old.left_out), (None, vec!["reasoning_effort".to_owned()]));
+    assert_eq!(asked(&request, HAIKU).body["thinking"], json!({"type": "adaptive"}), "these do not look for them");
+}
+
+#[test]
+fn a_result_belongs_to_the_latest_call_with_its_id() {
+    let all = json!([
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "tool_calls": [call("call_0", "f", "")]},
+        {"role": "user", "content": "never mind"},
+        {"role": "assistant", "tool_calls": [call("call_0", "f", "")]},
+        {"role": "tool", "tool_call_id": "call_0", "content": "r"},
+    ]);
+    let said = asked(&chat(&all), HAIKU).body["messages"].clone();
+    assert_eq!(said[2]["content"][0]["is_error"], true);
+    assert_eq!(said[4]["content"], json!([{"type": "tool_result", "tool_use_id": "call_0_2", "content": "r"}]));
 }

@@ -30,7 +30,8 @@ fn a_stream_of_messages_becomes_one_of_chat() {
 #[test]
 fn what_a_later_event_leaves_out_of_the_usage_stays() {
     let events = [
-        json!({"type": "message_start", "message": {"id": "msg_1", "usage": {"input_tokens": 9, "cache_read_input_tokens": 3, "output_tokens": 1}}}),
+        json!({"type": "message_start", "message": {"id": "msg_1", "usage": {"input_tokens": 9, "cache_read_input_tokens": 3,
+            "output_tokens": 1}}}),
         json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 4}}),
         json!({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 6, "input_tokens": null}}),
         json!({"type": "message_stop"}),
@@ -45,7 +46,10 @@ fn a_second_beginning_starts_over() {
     let twice = [start("msg_1"), start("msg_1")].into_iter().chain(words("Hi"));
     let (chat, _) = to_chat(Api::Messages, &stream(&twice.collect::<Vec<_>>()));
     assert_eq!((chat.roles, chat.content.as_str(), chat.is_done), (1, "Hi", true));
-    let tool = |at: u64, id: &str| json!({"type": "content_block_start", "index": at, "content_block": {"type": "tool_use", "id": id, "name": "f", "input": {}}});
+    let tool = |at: u64, id: &str| {
+        json!({"type": "content_block_start", "index": at, "content_block": {"type": "tool_use",
+        "id": id, "name": "f", "input": {}}})
+    };
     let part =
         json!({"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": "{\"a\":2}"}});
     let spliced =
@@ -57,7 +61,8 @@ fn a_second_beginning_starts_over() {
 
 #[test]
 fn a_call_that_comes_whole_with_its_beginning_keeps_its_arguments() {
-    let whole = json!({"type": "content_block_start", "index": 3, "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}});
+    let whole = json!({"type": "content_block_start", "index": 3, "content_block": {"type": "tool_use", "id": "t", "name": "f",
+        "input": {"a": 1}}});
     let end = json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {}});
     let (chat, stream) = to_chat(Api::Messages, &stream(&[whole, end]));
     assert_eq!(chat.calls, [("t".into(), "f".into(), "{\"a\":1}".into())]);
@@ -109,11 +114,13 @@ fn a_stream_of_chat_becomes_one_of_messages() {
 
 #[test]
 fn the_habits_of_backends_do_not_change_what_a_client_of_messages_gets() {
-    let call = |index: Value, id: &str, name: &str, arguments: Value| json!({"tool_calls": [{"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}}]});
+    let call = |index: Value, id: &str, name: &str, arguments: Value| {
+        json!({"tool_calls": [{"index": index, "id": id,
+        "type": "function", "function": {"name": name, "arguments": arguments}}]})
+    };
     let whole = call(json!(null), "a", "f", json!("{\"x\":1}"));
-    let mistral = vec![
-        json!({"id": "m", "choices": [{"index": 0, "delta": whole, "finish_reason": "tool_calls"}], "usage": {"prompt_tokens": 1}}),
-    ];
+    let mistral = vec![json!({"id": "m", "choices": [{"index": 0, "delta": whole, "finish_reason": "tool_calls"}],
+            "usage": {"prompt_tokens": 1}})];
     let glm = vec![
         chunk(&call(json!(0), "a", "f", json!(""))),
         chunk(&call(json!(0), "", "", json!("{\"x\":"))),
@@ -138,7 +145,10 @@ fn the_habits_of_backends_do_not_change_what_a_client_of_messages_gets() {
 
 #[test]
 fn calls_that_come_at_the_same_time_are_told_one_after_the_other() {
-    let part = |index: u64, id: &str, name: &str, arguments: &str| json!({"index": index, "id": id, "function": {"name": name, "arguments": arguments}});
+    let part = |index: u64, id: &str, name: &str, arguments: &str| {
+        json!({"index": index, "id": id, "function": {"name": name,
+        "arguments": arguments}})
+    };
     let all = [
         chunk(&json!({"content": "t", "tool_calls": [part(0, "a", "f", "{"), part(1, "b", "g", "[")]})),
         chunk(&json!({"tool_calls": [part(1, "", "", "1")]})),

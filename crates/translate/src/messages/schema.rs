@@ -130,7 +130,8 @@ mod tests {
     fn what_structured_output_does_not_know_is_told_in_words() {
         let asked = json!({"type": "object", "$schema": "x", "properties": {
             "minimum": {"type": "integer", "minimum": 1, "maximum": 5, "description": "stars"},
-            "tags": {"type": "array", "minItems": 2, "items": {"oneOf": [{"type": "string", "format": "color"}, {"type": "null"}]}},
+            "tags": {"type": "array", "minItems": 2, "items": {"oneOf": [{"type": "string", "format": "color"},
+                {"type": "null"}]}},
             "some": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/d"}},
             "e": {"enum": [{"minimum": 1}]},
         }, "$defs": {"d": {"type": ["object", "null"], "additionalProperties": {"type": "string"}}}, "not": {}});

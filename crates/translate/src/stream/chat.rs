@@ -11,7 +11,8 @@ const SAID: &[&str] = &["content", "reasoning_content", "reasoning", "refusal"];
 /// Follows one event. Older completions, and those of Responses that an engine answers itself, pass here too.
 pub(super) fn follow(event: &Value, now: &mut Progress) {
     let kind = text(event, "type");
-    if given(event, "error").is_some() || matches!(kind, "error" | "response.failed") {
+    let is_error = given(event, "error").is_some() || text(event, "object") == "error";
+    if is_error || matches!(kind, "error" | "response.failed") {
         return now.fail(Api::Chat, event);
     }
     if let Some(word) = kind.strip_prefix("response.") {

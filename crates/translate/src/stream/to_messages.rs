@@ -1,5 +1,5 @@
-//! Chunks of Chat Completions, told as Anthropic's events. There one block is open at a time: calls that come at the same time are
-//! told one after the other.
+//! Chunks of Chat Completions, told as Anthropic's events. There one block is open at a time: calls that come at the same time
+//! are told one after the other.
 
 use super::Progress;
 use crate::field::{count, given, id, list, text};
@@ -76,7 +76,7 @@ impl ToMessages {
 
     /// Tells what a chunk means.
     pub(super) fn event(&mut self, chunk: &Value, now: &mut Progress, out: &mut Vec<u8>) {
-        if given(chunk, "error").is_some() || text(chunk, "type") == "error" {
+        if given(chunk, "error").is_some() || [text(chunk, "type"), text(chunk, "object")].contains(&"error") {
             now.fail(Api::Chat, chunk);
             write(&error(status_of(chunk), chunk).1, out);
             return;

@@ -5,17 +5,17 @@
 use serde_json::{Value, json};
 
 /// Events as a stream. `[DONE]` is not among them.
-pub fn stream(events: &[Value]) -> String {
+pub(crate) fn stream(events: &[Value]) -> String {
     events.iter().map(|event| format!("data: {event}\n\n")).collect()
 }
 
 /// A chunk with a delta.
-pub fn chunk(delta: &Value) -> Value {
+pub(crate) fn chunk(delta: &Value) -> Value {
     json!({"id": "chatcmpl-1", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
 }
 
 /// A stream of Anthropic's: thoughts, a text, a call and a call without arguments.
-pub fn messages() -> String {
+pub(crate) fn messages() -> String {
     let start = |index: u64, block: Value| json!({"type": "content_block_start", "index": index, "content_block": block});
     let tool = |id: &str, name: &str| json!({"type": "tool_use", "id": id, "name": name, "input": {}});
     let delta = |index: u64, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
@@ -42,14 +42,15 @@ pub fn messages() -> String {
         start(3, tool("t2", "g")),
         delta(3, input("")),
         stop(3),
-        json!({"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": null}, "usage": {"output_tokens": 20}}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": null},
+            "usage": {"output_tokens": 20}}),
         json!({"type": "message_stop"}),
     ];
     events.iter().map(|e| format!("event: {}\ndata: {e}\n\n", e["type"].as_str().unwrap_or_default())).collect()
 }
 
 /// The events of a text that ends, without their beginning.
-pub fn words(text: &str) -> Vec<Value> {
+pub(crate) fn words(text: &str) -> Vec<Value> {
     vec![
         json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
         json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}),
@@ -60,9 +61,15 @@ pub fn words(text: &str) -> Vec<Value> {
 }
 
 /// The same as events of Responses.
-pub fn responses() -> String {
-    let call = |id: &str, name: &str, arguments: &str| json!({"type": "function_call", "id": format!("fc_{id}"), "call_id": id, "name": name, "arguments": arguments});
-    let item = |kind: &str, at: u64, item: Value| json!({"type": format!("response.output_item.{kind}"), "output_index": at, "item": item});
+pub(crate) fn responses() -> String {
+    let call = |id: &str, name: &str, arguments: &str| {
+        json!({"type": "function_call", "id": format!("fc_{id}"), "call_id": id,
+        "name": name, "arguments": arguments})
+    };
+    let item = |kind: &str, at: u64, item: Value| {
+        json!({"type": format!("response.output_item.{kind}"), "output_index": at,
+        "item": item})
+    };
     let part = |part: &str| json!({"type": "response.function_call_arguments.delta", "output_index": 2, "delta": part});
     let usage = json!({"input_tokens": 18, "output_tokens": 20, "input_tokens_details": {"cached_tokens": 5}});
     let events = [
@@ -87,8 +94,11 @@ pub fn responses() -> String {
 }
 
 /// The same as chunks.
-pub fn chunks() -> String {
-    let call = |index: u64, id: &str, name: &str| json!({"tool_calls": [{"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}}]});
+pub(crate) fn chunks() -> String {
+    let call = |index: u64, id: &str, name: &str| {
+        json!({"tool_calls": [{"index": index, "id": id, "type": "function",
+        "function": {"name": name, "arguments": ""}}]})
+    };
     let part = |part: &str| chunk(&json!({"tool_calls": [{"index": 0, "function": {"arguments": part}}]}));
     let usage = json!({"prompt_tokens": 20, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 5}});
     let events = [
@@ -106,30 +116,30 @@ pub fn chunks() -> String {
 }
 
 /// The data of every event.
-pub fn events(out: &[u8]) -> Vec<Value> {
+pub(crate) fn events(out: &[u8]) -> Vec<Value> {
     let text = String::from_utf8(out.to_vec()).expect("UTF-8");
     text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
 }
 
 /// What a client has read.
 #[derive(Debug, Default)]
-pub struct Chat {
-    pub id: String,
-    pub roles: usize,
-    pub content: String,
-    pub reasoning: String,
-    pub refusal: String,
+pub(crate) struct Chat {
+    pub(crate) id: String,
+    pub(crate) roles: usize,
+    pub(crate) content: String,
+    pub(crate) reasoning: String,
+    pub(crate) refusal: String,
     /// Id, name and arguments.
-    pub calls: Vec<(String, String, String)>,
-    pub finish: Option<String>,
-    pub usage: Value,
-    pub is_done: bool,
-    pub comments: usize,
+    pub(crate) calls: Vec<(String, String, String)>,
+    pub(crate) finish: Option<String>,
+    pub(crate) usage: Value,
+    pub(crate) is_done: bool,
+    pub(crate) comments: usize,
 }
 
 impl Chat {
     /// Reads chunks as `OpenAI`'s client does, which joins parts of calls by their number.
-    pub fn of(out: &[u8]) -> Self {
+    pub(crate) fn of(out: &[u8]) -> Self {
         let text = String::from_utf8(out.to_vec()).expect("UTF-8");
         let mut chat = Self { comments: text.lines().filter(|l| l.starts_with(':')).count(), ..Self::default() };
         chat.is_done = text.ends_with("data: [DONE]\n\n") && text.matches("[DONE]").count() == 1;
@@ -165,7 +175,7 @@ impl Chat {
 }
 
 /// Reads Anthropic's events as its client does: one block is open at a time, and they are numbered from 0.
-pub fn told(out: &[u8]) -> Chat {
+pub(crate) fn told(out: &[u8]) -> Chat {
     let (mut chat, mut open, mut next) = (Chat::default(), false, 0);
     for event in events(out) {
         let kind = event["type"].as_str().expect("a kind");

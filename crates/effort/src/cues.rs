@@ -1,0 +1,80 @@
+//! Words that tell something, in four languages, as data: one line for each feature and language.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// What a word may tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cue {
+    Code,
+    Mathematics,
+    Proof,
+    Reason,
+    Plan,
+    Chore,
+    Talk,
+    Step,
+    Structure,
+    Field,
+    Creative,
+    Bound,
+}
+
+/// How many there are.
+pub(crate) const KINDS: usize = 12;
+
+impl Cue {
+    const ALL: [(Self, &'static str); KINDS] = [
+        (Self::Code, "code"),
+        (Self::Mathematics, "mathematics"),
+        (Self::Proof, "proof"),
+        (Self::Reason, "reason"),
+        (Self::Plan, "plan"),
+        (Self::Chore, "chore"),
+        (Self::Talk, "talk"),
+        (Self::Step, "step"),
+        (Self::Structure, "structure"),
+        (Self::Field, "field"),
+        (Self::Creative, "creative"),
+        (Self::Bound, "bound"),
+    ];
+
+    /// Its place in a list of counts.
+    pub(crate) const fn at(self) -> usize {
+        self as usize
+    }
+}
+
+/// The longest word that is looked for.
+pub(crate) const LONGEST: usize = 20;
+
+static WORDS: LazyLock<HashMap<&'static str, Cue>> = LazyLock::new(|| {
+    let mut words = HashMap::new();
+    for line in include_str!("../data/cues.tsv").lines() {
+        let Some((kind, all)) = line.split_once('\t') else { continue };
+        let Some((cue, _)) = Cue::ALL.iter().find(|(_, name)| *name == kind) else { continue };
+        words.extend(all.split(' ').filter(|word| !word.is_empty()).map(|word| (word, *cue)));
+    }
+    words
+});
+
+/// The lengths that words have, by their first byte: most words of a text are none of these, and need not be looked up.
+static LENGTHS: LazyLock<[u32; 256]> = LazyLock::new(|| {
+    let mut lengths = [0; 256];
+    for (word, _) in WORDS.clone() {
+        if let Some(first) = word.bytes().next() {
+            lengths[usize::from(first)] |= 1_u32.checked_shl(u32::try_from(word.len()).unwrap_or(u32::MAX)).unwrap_or(0);
+        }
+    }
+    lengths
+});
+
+/// What a word tells, in lower case.
+pub(crate) fn of(word: &str) -> Option<Cue> {
+    let lengths = LENGTHS[usize::from(*word.as_bytes().first()?)];
+    let any = 1_u32.checked_shl(u32::try_from(word.len()).unwrap_or(u32::MAX)).unwrap_or(0);
+    if lengths & any == 0 {
+        return None;
+    }
+    WORDS.get(word).copied()
+}
