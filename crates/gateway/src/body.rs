@@ -361,7 +361,11 @@ impl Relay {
             rest = Some([passed.first, passed.then.unwrap_or_default()].concat().into()).filter(|b: &Bytes| !b.is_empty());
         }
         if let Some(mut ticket) = self.ticket.take() {
-            let failed = ticket.used.status >= 500 || self.scanner.as_ref().is_some_and(|s| s.failed && !s.done);
+            let told = match &self.scanner {
+                Some(scanner) => scanner.failed && !scanner.done,
+                None => self.tail.trim_ascii_start().starts_with(b"{\"error\""),
+            };
+            let failed = ticket.used.status >= 500 || (told && ticket.used.status < 400);
             ticket.outcome = Some(if failed { Outcome::Bad } else { Outcome::Good });
             ticket.used.end = if failed { End::Failed } else { End::Done };
             match &mut self.scanner {
@@ -435,11 +439,14 @@ pub(crate) struct Later {
     answer: Option<Answer>,
     comment: Pin<Box<Sleep>>,
     over: bool,
+    /// Its client speaks Anthropic's language.
+    of_messages: bool,
 }
 
 impl Later {
-    pub(crate) fn new(held: Held) -> Self {
-        Self { held: Some(held), answer: None, comment: Box::pin(tokio::time::sleep(Duration::ZERO)), over: false }
+    pub(crate) fn new(held: Held, of_messages: bool) -> Self {
+        let comment = Box::pin(tokio::time::sleep(Duration::ZERO));
+        Self { held: Some(held), answer: None, comment, over: false, of_messages }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
@@ -469,6 +476,6 @@ impl Later {
 
     fn end(&mut self, why: &Refusal) -> Bytes {
         self.over = true;
-        why.event()
+        if self.of_messages { why.event_of_messages() } else { why.event() }
     }
 }

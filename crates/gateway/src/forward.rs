@@ -13,7 +13,7 @@ use crate::request::{Asked, asked, beginnings};
 use crate::said::of_header;
 use crate::seat::Seat;
 use crate::server::Notice;
-use crate::table::{Holder, PATHS, Table, Target};
+use crate::table::{Holder, MESSAGES, PATHS, Table, Target};
 use crate::ticket::Ticket;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -214,11 +214,13 @@ impl Way {
             }
             // Only where it is a stream can the client be told anything before the answer.
             Seat::Starting | Seat::Asleep | Seat::Ill if admitted.asked.stream => {
+                // What is turned for its client is turned later.
+                let of_messages = admitted.path == MESSAGES && admitted.form.as_ref().is_none_or(|form| form.turn().is_none());
                 let this = self.clone();
                 let mut held = Box::pin(async move { this.wait_and_send(admitted).await });
                 match tokio::time::timeout(HEAD_AFTER, &mut held).await {
                     Ok(answer) => answer,
-                    Err(_) => Ok(later(Later::new(held))),
+                    Err(_) => Ok(later(Later::new(held, of_messages))),
                 }
             }
             Seat::Starting | Seat::Asleep | Seat::Ill => self.wait_and_send(admitted).await,

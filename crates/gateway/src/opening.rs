@@ -140,8 +140,16 @@ impl Way {
                 Api::Responses => responses::answer(&said, &form.names),
                 Api::Chat => said,
             };
+            if chat.get("choices").is_none() {
+                return Err(self.failed_early(entry, form, &fault::of_event(form.api, &chat)));
+            }
             body = chat.to_string().into();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if body.trim_ascii_start().starts_with(b"{\"error\"") {
+            // Some say no with a status that says yes.
+            let said: Value = serde_json::from_slice(&body).unwrap_or_default();
+            return Err(self.failed_early(entry, form, &fault::of_event(form.api, &said)));
         }
         headers.remove(header::CONTENT_LENGTH);
         Ok(respond(status, headers, Answer::Whole(Full::new(body))))

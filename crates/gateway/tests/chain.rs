@@ -70,6 +70,7 @@ async fn whatever_the_first_one_does_before_it_begins_the_client_sees_one_good_a
         ("429 money", status(429, &money("insufficient_quota"))),
         ("429 credit", status(429, &money("credit_balance_exhausted"))),
         ("400 context", status(400, &said("context_length_exceeded"))),
+        ("200 and an error", json(r#"{"error":{"message":"overloaded","type":"server_error","code":null}}"#)),
         ("garbage", "this is no HTTP at all\r\n\r\n".to_owned()),
         ("nothing", String::new()),
         ("an empty stream", format!("{head}0\r\n\r\n")),

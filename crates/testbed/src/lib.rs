@@ -5,6 +5,7 @@
 
 mod anthropic;
 pub mod engine;
+pub mod hosted;
 pub mod machine;
 pub mod market;
 mod sshd;

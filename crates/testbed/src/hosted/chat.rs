@@ -9,10 +9,41 @@ use super::openai as own;
 use serde_json::{Map, Value, json};
 
 const KNOWN: &[&str] = &[
-    "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "logprobs", "top_logprobs", "n", "stop", "tools",
-    "tool_choice", "parallel_tool_calls", "functions", "function_call", "response_format", "reasoning_effort", "verbosity", "seed",
-    "logit_bias", "presence_penalty", "frequency_penalty", "user", "safety_identifier", "metadata", "store", "service_tier",
-    "prompt_cache_key", "prompt_cache_options", "prediction", "modalities", "audio", "web_search_options", "stream", "stream_options",
+    "model",
+    "messages",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "logprobs",
+    "top_logprobs",
+    "n",
+    "stop",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "functions",
+    "function_call",
+    "response_format",
+    "reasoning_effort",
+    "verbosity",
+    "seed",
+    "logit_bias",
+    "presence_penalty",
+    "frequency_penalty",
+    "user",
+    "safety_identifier",
+    "metadata",
+    "store",
+    "service_tier",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prediction",
+    "modalities",
+    "audio",
+    "web_search_options",
+    "stream",
+    "stream_options",
 ];
 
 /// Reads a request, or refuses it as the API does.
@@ -49,7 +80,8 @@ pub(super) fn read(body: &Value) -> Result<Asked, Refusal> {
         return Err(openai(400, &message, Some("reasoning_effort"), None));
     }
     if given(body, "verbosity").is_some_and(|v| !model.has_verbosity && v != "medium") {
-        let message = "Unsupported value: 'verbosity' does not support this value with this model. Supported values are: 'medium'.";
+        let message =
+            "Unsupported value: 'verbosity' does not support this value with this model. Supported values are: 'medium'.";
         return Err(openai(400, message, Some("verbosity"), Some("unsupported_value")));
     }
     format(body, &mut asked)?;
@@ -102,7 +134,8 @@ fn format(body: &Value, asked: &mut Asked) -> Result<(), Refusal> {
         "json_object" => {
             asked.wants_json = true;
             if !body["messages"].to_string().to_lowercase().contains("json") {
-                let message = "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.";
+                let message =
+                    "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.";
                 return Err(openai(400, message, Some("messages"), None));
             }
         }

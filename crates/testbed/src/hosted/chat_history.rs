@@ -101,7 +101,9 @@ fn calls(message: &Value, at: usize) -> Result<(), Refusal> {
     let mut seen = vec![];
     for (nth, call) in list(message, "tool_calls").iter().enumerate() {
         let (path, id) = (format!("{path}[{nth}]"), text(call, "id"));
-        for (name, is_there) in [("id", !id.is_empty()), ("type", text(call, "type") == "function"), ("function", call["function"].is_object())] {
+        for (name, is_there) in
+            [("id", !id.is_empty()), ("type", text(call, "type") == "function"), ("function", call["function"].is_object())]
+        {
             if !is_there {
                 return Err(missing(&format!("{path}.{name}")));
             }
@@ -166,7 +168,9 @@ fn content(message: &Value, at: usize, kinds: &[&str], asked: &mut Asked) -> Res
 fn plain(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().map(|part| text(part, "text")).filter(|t| !t.is_empty()).collect::<Vec<_>>().join("\n"),
+        Value::Array(parts) => {
+            parts.iter().map(|part| text(part, "text")).filter(|t| !t.is_empty()).collect::<Vec<_>>().join("\n")
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => String::new(),
     }
 }

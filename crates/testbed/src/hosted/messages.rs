@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 /// A signature of thoughts. What is sent back has to carry the one that goes with it.
 pub(super) fn signature(thoughts: &str) -> String {
-    let sum = thoughts.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let sum =
+        thoughts.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("EuYBCkQYAiJA{sum:016x}")
 }
 

@@ -76,12 +76,14 @@ fn image(source: &Value, path: &str) -> Result<(), Refusal> {
         ))),
         "base64" => match media_type(text(source, "data")) {
             None => Err(wrong(format!("{path}.base64.data: Could not process image"))),
-            Some(found) if found != told => Err(wrong(format!(
-                "{path}.base64.data: Image does not match the provided media type {told}"
-            ))),
+            Some(found) if found != told => {
+                Err(wrong(format!("{path}.base64.data: Image does not match the provided media type {told}")))
+            }
             Some(_) => Ok(()),
         },
-        "url" if !text(source, "url").starts_with("http") => Err(wrong(format!("{path}.url.url: Only HTTPS URLs are supported."))),
+        "url" if !text(source, "url").starts_with("http") => {
+            Err(wrong(format!("{path}.url.url: Only HTTPS URLs are supported.")))
+        }
         _ => Ok(()),
     }
 }

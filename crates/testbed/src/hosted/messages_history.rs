@@ -163,7 +163,9 @@ fn thought(turns: &[Turn<'_>]) -> Result<(), Refusal> {
 fn end(turns: &[Turn<'_>], model: Claude) -> Result<(), Refusal> {
     let Some(last) = turns.last().filter(|turn| turn.role == "assistant") else { return Ok(()) };
     if !model.prefills() {
-        return Err(wrong("This model does not support assistant message prefill. The conversation must end with a user message."));
+        return Err(wrong(
+            "This model does not support assistant message prefill. The conversation must end with a user message.",
+        ));
     }
     let said = last.blocks.last().map(|block| text(block, "text")).unwrap_or_default();
     if said.ends_with(char::is_whitespace) {

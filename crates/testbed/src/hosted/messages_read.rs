@@ -8,8 +8,24 @@ use super::{messages_history, messages_tools, schema};
 use serde_json::Value;
 
 const KNOWN: &[&str] = &[
-    "model", "max_tokens", "messages", "system", "tools", "tool_choice", "stop_sequences", "thinking", "output_config", "metadata",
-    "service_tier", "cache_control", "inference_geo", "speed", "stream", "temperature", "top_p", "top_k",
+    "model",
+    "max_tokens",
+    "messages",
+    "system",
+    "tools",
+    "tool_choice",
+    "stop_sequences",
+    "thinking",
+    "output_config",
+    "metadata",
+    "service_tier",
+    "cache_control",
+    "inference_geo",
+    "speed",
+    "stream",
+    "temperature",
+    "top_p",
+    "top_k",
 ];
 const EFFORTS: &[&str] = &["low", "medium", "high", "xhigh", "max"];
 /// The smallest budget for thoughts, in tokens.
@@ -57,9 +73,9 @@ fn bound(body: &Value, name: &str, model: Claude) -> Result<u64, Refusal> {
     };
     match max {
         0 => Err(wrong("max_tokens: Input should be greater than or equal to 1")),
-        max if max > most => Err(wrong(format!(
-            "max_tokens: {max} > {most}, which is the maximum allowed number of output tokens for {name}"
-        ))),
+        max if max > most => {
+            Err(wrong(format!("max_tokens: {max} > {most}, which is the maximum allowed number of output tokens for {name}")))
+        }
         max => Ok(max),
     }
 }
@@ -101,7 +117,9 @@ fn thinking(body: &Value, model: Claude, max: u64) -> Result<bool, Refusal> {
             "\"thinking.type.enabled\" is not supported for this model. Use \"thinking.type.adaptive\" and \"output_config.effort\" \
              to control thinking behavior.",
         )),
-        "adaptive" | "between_tools" if !model.thinks_adaptively() => Err(wrong("adaptive thinking is not supported on this model")),
+        "adaptive" | "between_tools" if !model.thinks_adaptively() => {
+            Err(wrong("adaptive thinking is not supported on this model"))
+        }
         "enabled" => {
             extra(thinking, known, "thinking.enabled")?;
             let Some(budget) = thinking["budget_tokens"].as_u64() else {

@@ -8,7 +8,15 @@ use super::models::Claude;
 use serde_json::Value;
 
 const KNOWN: &[&str] = &[
-    "type", "name", "description", "input_schema", "strict", "cache_control", "eager_input_streaming", "input_examples", "defer_loading",
+    "type",
+    "name",
+    "description",
+    "input_schema",
+    "strict",
+    "cache_control",
+    "eager_input_streaming",
+    "input_examples",
+    "defer_loading",
     "allowed_callers",
 ];
 /// The longest name.

@@ -10,7 +10,8 @@ const BASEL: &str = r#"{"city":"Basel"}"#;
 /// What it thinks where it is told to think.
 const THOUGHTS: &str = "Let me think about this. ";
 /// Fields whose texts a model reads.
-const READ: &[&str] = &["text", "content", "arguments", "output", "instructions", "system", "input", "summary", "thinking", "refusal"];
+const READ: &[&str] =
+    &["text", "content", "arguments", "output", "instructions", "system", "input", "summary", "thinking", "refusal"];
 
 /// What came back from a tool.
 #[derive(Clone, Debug)]

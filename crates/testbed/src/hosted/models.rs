@@ -31,7 +31,8 @@ pub(super) fn gpt(name: &str) -> Option<Gpt> {
         has_verbosity: false,
         max_output: 100_000,
     };
-    if ["o1", "o3", "o4-mini"].iter().any(|known| name == *known || name.strip_prefix(known).is_some_and(|r| r.starts_with('-'))) {
+    if ["o1", "o3", "o4-mini"].iter().any(|known| name == *known || name.strip_prefix(known).is_some_and(|r| r.starts_with('-')))
+    {
         return Some(usual);
     }
     let rest = name.strip_prefix("gpt-")?;
@@ -176,13 +177,15 @@ pub(super) fn claude(name: &str) -> Option<Claude> {
 /// What `OpenAI` answers to `GET /v1/models`.
 pub(super) fn openai_list() -> Value {
     let one = |id: &&str| json!({"id": id, "object": "model", "created": super::CREATED, "owned_by": "system"});
-    let all = ["gpt-4o", "gpt-4o-mini", "gpt-4.1", "o4-mini", "gpt-5", "gpt-5.2-pro", "gpt-5.4", "gpt-5.5", "gpt-6-sol", "gpt-6-luna"];
+    let all =
+        ["gpt-4o", "gpt-4o-mini", "gpt-4.1", "o4-mini", "gpt-5", "gpt-5.2-pro", "gpt-5.4", "gpt-5.5", "gpt-6-sol", "gpt-6-luna"];
     json!({"object": "list", "data": all.iter().map(one).collect::<Vec<_>>()})
 }
 
 /// What Anthropic answers to `GET /v1/models`.
 pub(super) fn anthropic_list() -> Value {
-    let all = ["claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-4-8", "claude-sonnet-4-6", "claude-haiku-4-5"];
+    let all =
+        ["claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-4-8", "claude-sonnet-4-6", "claude-haiku-4-5"];
     let data: Vec<Value> = all.iter().filter_map(|id| Some(claude(id)?.told(id))).collect();
     json!({"data": data, "has_more": false, "first_id": all.first(), "last_id": all.last()})
 }

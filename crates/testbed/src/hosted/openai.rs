@@ -129,7 +129,12 @@ pub(super) fn schema(schema: Option<&Value>, is_strict: bool, of: &str, param: &
     let Some(schema) = schema else { return Ok(()) };
     let wrong = |why: &str| {
         let message = format!("Invalid schema for {of}: {why}");
-        Err(openai(400, &message, Some(param), Some(if of.starts_with('f') { "invalid_function_parameters" } else { "invalid_json_schema" })))
+        Err(openai(
+            400,
+            &message,
+            Some(param),
+            Some(if of.starts_with('f') { "invalid_function_parameters" } else { "invalid_json_schema" }),
+        ))
     };
     if !schema.is_object() {
         return Err(wrong_type(param, "an object", schema));
@@ -167,8 +172,7 @@ pub(super) fn choice(body: &Value, chosen: Option<&str>, asked: &mut Asked) -> R
         (Some("required"), _) => asked.forced = asked.tools.first().cloned(),
         (Some("auto"), _) => {}
         (Some(other), _) => {
-            let message =
-                format!("Invalid value: '{other}'. Supported values are: 'none', 'auto', and 'required'.");
+            let message = format!("Invalid value: '{other}'. Supported values are: 'none', 'auto', and 'required'.");
             return Err(openai(400, &message, Some("tool_choice"), Some("invalid_value")));
         }
         (None, Some(name)) if asked.tools.iter().any(|tool| tool == name) => asked.forced = Some(name.to_owned()),

@@ -8,10 +8,34 @@ use super::responses_input;
 use serde_json::Value;
 
 const KNOWN: &[&str] = &[
-    "model", "input", "instructions", "tools", "tool_choice", "max_output_tokens", "max_tool_calls", "reasoning", "text", "include", "store",
-    "previous_response_id", "conversation", "prompt", "stream", "stream_options", "temperature", "top_p", "top_logprobs",
-    "parallel_tool_calls", "user", "safety_identifier", "metadata", "service_tier", "prompt_cache_key", "prompt_cache_options",
-    "truncation", "background",
+    "model",
+    "input",
+    "instructions",
+    "tools",
+    "tool_choice",
+    "max_output_tokens",
+    "max_tool_calls",
+    "reasoning",
+    "text",
+    "include",
+    "store",
+    "previous_response_id",
+    "conversation",
+    "prompt",
+    "stream",
+    "stream_options",
+    "temperature",
+    "top_p",
+    "top_logprobs",
+    "parallel_tool_calls",
+    "user",
+    "safety_identifier",
+    "metadata",
+    "service_tier",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "truncation",
+    "background",
 ];
 /// Fields of Chat Completions, and where they went.
 const MOVED: &[(&str, &str)] = &[
@@ -121,7 +145,8 @@ fn shape(body: &Value, asked: &mut Asked) -> Result<(), Refusal> {
             if body["input"].to_string().to_lowercase().contains("json") {
                 return Ok(());
             }
-            let message = "Response input messages must contain the word 'json' in some form to use 'text.format' of type 'json_object'.";
+            let message =
+                "Response input messages must contain the word 'json' in some form to use 'text.format' of type 'json_object'.";
             Err(openai(400, message, Some("input"), None))
         }
         "json_schema" => {

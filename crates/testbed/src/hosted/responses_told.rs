@@ -143,7 +143,8 @@ fn message(tape: &mut Tape, at: usize, item: &Value) -> Vec<Bytes> {
         tape.next("response.content_part.added", json!({"item_id": id, "output_index": at, "content_index": 0, "part": empty})),
     ];
     for word in mind::words(text) {
-        let delta = json!({"item_id": id, "output_index": at, "content_index": 0, "delta": word, "logprobs": [], "obfuscation": "x7"});
+        let delta =
+            json!({"item_id": id, "output_index": at, "content_index": 0, "delta": word, "logprobs": [], "obfuscation": "x7"});
         told.push(tape.next("response.output_text.delta", delta));
     }
     let done = json!({"item_id": id, "output_index": at, "content_index": 0, "text": text, "logprobs": []});

@@ -4,9 +4,30 @@ use serde_json::Value;
 
 /// Words that are refused wherever they stand.
 const REFUSED: &[&str] = &[
-    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "maxItems", "uniqueItems",
-    "patternProperties", "propertyNames", "minProperties", "maxProperties", "if", "then", "else", "not", "oneOf", "contains",
-    "prefixItems", "dependentRequired", "dependentSchemas", "unevaluatedProperties", "unevaluatedItems",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "maxItems",
+    "uniqueItems",
+    "patternProperties",
+    "propertyNames",
+    "minProperties",
+    "maxProperties",
+    "if",
+    "then",
+    "else",
+    "not",
+    "oneOf",
+    "contains",
+    "prefixItems",
+    "dependentRequired",
+    "dependentSchemas",
+    "unevaluatedProperties",
+    "unevaluatedItems",
 ];
 /// Deeper schemas are refused.
 const DEPTH_MAX: usize = 64;
