@@ -163,9 +163,8 @@ fn one_round(
     let url = format!("http://{address}/v1/chat/completions");
     let header = format!("authorization: Bearer {key}");
     wait_for(&address, &header)?;
-    let skips = |w: &&Workload| {
-        (ssh::WHO.contains(&who) && !ssh::WORKLOADS.contains(&w.name)) || (w.name == PLANNED && who != "ours")
-    };
+    let skips =
+        |w: &&Workload| (ssh::WHO.contains(&who) && !ssh::WORKLOADS.contains(&w.name)) || (w.name == PLANNED && who != "ours");
     for workload in WORKLOADS.iter().filter(|w| !skips(w)) {
         let wanted = format!("/ctl?chunks=64&delay_us={}&json_delay_us=0", workload.delay_us);
         for upstream in [UPSTREAMS[0].to_owned()].into_iter().chain(ssh::engine(folder)) {

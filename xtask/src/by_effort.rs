@@ -92,14 +92,19 @@ fn spoken(body: &str) -> String {
     let asked: Value = serde_json::from_str(body).unwrap_or_default();
     let heard = asked["messages"].as_array().and_then(|all| all.iter().rev().find(|m| m["role"] == "tool")).cloned();
     let delta = match heard {
-        Some(result) => serde_json::json!({"content": format!("considered {} characters", result["content"].as_str().map_or(0, str::len))}),
+        Some(result) => {
+            serde_json::json!({"content": format!("considered {} characters", result["content"].as_str().map_or(0, str::len))})
+        }
         None => serde_json::json!({"tool_calls": [{"index": 0, "id": "c1", "type": "function",
             "function": {"name": "consult_reasoner", "arguments": "{\"question\":\"what is it?\"}"}}]}),
     };
     let reason = if delta["content"].is_string() { "stop" } else { "tool_calls" };
     let chunk = |delta: &Value, reason: &Value| {
         let choice = serde_json::json!({"index": 0, "delta": delta, "finish_reason": reason});
-        format!("data: {}\n\n", serde_json::json!({"id": "s", "object": "chat.completion.chunk", "model": "caller", "choices": [choice]}))
+        format!(
+            "data: {}\n\n",
+            serde_json::json!({"id": "s", "object": "chat.completion.chunk", "model": "caller", "choices": [choice]})
+        )
     };
     let text = chunk(&delta, &Value::Null) + &chunk(&serde_json::json!({}), &reason.into()) + "data: [DONE]\n\n";
     format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{text}", text.len())
@@ -139,7 +144,8 @@ fn flow(stage: &Stage) -> Result<(), String> {
     let plain = String::from_utf8_lossy(&plain.stdout).trim().to_owned();
     let as_plain = (gateway.as_str(), plain.as_str());
     let (small, large) = (copy(stage, "one")?, copy(stage, "two")?);
-    let body = |more: &str| format!(r#"{{"model":"auto","max_tokens":8,"messages":[{{"role":"user","content":"hello"}}]{more}}}"#);
+    let body =
+        |more: &str| format!(r#"{{"model":"auto","max_tokens":8,"messages":[{{"role":"user","content":"hello"}}]{more}}}"#);
     for (what, header, more, backend, plan) in [
         ("effort 2", "x-charter-effort: 2\r\n", "", &small, "tier=reflex; model=tiny-1"),
         ("effort 8", "x-charter-effort: 8\r\n", "", &large, "tier=complex; model=tiny-2"),
@@ -150,7 +156,11 @@ fn flow(stage: &Stage) -> Result<(), String> {
     }
     let message = r#"{"model":"tiny-1","max_tokens":8,"messages":[{"role":"user","content":"hello"}]}"#;
     let answer = ask(as_plain, "/v1/messages", "anthropic-version: 2023-06-01\r\n", message)?;
-    say(&format!("          /v1/messages, passed through to the engine: {} of {}", answer.status, answer.header("x-charter-backend")));
+    say(&format!(
+        "          /v1/messages, passed through to the engine: {} of {}",
+        answer.status,
+        answer.header("x-charter-backend")
+    ));
     if answer.status != "200" || !answer.body.contains("\"output_tokens\"") {
         return Err(format!("/v1/messages: {}\n{}", answer.head, answer.body));
     }

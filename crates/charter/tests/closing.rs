@@ -37,7 +37,8 @@ fn rented(name: &str, bed: &Bed, more: &str) -> Place {
     bed.configure(&place, "", "  small: {profile: small}\n");
     let file = place.folder.join("charter.yaml");
     let text = std::fs::read_to_string(&file).expect("configuration");
-    let text = text.replace("server:\n", &format!("server:\n{more}")) + "routes:\n  m: {tiers: {simple: small, complex: small}, fallback: [own]}\n";
+    let text = text.replace("server:\n", &format!("server:\n{more}"))
+        + "routes:\n  m: {tiers: {simple: small, complex: small}, fallback: [own]}\n";
     std::fs::write(&file, text).expect("configuration");
     place.serve(&[]);
     place.ok(&["backend", "register", "own", &format!("http://{}", own())]);

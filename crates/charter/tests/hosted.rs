@@ -28,7 +28,10 @@ fn configure(place: &Place, openai: &HostedThread, anthropic: &HostedThread) {
     }
     let f = place.folder.display();
     let provider = |kind: &str, api: &HostedThread, more: &str| {
-        format!("    {kind}:\n      kind: {kind}\n      base-url: {}\n      api-key: {{file: {f}/{kind}.key}}\n{more}", api.base_url())
+        format!(
+            "    {kind}:\n      kind: {kind}\n      base-url: {}\n      api-key: {{file: {f}/{kind}.key}}\n{more}",
+            api.base_url()
+        )
     };
     let hosted = provider("openai", openai, "      models: [gpt-4o-mini, gpt-6-luna]\n")
         + &provider("anthropic", anthropic, "      models: [claude-haiku-5-5, claude-haiku-4-5]\n      day-usd: 5\n");
@@ -73,7 +76,11 @@ fn the_official_clients_are_served_on_every_path() {
     }
     wait_until("what they cost is written", || {
         let spent = json(&place.ok(&["--json", "spend"]));
-        let of = |name: &str| spent["items"].as_array().is_some_and(|all| all.iter().any(|i| i["deployment"] == name && i["cost_usd_micros"].as_i64() > Some(0)));
+        let of = |name: &str| {
+            spent["items"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|i| i["deployment"] == name && i["cost_usd_micros"].as_i64() > Some(0)))
+        };
         of("openai/gpt-4o-mini") && of("anthropic/claude-haiku-5-5")
     });
     let explained = place.folder.join("hard.json");

@@ -27,7 +27,12 @@ fn main() {
             }
         }
         let percent = |n: u32| f64::from(n) * 100.0 / f64::from(all.max(1));
-        println!("\n`{split}`, {all} prompts: mean error of effort {:.2}, within one tier {:.0} %, on the right side of 7 {:.0} %\n", off / f64::from(all.max(1)), percent(near), percent(side));
+        println!(
+            "\n`{split}`, {all} prompts: mean error of effort {:.2}, within one tier {:.0} %, on the right side of 7 {:.0} %\n",
+            off / f64::from(all.max(1)),
+            percent(near),
+            percent(side)
+        );
         println!("| labelled | {} |", Tier::ALL.map(Tier::as_str).join(" | "));
         println!("| --- |{}", " ---: |".repeat(5));
         for (tier, row) in Tier::ALL.iter().zip(matrix) {

@@ -35,7 +35,11 @@ fn main() {
         format!("    \"{name}\": {said:.2}")
     };
     let rows: Vec<String> = NAMES.iter().copied().zip(&solved[1..]).map(weight).collect();
-    println!("{{\n  \"as_of\": \"2026-11-28\",\n  \"bias\": {:.2},\n  \"weights\": {{\n{}\n  }}\n}}", solved[0], rows.join(",\n"));
+    println!(
+        "{{\n  \"as_of\": \"2026-11-28\",\n  \"bias\": {:.2},\n  \"weights\": {{\n{}\n  }}\n}}",
+        solved[0],
+        rows.join(",\n")
+    );
 }
 
 /// Gauss with pivots.

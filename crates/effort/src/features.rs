@@ -78,7 +78,9 @@ fn read(text: &str, counts: &mut Counts) {
     let mut long = false;
     for line in text.split('\n') {
         let start = line.trim_start();
-        let numbered = start.split_once(['.', ')']).is_some_and(|(n, _)| !n.is_empty() && n.len() < 3 && n.bytes().all(|b| b.is_ascii_digit()));
+        let numbered = start
+            .split_once(['.', ')'])
+            .is_some_and(|(n, _)| !n.is_empty() && n.len() < 3 && n.bytes().all(|b| b.is_ascii_digit()));
         counts.items += u32::from(numbered || start.starts_with("- ") || start.starts_with("* "));
         counts.fences += u32::from(start.starts_with("```"));
         for c in line.chars().chain(std::iter::once(' ')) {
@@ -103,7 +105,9 @@ fn read(text: &str, counts: &mut Counts) {
             }
             match c {
                 '{' | '}' | ';' | '<' | '>' | '[' | ']' | '(' | ')' | '_' | '#' => counts.symbols += 1,
-                '=' | '+' | '^' | '\\' | '∫' | '∑' | '√' | '≤' | '≥' | '≡' | '∀' | '∃' | '|' | '*' | '/' => counts.operators += 1,
+                '=' | '+' | '^' | '\\' | '∫' | '∑' | '√' | '≤' | '≥' | '≡' | '∀' | '∃' | '|' | '*' | '/' => {
+                    counts.operators += 1
+                }
                 '?' => counts.questions += 1,
                 _ => {}
             }

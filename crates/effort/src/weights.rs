@@ -23,7 +23,8 @@ impl Weights {
     }
 }
 
-static TABLE: LazyLock<Weights> = LazyLock::new(|| serde_json::from_str(include_str!("../data/weights.json")).unwrap_or_default());
+static TABLE: LazyLock<Weights> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../data/weights.json")).unwrap_or_default());
 
 /// The table in use.
 #[must_use]

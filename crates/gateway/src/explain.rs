@@ -20,10 +20,15 @@ pub fn explain(source: &Arc<RouteTable>, body: &[u8], effort: Option<u8>) -> Res
     let known = table.names.get(&asked.name).filter(|target| target.hosted.is_none());
     let target = known.ok_or_else(|| Refusal::ModelNotFound(asked.name.clone()).text())?;
     let plan = plan::made(&table, target, &asked, body, effort).map_err(|refusal| refusal.text())?;
-    let steps: Vec<Value> = chain(&table, target, plan.as_ref())
+    let mut steps: Vec<Value> = chain(&table, target, plan.as_ref())
         .iter()
         .map(|target| json!({"name": &*target.name, "state": state(target), "tools": target.calls_tools()}))
         .collect();
+    // A misspelt name would be a step to nowhere, and nobody would see it.
+    let named = target.route.fallback.iter().chain(target.route.tiers.values());
+    let mut unknown: Vec<&String> = named.filter(|name| table.find(name).is_none()).collect();
+    unknown.dedup();
+    steps.extend(unknown.iter().map(|name| json!({"name": name, "state": "nothing is called so at present", "tools": null})));
     let part = |p: &charter_effort::Part| json!({"name": p.name, "found": p.found, "weight": p.weight, "points": p.points});
     Ok(match &plan {
         Some(plan) => json!({

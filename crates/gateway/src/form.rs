@@ -80,7 +80,8 @@ impl Form {
             }
             Speaks::OpenAi => {
                 let known = models::find("openai", &model);
-                if openai::needs_responses(&chat, &known) {
+                // Names that have to be changed there and back need an answer that is put into other words anyway.
+                if openai::needs_responses(&chat, &known) || has_odd_names(&chat) {
                     (self.path, self.api, self.translates) = (RESPONSES, Api::Responses, true);
                     responses::question(&chat, &known).map_err(wrong)?
                 } else {
@@ -111,6 +112,14 @@ impl Form {
     pub(crate) fn turn(&self) -> Option<Names> {
         self.turn.clone()
     }
+}
+
+/// Is a tool called what OpenAI's own API does not let one be called?
+fn has_odd_names(chat: &Value) -> bool {
+    let tools = chat.get("tools").and_then(Value::as_array).into_iter().flatten();
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let mut names = tools.filter_map(|tool| tool.pointer("/function/name").and_then(Value::as_str));
+    names.any(|name| name.is_empty() || name.len() > 64 || !name.chars().all(plain))
 }
 
 /// The request in OpenAI's words.

@@ -61,7 +61,7 @@ pub(crate) fn upstream(lines: &str, headers: &HeaderMap, entry: &Entry, id: &Hea
     for (name, value) in headers {
         let text = name.as_str();
         // A hosted API is told nothing of the client, but for what belongs to the request itself.
-        if hosted && !HOSTED.contains(&text) {
+        if hosted && !(HOSTED.contains(&text) && (text == HOSTED[0] || entry.backend.speaks == Speaks::Anthropic)) {
             continue;
         }
         let ours = OURS.contains(name)

@@ -98,6 +98,13 @@ fn model(table: &Table, target: &Target, asked: &Asked, effort: u8) -> Result<(S
         if effort >= REASONS_FROM { [at, 3, 4, 2, 1, 0].to_vec() } else { (0..=at).rev().chain(at + 1..ORDER.len()).collect() };
     let named = || order.iter().filter_map(|tier| Some((*tier, target.route.tiers.get(ORDER[*tier])?)));
     let known = || named().filter_map(|(tier, name)| Some((tier, name, table.find(name)?)));
+    let first = named().next();
+    if let Some((_, name)) = first.filter(|(_, name)| table.find(name).is_none())
+        && !target.route.fallback.is_empty()
+    {
+        // What stands behind it is there for this very case, and better than a model that the plan does not mean.
+        return Ok((name.clone(), "; nobody serves it at present".to_owned()));
+    }
     let able = known().find(|(_, _, model)| !asked.tools || model.calls_tools());
     match able {
         Some((tier, name, model)) => {
@@ -110,11 +117,6 @@ fn model(table: &Table, target: &Target, asked: &Asked, effort: u8) -> Result<(S
             Ok((model.name.to_string(), why))
         }
         None if known().next().is_some() => Err(Refusal::NoTools(asked.name.clone())),
-        // None of its models is served at present: what stands behind them may be.
-        None if !target.route.fallback.is_empty() => {
-            let first = named().next().map(|(_, name)| name.clone()).unwrap_or_default();
-            Ok((first, "; nobody serves it".to_owned()))
-        }
         None => Err(Refusal::NoBackend(asked.name.clone())),
     }
 }

@@ -38,9 +38,9 @@ impl Way {
             let own = member.rename.as_deref();
             let body = match &admitted.form {
                 // On its way along a chain a request asks for the name that it has come to.
-                Some(form) => form.put(own, &admitted.asked.name).unwrap_or_else(|| {
-                    admitted.asked.spliced(&admitted.body, own.or(Some(&admitted.asked.name)), path < 2)
-                }),
+                Some(form) => form
+                    .put(own, &admitted.asked.name)
+                    .unwrap_or_else(|| admitted.asked.spliced(&admitted.body, own.or(Some(&admitted.asked.name)), path < 2)),
                 // Usage is asked for where streams can tell it; an answer that is no stream tells it by itself.
                 None => admitted.asked.spliced(&admitted.body, own, path < 2),
             };

@@ -126,7 +126,15 @@ fn draw(name: &str, text: &str, fault: &Fault) -> String {
     };
     let number = place.line.to_string();
     let pad = " ".repeat(number.len());
-    let shown: String = line.chars().take(160).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let inside = |at: usize| at + 1 >= place.column && at + 1 < place.column + place.width;
+    // What should not stand in the file is not repeated on a terminal, or in a log, either.
+    let hidden = fault.message.contains("is a secret");
+    let show = |(at, c): (usize, char)| match c {
+        _ if hidden && inside(at) => '*',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    let shown: String = line.chars().take(160).enumerate().map(show).collect();
     let caret = "^".repeat(place.width.clamp(1, 80));
     let before = " ".repeat(place.column.saturating_sub(1));
     // Writing to a String cannot fail.

@@ -83,7 +83,9 @@ async fn server(context: &Context<'_>) -> Vec<Finding> {
             let closed = told["rented_closed"].as_str().map(str::to_owned);
             all.extend(closed.map(|why| bad("rented", why, "what stands behind them in routes answers meanwhile")));
             let advice = told["advice"].as_array().cloned().unwrap_or_default();
-            all.extend(advice.iter().map(|a| bad("advice", format!("`{}`: {}", text(a, "model"), text(a, "said")), text(a, "todo"))));
+            all.extend(
+                advice.iter().map(|a| bad("advice", format!("`{}`: {}", text(a, "model"), text(a, "said")), text(a, "todo"))),
+            );
             let frozen = tasks.iter().find(|t| t["name"] == "sweep" && text(t, "said").contains("nothing new is rented"));
             all.extend(frozen.map(|t| {
                 bad(

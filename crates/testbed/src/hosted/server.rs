@@ -1,7 +1,7 @@
 //! From a request over HTTP to an answer.
 
 use super::body::{Piece, Pieces};
-use super::errors::{Refusal, anthropic, named, openai, openai_body};
+use super::errors::{Refusal, anthropic, named, openai};
 use super::events::{Events, failure};
 use super::fault::{Fault, row};
 use super::mind::{Asked, Reply, reply};
@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 /// Longer requests are refused.
 const BODY_MAX: usize = 32 << 20;
 /// The versions that Anthropic's API has.
-const VERSIONS: &[&str] = &["2023-06-01", "2023-01-01"];
+const VERSIONS: [&str; 3] = ["2023-01-01", "2023-06-01", "2026-10-21"];
 
 type Answer = Response<BoxBody<Bytes, io::Error>>;
 
@@ -61,11 +61,9 @@ pub(super) async fn answer(request: Request<Incoming>, shared: &Shared) -> io::R
             Err(refusal) => refused(api, refusal, number),
         });
     }
-    let fault = shared.next_fault().map(|fault| match fault {
-        Fault::Table(name) => {
-            row(name).unwrap_or_else(|| Fault::Status(500, json!(format!("there is no fault `{name}`")), vec![]))
-        }
-        other => other,
+    let fault = shared.next_fault().map(|fault| {
+        let Fault::Table(name) = fault else { return fault };
+        row(name).unwrap_or_else(|| Fault::Status(500, json!(format!("there is no fault `{name}`")), vec![]))
     });
     let read = understood(api, &head.headers, value.as_ref());
     let body = value.unwrap_or_default();
