@@ -171,8 +171,7 @@ impl Relay {
 
     /// Until when its content must begin.
     pub(crate) fn first_deadline(&self) -> Instant {
-        let patience = self.ticket.as_ref().map(|t| t.started + t.target.route.patience.first.std());
-        patience.unwrap_or(self.last)
+        self.last + self.ticket.as_ref().map_or(Duration::ZERO, |t| t.patience.first.std())
     }
 
     /// Nobody needs it any more, before it has begun.
@@ -255,7 +254,7 @@ impl Relay {
         let Some(ticket) = &mut self.ticket else { return data };
         ticket.begun(now);
         // While something is always there nobody waits, and nobody else would look at the time.
-        self.late = now >= ticket.started + ticket.target.route.patience.whole.std();
+        self.late = now >= ticket.started + ticket.patience.whole.std();
         let data = match &mut self.wire {
             Some(wire) => {
                 let turned = wire.stream.take(&data);
@@ -276,7 +275,9 @@ impl Relay {
             self.latest[1] = data.clone();
         }
         let passed = scanner.frame(data);
-        ticket.written = scanner.events;
+        // What came before any content is none.
+        let begun = self.wire.as_ref().is_none_or(|wire| wire.stream.has_begun());
+        ticket.written = if begun { scanner.events } else { 0 };
         for shown in [Some(&passed.first), passed.then.as_ref()].into_iter().flatten() {
             self.keep.add(shown);
         }
@@ -306,7 +307,7 @@ impl Relay {
     fn watch(&mut self, cx: &mut Context<'_>) -> Option<Refusal> {
         loop {
             let ticket = self.ticket.as_ref()?;
-            let patience = &ticket.target.route.patience;
+            let patience = &ticket.patience;
             let silent = self.last + patience.between.std();
             let whole = ticket.started + patience.whole.std();
             let timer = self.timer.get_or_insert_with(|| {

@@ -9,6 +9,7 @@ use crate::plan::{self, Plan};
 use crate::request::Asked;
 use crate::table::{Holder, Table, Target};
 use bytes::Bytes;
+use charter_domain::routing::Patience;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,6 +30,8 @@ pub(crate) struct Call {
     pub(crate) holder: Arc<Holder>,
     pub(crate) started: Instant,
     pub(crate) permit: Permit,
+    /// How long parts of an answer may take, where another name than the asked one may give it.
+    pub(crate) patience: Option<Patience>,
 }
 
 /// What was taken of the key's limits when the request was let in; whoever takes it over settles it.
@@ -73,6 +76,7 @@ impl Way {
         effort: Option<u8>,
     ) -> Result<Response<Answer>, Refusal> {
         let table = self.shared.table.load_full();
+        call.patience = Some(target.route.patience);
         let plan = plan::made(&table, &target, &call.asked, &call.body, effort)?;
         if let Some(plan) = &plan {
             let (tier, model, effort) = (plan.tier.as_str(), &plan.model, plan.effort);

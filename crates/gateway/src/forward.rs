@@ -109,7 +109,7 @@ impl Way {
         let permit = Permit::new(holder, estimate);
         drop(table);
         let (headers, id, holder) = (parts.headers, id.clone(), Arc::clone(holder));
-        let mut call = Call { asked, body, headers, path, id, holder, started, permit };
+        let mut call = Call { asked, body, headers, path, id, holder, started, permit, patience: None };
         if is_plain && target.takes(path) && (!call.asked.tools || target.calls_tools()) {
             let admitted = self.admit(&mut call, target, None);
             return self.admitted(Box::new(admitted)).await;
@@ -123,7 +123,9 @@ impl Way {
         let body = call.body.clone();
         let body_bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let estimate = call.permit.take();
-        let ticket = self.ticket(&call.holder, target, call.started, (estimate, body_bytes, call.asked.written_max), &call.id);
+        let mut ticket =
+            self.ticket(&call.holder, target, call.started, (estimate, body_bytes, call.asked.written_max), &call.id);
+        ticket.patience = call.patience.unwrap_or(ticket.patience);
         let marks = if ticket.target.route.policy == Policy::Prefix { beginnings(&body) } else { vec![] };
         let text = |name: HeaderName| call.headers.get(name).and_then(|v| v.to_str().ok());
         let session = text(SESSION).map(str::to_owned).filter(|_| ticket.target.route.policy == Policy::Session);
@@ -155,6 +157,7 @@ impl Way {
         Ticket {
             shared: Arc::clone(&self.shared),
             holder: Arc::clone(holder),
+            patience: target.route.patience,
             target,
             used,
             started,

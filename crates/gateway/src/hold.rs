@@ -155,7 +155,7 @@ impl Way {
 
     /// Until when it may wait for what it found; a refusal where there is nothing to wait for.
     fn patience(&self, seat: &Seat, admitted: &mut Admitted, begun: Instant) -> Result<Instant, Refusal> {
-        let patience = admitted.ticket.target.route.patience;
+        let patience = admitted.ticket.patience;
         let start = patience.start.std();
         let most = match seat {
             // The control plane was told, and says in a moment what becomes of it.

@@ -89,7 +89,7 @@ impl Way {
         sent: Pin<Box<impl Future<Output = Result<(Box<Lane>, Head), Broke>>>>,
     ) -> Result<(Box<Lane>, Head), Unanswered> {
         let id = ticket.place.as_ref().map(|p| p.entry.backend.id.clone()).unwrap_or_default();
-        let deadline = Instant::now() + ticket.target.route.patience.first.std();
+        let deadline = Instant::now() + ticket.patience.first.std();
         let mut sent = sent;
         loop {
             let costs = ticket.holder.key.limits.costs();

@@ -152,7 +152,8 @@ impl Work {
         std::mem::swap(&mut permit, &mut self.call.permit);
         let headers: HeaderMap = self.call.headers.clone();
         let (id, started) = (self.call.id.clone(), self.call.started);
-        let mut call = Call { asked: asked(&body)?, body, headers, path: CHAT, id, holder, started, permit };
+        let mut call =
+            Call { asked: asked(&body)?, body, headers, path: CHAT, id, holder, started, permit, patience: self.call.patience };
         timeout_at(self.late, self.way.walk(&mut call, &chain)).await.unwrap_or(Err(Refusal::Timeout))
     }
 

@@ -9,6 +9,7 @@ use crate::sse::Tokens;
 use crate::table::{Entry, Holder, Target};
 use bytes::Bytes;
 use charter_domain::money::Usd;
+use charter_domain::routing::Patience;
 use charter_domain::usage::{End, Used};
 use http::HeaderValue;
 use std::sync::atomic::Ordering;
@@ -62,6 +63,8 @@ pub(crate) struct Ticket {
     pub(crate) shared: Arc<Shared>,
     pub(crate) holder: Arc<Holder>,
     pub(crate) target: Arc<Target>,
+    /// How long its parts may take: as the name says that was asked for, whoever answers.
+    pub(crate) patience: Patience,
     pub(crate) used: Used,
     pub(crate) started: Instant,
     /// Tokens that were taken for it from what the key may use in a minute.

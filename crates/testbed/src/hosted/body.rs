@@ -18,7 +18,8 @@ pub(super) enum Piece {
     Break,
 }
 
-/// Pieces one after the other. Each is written out before the next is begun: what a client has seen of a broken answer is certain.
+/// Pieces one after the other. Each is written out before the next is begun, so that it is certain what a client
+/// has seen of a broken answer.
 #[derive(Debug)]
 pub(super) struct Pieces {
     left: VecDeque<Piece>,

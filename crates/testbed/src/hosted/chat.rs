@@ -74,7 +74,8 @@ pub(super) fn read(body: &Value) -> Result<Asked, Refusal> {
     tools(body, &mut asked)?;
     if reasons && model.keeps_tools_apart && (!list(body, "tools").is_empty() || given(body, "functions").is_some()) {
         let message = format!(
-            "Function tools with reasoning_effort are not supported for {} in /v1/chat/completions. Please use /v1/responses instead.",
+            "Function tools with reasoning_effort are not supported for {} in /v1/chat/completions. \
+             Please use /v1/responses instead.",
             text(body, "model")
         );
         return Err(openai(400, &message, Some("reasoning_effort"), None));
@@ -193,7 +194,8 @@ fn usage(reply: &Reply) -> Value {
         "prompt_tokens": spent.prompt, "completion_tokens": spent.completion, "total_tokens": spent.prompt + spent.completion,
         "prompt_tokens_details": {"cached_tokens": spent.cached, "cache_write_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {
-            "reasoning_tokens": spent.reasoning, "audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+            "reasoning_tokens": spent.reasoning, "audio_tokens": 0, "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
         },
     })
 }
@@ -216,7 +218,8 @@ pub(super) fn whole(body: &Value, reply: &Reply, number: u64) -> Value {
     let choice = |index| json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish(reply)});
     json!({
         "id": format!("chatcmpl-{number:08}"), "object": "chat.completion", "created": super::CREATED, "model": body["model"],
-        "choices": (0..count(body).unwrap_or(1)).map(choice).collect::<Vec<_>>(), "usage": usage(reply), "service_tier": "default",
+        "choices": (0..count(body).unwrap_or(1)).map(choice).collect::<Vec<_>>(), "usage": usage(reply),
+        "service_tier": "default",
         "system_fingerprint": "fp_testbed",
     })
 }
@@ -228,8 +231,8 @@ pub(super) fn events(body: &Value, reply: &Reply, number: u64) -> Events {
     let chunk = |choices: Value, spent: Value| {
         let mut chunk = Map::new();
         let own = json!({
-            "id": format!("chatcmpl-{number:08}"), "object": "chat.completion.chunk", "created": super::CREATED, "model": body["model"],
-            "service_tier": "default", "system_fingerprint": "fp_testbed", "choices": choices,
+            "id": format!("chatcmpl-{number:08}"), "object": "chat.completion.chunk", "created": super::CREATED,
+            "model": body["model"], "service_tier": "default", "system_fingerprint": "fp_testbed", "choices": choices,
         });
         chunk.extend(own.as_object().cloned().unwrap_or_default());
         if tells_usage {

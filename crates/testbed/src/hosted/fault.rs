@@ -17,8 +17,8 @@ pub enum Fault {
     DropAfterHead,
     /// A head with status 200, and then nothing for as long as the client waits.
     StallAfterHead,
-    /// A stream whose first event is this error: a code of `OpenAI`'s or a type of Anthropic's. Without a stream the error has its
-    /// own status, and so it is with the other errors of streams.
+    /// A stream whose first event is this error: a code of `OpenAI`'s or a type of Anthropic's. Without a stream the error has
+    /// its own status, and so it is with the other errors of streams.
     ErrorInFirstEvent(&'static str),
     /// A stream that has told some content when it comes to this error.
     ErrorMidStream(&'static str),
@@ -73,8 +73,8 @@ fn refused() -> Vec<(&'static str, Fault)> {
         with(status, openai(status, message, param, code).body, &[])
     };
     let told = |status, kind: &str, message: &str| with(status, anthropic(status, kind, message).body, &[]);
-    let long = "This model's maximum context length is 128000 tokens. However, your messages resulted in 150000 tokens. Please reduce \
-                the length of the messages.";
+    let long = "This model's maximum context length is 128000 tokens. However, your messages resulted in 150000 tokens. Please \
+                reduce the length of the messages.";
     let key = "Incorrect API key provided: sk-test. You can find your API key at https://platform.openai.com/account/api-keys.";
     let model = "The model `gpt-4o` does not exist or you do not have access to it.";
     let place = "Country, region, or territory not supported";

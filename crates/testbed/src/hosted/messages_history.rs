@@ -59,8 +59,8 @@ fn turns(messages: &[Value], model: Claude) -> Result<Vec<Turn<'_>>, Refusal> {
             "user" | "assistant" => {}
             "system" if !model.takes_system_midway() => {
                 return Err(wrong(
-                    "messages: Unexpected role \"system\". The Messages API accepts a top-level `system` parameter, not \"system\" as an \
-                     input message role.",
+                    "messages: Unexpected role \"system\". The Messages API accepts a top-level `system` parameter, \
+                     not \"system\" as an input message role.",
                 ));
             }
             "system" if turns.last().is_none_or(|before| before.role != "user") => {
@@ -109,14 +109,15 @@ fn calls(turns: &[Turn<'_>]) -> Result<BTreeMap<String, String>, Refusal> {
         for id in turn.ids("tool_result", "tool_use_id") {
             if !before.contains(id) {
                 return Err(wrong(format!(
-                    "messages.{}.content: unexpected `tool_use_id` found in `tool_result` blocks: {id}. Each `tool_result` block must have \
-                     a corresponding `tool_use` block in the previous message.",
+                    "messages.{}.content: unexpected `tool_use_id` found in `tool_result` blocks: {id}. Each `tool_result` block \
+                     must have a corresponding `tool_use` block in the previous message.",
                     turn.at
                 )));
             }
             if !seen.insert(id) {
                 return Err(wrong(format!(
-                    "messages.{}.content: each tool_use must have a single result. Found multiple `tool_result` blocks with id: {id}",
+                    "messages.{}.content: each tool_use must have a single result. Found multiple \
+                     `tool_result` blocks with id: {id}",
                     turn.at
                 )));
             }
@@ -134,8 +135,8 @@ fn calls(turns: &[Turn<'_>]) -> Result<BTreeMap<String, String>, Refusal> {
         let absent: Vec<&str> = before.iter().map(String::as_str).filter(|id| !results.contains(id)).collect();
         if !absent.is_empty() {
             return Err(wrong(format!(
-                "messages.{}: `tool_use` ids were found without `tool_result` blocks immediately after: {}. Each `tool_use` block must \
-                 have a corresponding `tool_result` block in the next message.",
+                "messages.{}: `tool_use` ids were found without `tool_result` blocks immediately after: {}. Each \
+                 `tool_use` block must have a corresponding `tool_result` block in the next message.",
                 turn.at,
                 absent.join(", ")
             )));
@@ -152,8 +153,8 @@ fn thought(turns: &[Turn<'_>]) -> Result<(), Refusal> {
     match first {
         None | Some("thinking" | "redacted_thinking") => Ok(()),
         Some(found) => Err(wrong(format!(
-            "messages.{}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{found}`. When `thinking` is enabled, a \
-             final `assistant` message must start with a thinking block.",
+            "messages.{}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{found}`. When `thinking` is \
+             enabled, a final `assistant` message must start with a thinking block.",
             last.map_or(0, |turn| turn.at)
         ))),
     }

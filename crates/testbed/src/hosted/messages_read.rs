@@ -114,8 +114,8 @@ fn thinking(body: &Value, model: Claude, max: u64) -> Result<bool, Refusal> {
     };
     match kind {
         "enabled" if !model.thinks_by_budget() => Err(wrong(
-            "\"thinking.type.enabled\" is not supported for this model. Use \"thinking.type.adaptive\" and \"output_config.effort\" \
-             to control thinking behavior.",
+            "\"thinking.type.enabled\" is not supported for this model. Use \"thinking.type.adaptive\" and \
+             \"output_config.effort\" to control thinking behavior.",
         )),
         "adaptive" | "between_tools" if !model.thinks_adaptively() => {
             Err(wrong("adaptive thinking is not supported on this model"))

@@ -43,7 +43,8 @@ pub(super) fn sampling(body: &Value, reasons: bool, takes_one: bool) -> Result<(
         }
         if reasons && (number - 1.0).abs() > f64::EPSILON {
             let message = format!(
-                "Unsupported value: 'temperature' does not support {value} with this model. Only the default (1) value is supported."
+                "Unsupported value: 'temperature' does not support {value} with this model. Only the default (1) value \
+                 is supported."
             );
             return Err(openai(400, &message, Some("temperature"), Some("unsupported_value")));
         }
@@ -110,7 +111,8 @@ pub(super) fn name(value: &Value, param: &str) -> Result<String, Refusal> {
     };
     if name.len() > 64 {
         let message = format!(
-            "Invalid '{param}': string too long. Expected a string with maximum length 64, but got a string with length {} instead.",
+            "Invalid '{param}': string too long. Expected a string with maximum length 64, but got a string with length {} \
+             instead.",
             name.len()
         );
         return Err(openai(400, &message, Some(param), Some("string_above_max_length")));
@@ -151,7 +153,8 @@ pub(super) fn schema(schema: Option<&Value>, is_strict: bool, of: &str, param: &
     if is_strict && let Some(absent) = properties.into_iter().flatten().find(|(name, _)| !required.iter().any(|r| r == *name)) {
         let name = absent.0;
         return wrong(&format!(
-            "In context=(), 'required' is required to be supplied and to be an array including every key in properties. Missing '{name}'."
+            "In context=(), 'required' is required to be supplied and to be an array including every key in properties. \
+             Missing '{name}'."
         ));
     }
     Ok(())

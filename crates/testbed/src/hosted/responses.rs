@@ -53,7 +53,8 @@ const TOKENS_MIN: u64 = 16;
 pub(super) fn read(body: &Value) -> Result<Asked, Refusal> {
     if let Some((old, new)) = MOVED.iter().find(|(old, _)| body.get(*old).is_some()) {
         let message = format!(
-            "Unsupported parameter: '{old}'. In the Responses API, this parameter has moved to '{new}'. Try again with the new parameter."
+            "Unsupported parameter: '{old}'. In the Responses API, this parameter has moved to '{new}'. Try again \
+             with the new parameter."
         );
         return Err(openai(400, &message, Some(old), Some("unsupported_parameter")));
     }

@@ -11,10 +11,11 @@ fn frame(body: &Value, number: u64, status: &str, output: Value, usage: Value, i
     let or = |name: &str, usual: Value| given(body, name).cloned().unwrap_or(usual);
     let reasoning = |name: &str| given(&body["reasoning"], name).cloned().unwrap_or_default();
     json!({
-        "id": format!("resp_{number:08}"), "object": "response", "created_at": super::CREATED, "status": status, "background": false,
-        "error": null, "incomplete_details": if is_cut { json!({"reason": "max_output_tokens"}) } else { Value::Null },
-        "instructions": body["instructions"], "max_output_tokens": body["max_output_tokens"], "model": body["model"], "output": output,
-        "parallel_tool_calls": or("parallel_tool_calls", true.into()), "previous_response_id": null,
+        "id": format!("resp_{number:08}"), "object": "response", "created_at": super::CREATED, "status": status,
+        "background": false, "error": null,
+        "incomplete_details": if is_cut { json!({"reason": "max_output_tokens"}) } else { Value::Null },
+        "instructions": body["instructions"], "max_output_tokens": body["max_output_tokens"], "model": body["model"],
+        "output": output, "parallel_tool_calls": or("parallel_tool_calls", true.into()), "previous_response_id": null,
         "reasoning": {"effort": reasoning("effort"), "summary": reasoning("summary")}, "service_tier": "default",
         "store": or("store", true.into()), "temperature": or("temperature", json!(1.0)),
         "text": or("text", json!({"format": {"type": "text"}})), "tool_choice": or("tool_choice", "auto".into()),

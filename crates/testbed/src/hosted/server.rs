@@ -95,12 +95,13 @@ fn known(api: Api, head: &Parts, key: &str) -> Result<(), Refusal> {
         Api::Chat | Api::Responses => match bearer {
             Some(shown) if shown == key => Ok(()),
             Some(_) => {
-                let message = "Incorrect API key provided: sk-****. You can find your API key at https://platform.openai.com/account/api-keys.";
+                let message = "Incorrect API key provided: sk-****. You can \
+                               find your API key at https://platform.openai.com/account/api-keys.";
                 Err(openai(401, message, None, Some("invalid_api_key")))
             }
             None => {
-                let message = "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth \
-                               (i.e. Authorization: Bearer YOUR_KEY).";
+                let message = "You didn't provide an API key. You need to provide your API key in an Authorization header using \
+                               Bearer auth (i.e. Authorization: Bearer YOUR_KEY).";
                 Err(openai(401, message, None, None))
             }
         },
