@@ -49,7 +49,6 @@ fn rented(name: &str, bed: &Bed, more: &str) -> Place {
 fn answered(place: &Place) -> String {
     let answer = chat(place.gateway(), &place.key(), "m", 3, false).expect("an answer");
     assert_eq!(answer.status, 200, "{answer:?}");
-    println!("{answer:?}");
     if answer.body.contains("of my own") { "own".to_owned() } else { "rented".to_owned() }
 }
 

@@ -253,6 +253,14 @@ pub struct Canary {
     pub expect: String,
 }
 
+impl Profile {
+    /// What the engine itself calls the model.
+    #[must_use]
+    pub fn own_name(&self) -> &str {
+        if self.engine.kind == "ollama" { &self.model } else { &self.served_name }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,13 +273,5 @@ mod tests {
         for name in ["VLLM_ATTENTION_BACKEND", "HF_HOME"] {
             assert!(!is_secret_name(name), "{name}");
         }
-    }
-}
-
-impl Profile {
-    /// What the engine itself calls the model.
-    #[must_use]
-    pub fn own_name(&self) -> &str {
-        if self.engine.kind == "ollama" { &self.model } else { &self.served_name }
     }
 }

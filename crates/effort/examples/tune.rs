@@ -51,9 +51,8 @@ fn solve(mut left: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
         right.swap(at, best);
         for row in at + 1..size {
             let times = left[row][at] / left[at][at];
-            for column in at..size {
-                left[row][column] -= times * left[at][column];
-            }
+            let above = left[at].clone();
+            left[row].iter_mut().zip(above).skip(at).for_each(|(value, known)| *value -= times * known);
             right[row] -= times * right[at];
         }
     }

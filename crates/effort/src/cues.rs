@@ -61,7 +61,8 @@ static WORDS: LazyLock<HashMap<&'static str, Cue>> = LazyLock::new(|| {
 /// The lengths that words have, by their first byte: most words of a text are none of these, and need not be looked up.
 static LENGTHS: LazyLock<[u32; 256]> = LazyLock::new(|| {
     let mut lengths = [0; 256];
-    for (word, _) in WORDS.clone() {
+    let lines = include_str!("../data/cues.tsv").lines().filter_map(|line| line.split_once('\t'));
+    for word in lines.flat_map(|(_, all)| all.split(' ')) {
         if let Some(first) = word.bytes().next() {
             lengths[usize::from(first)] |= 1_u32.checked_shl(u32::try_from(word.len()).unwrap_or(u32::MAX)).unwrap_or(0);
         }

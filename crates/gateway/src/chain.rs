@@ -175,10 +175,10 @@ pub(crate) fn chain(table: &Table, target: &Arc<Target>, plan: Option<&Plan>) ->
 
 /// Does it say something of the request itself?
 fn concerns_request(refusal: &Refusal) -> bool {
-    match refusal {
-        Refusal::Upstream(no) => matches!(no.status.as_u16(), 400 | 413 | 422),
-        other => matches!(other, Refusal::Wrong { .. } | Refusal::NoTools(_)),
+    if let Refusal::Upstream(no) = refusal {
+        return matches!(no.status.as_u16(), 400 | 413 | 422);
     }
+    matches!(refusal, Refusal::Wrong { .. } | Refusal::NoTools(_))
 }
 
 /// May another one be asked after this?

@@ -140,10 +140,10 @@ impl Refusal {
 
     /// In short, for the next one in a chain.
     pub(crate) fn reason(&self) -> String {
-        match self {
-            Self::Upstream(no) => no.reason.clone(),
-            other => other.code().to_owned(),
+        if let Self::Upstream(no) = self {
+            return no.reason.clone();
         }
+        self.code().to_owned()
     }
 
     /// The last event of a stream for a client of Anthropic's language.
@@ -159,10 +159,12 @@ impl Refusal {
         {
             return said;
         }
-        let param = match self {
-            Self::Wrong { param, .. } => Some(*param),
-            Self::NoTools(_) => Some("tools"),
-            other => matches!(other, Self::MissingModel | Self::ModelNotFound(_)).then_some("model"),
+        let param = if let Self::Wrong { param, .. } = self {
+            Some(*param)
+        } else if matches!(self, Self::NoTools(_)) {
+            Some("tools")
+        } else {
+            matches!(self, Self::MissingModel | Self::ModelNotFound(_)).then_some("model")
         };
         serde_json::json!({"error": {
             "message": self.message(), "type": self.kind(), "param": param, "code": self.code(),

@@ -251,7 +251,7 @@ fn output(config: &Value, body: &mut Map<String, Value>) {
     }
     let format = &config["format"];
     if text(format, "type") == "json_schema" {
-        let schema = json!({"name": "answer", "schema": format["schema"], "strict": true});
+        let schema = json!({"name": "answer", "schema": format["schema"], "strict": false});
         body.insert("response_format".to_owned(), json!({"type": "json_schema", "json_schema": schema}));
     }
 }
