@@ -5,7 +5,7 @@
 
 mod support;
 
-use charter_testbed::hosted::HostedThread;
+use charter_testbed::hosted::{Fault, HostedThread};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,6 +13,35 @@ use support::{Place, wait_until};
 
 const OPENAI: &str = include_str!("support/with_openai.py");
 const ANTHROPIC: &str = include_str!("support/with_anthropic.py");
+
+/// One stream, which breaks or does not.
+const BROKEN_OPENAI: &str = r#"
+import os, openai
+c = openai.OpenAI(base_url=os.environ["URL"] + "/v1", api_key=os.environ["KEY"], max_retries=0)
+text, broke = "", False
+try:
+    for x in c.chat.completions.create(model=os.environ["MODEL"], stream=True, messages=[{"role": "user", "content": "one two three four"}]):
+        text += "".join(choice.delta.content or "" for choice in x.choices)
+except openai.APIError as e:
+    broke = True
+assert broke == bool(os.environ["BREAKS"]), (text, broke)
+assert broke or "one two three four" in text, text
+print("all is well")
+"#;
+const BROKEN_ANTHROPIC: &str = r#"
+import os, anthropic
+c = anthropic.Anthropic(base_url=os.environ["URL"], api_key=os.environ["KEY"], max_retries=0)
+text, broke = "", False
+try:
+    with c.messages.stream(model=os.environ["MODEL"], max_tokens=64, messages=[{"role": "user", "content": "one two three four"}]) as stream:
+        for part in stream.text_stream:
+            text += part
+except anthropic.APIError as e:
+    broke = True
+assert broke == bool(os.environ["BREAKS"]), (text, broke)
+assert broke or "one two three four" in text, text
+print("all is well")
+"#;
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).expect("JSON")
@@ -38,7 +67,8 @@ fn configure(place: &Place, openai: &HostedThread, anthropic: &HostedThread) {
     let text = text.replace("profiles:\n", &format!("{hosted}profiles:\n"));
     let routes = "routes:\n  auto: {tiers: {simple: small, complex: deep}, fallback: [anthropic]}\n  \
                   to-claude: {fallback: [nowhere, anthropic]}\n  to-old-claude: {fallback: [anthropic/claude-haiku-4-5]}\n  \
-                  to-gpt: {fallback: [openai]}\n  to-new-gpt: {fallback: [openai/gpt-6-luna]}\n  both: {fallback: [openai, anthropic]}\n";
+                  to-gpt: {fallback: [openai]}\n  to-new-gpt: {fallback: [openai/gpt-6-luna]}\n  both: {fallback: [openai, anthropic]}\n  \
+                  both-2: {fallback: [anthropic, openai]}\n  hard: {tiers: {moderate: openai, complex: anthropic}}\n";
     std::fs::write(&file, text + routes).expect("written");
 }
 
@@ -59,7 +89,6 @@ fn python(client: &str, script: &str, place: &Place, more: &[(&str, String)]) {
 #[test]
 fn the_official_clients_are_served_on_every_path() {
     let (openai, anthropic) = (HostedThread::start().expect("an API"), HostedThread::start().expect("an API"));
-    let deep = HostedThread::start().expect("a model");
     let mut place = Place::new("hosted");
     configure(&place, &openai, &anthropic);
     place.serve(&[]);
@@ -68,7 +97,16 @@ fn the_official_clients_are_served_on_every_path() {
     let more = [("AGENTIC", agentic)];
     python("openai-3.54.0", OPENAI, &place, &more);
     python("anthropic-2.14.0", ANTHROPIC, &place, &more);
-    drop(deep);
+    // What breaks before content costs the client nothing; what breaks after it is told.
+    for (client, script) in [("openai-3.54.0", BROKEN_OPENAI), ("anthropic-2.14.0", BROKEN_ANTHROPIC)] {
+        openai.script(vec![Fault::ErrorInFirstEvent("server_error")]);
+        anthropic.script(vec![]);
+        python(client, script, &place, &[("MODEL", "both".to_owned()), ("BREAKS", String::new())]);
+        openai.script(vec![]);
+        anthropic.script(vec![Fault::ErrorMidStream("overloaded_error")]);
+        python(client, script, &place, &[("MODEL", "both-2".to_owned()), ("BREAKS", "1".to_owned())]);
+        anthropic.script(vec![]);
+    }
     // No request of a client carries its key to anybody else, and none arrives twice.
     let key = place.key();
     for post in openai.posts().iter().chain(&anthropic.posts()) {

@@ -1,6 +1,7 @@
 //! Words that tell something, in four languages, as data: one line for each feature and language.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
 
 /// What a word may tell.
@@ -48,8 +49,28 @@ impl Cue {
 /// The longest word that is looked for.
 pub(crate) const LONGEST: usize = 20;
 
-static WORDS: LazyLock<HashMap<&'static str, Cue>> = LazyLock::new(|| {
-    let mut words = HashMap::new();
+/// Words are known in advance, so that nobody can choose some that fall together: a quick hash is good enough.
+#[derive(Default)]
+struct Quick(u64);
+
+impl Hasher for Quick {
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
+            let mut eight = [0; 8];
+            eight[..part.len()].copy_from_slice(part);
+            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(eight)).wrapping_mul(0x517c_c1b7_2722_0a95);
+        }
+    }
+
+    fn write_u8(&mut self, _: u8) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+static WORDS: LazyLock<HashMap<&'static str, Cue, BuildHasherDefault<Quick>>> = LazyLock::new(|| {
+    let mut words = HashMap::default();
     for line in include_str!("../data/cues.tsv").lines() {
         let Some((kind, all)) = line.split_once('\t') else { continue };
         let Some((cue, _)) = Cue::ALL.iter().find(|(_, name)| *name == kind) else { continue };

@@ -39,13 +39,16 @@ const TAIL: usize = 4 * 1024;
 struct Counts {
     cues: [u32; KINDS],
     words: u32,
+    /// Letters of scripts that put no space between words.
+    unspaced: u32,
     symbols: u32,
     operators: u32,
     foreign: u32,
-    bytes: u32,
     questions: u32,
     fences: u32,
     items: u32,
+    /// The first word asks for a chore: what follows is mostly what it is to be done to.
+    opens_as_chore: bool,
 }
 
 /// Finds all of them.
@@ -73,47 +76,139 @@ fn part(text: &str, mut from: usize, mut to: usize) -> &str {
     text.get(from..to).unwrap_or_default()
 }
 
-fn read(text: &str, counts: &mut Counts) {
-    let mut word = String::with_capacity(LONGEST);
-    let mut long = false;
-    for line in text.split('\n') {
-        let start = line.trim_start();
-        let numbered = start
-            .split_once(['.', ')'])
-            .is_some_and(|(n, _)| !n.is_empty() && n.len() < 3 && n.bytes().all(|b| b.is_ascii_digit()));
-        counts.items += u32::from(numbered || start.starts_with("- ") || start.starts_with("* "));
-        counts.fences += u32::from(start.starts_with("```"));
-        for c in line.chars().chain(std::iter::once(' ')) {
-            if c.is_alphanumeric() || (!word.is_empty() && (c == '-' || c == '\'')) {
-                // A word that is too long for any cue is only counted.
-                long |= word.len() >= LONGEST;
-                if !long && c.is_ascii() {
-                    word.push(c.to_ascii_lowercase());
-                } else if !long {
-                    word.extend(c.to_lowercase());
-                }
-                counts.foreign += u32::from(!c.is_ascii());
-                continue;
-            }
-            if !word.is_empty() {
-                counts.words += 1;
-                if !long && let Some(cue) = of(word.trim_end_matches(['-', '\''])) {
-                    counts.cues[cue.at()] += 1;
-                }
-                word.clear();
-                long = false;
-            }
-            match c {
-                '{' | '}' | ';' | '<' | '>' | '[' | ']' | '(' | ')' | '_' | '#' => counts.symbols += 1,
-                '=' | '+' | '^' | '\\' | '∫' | '∑' | '√' | '≤' | '≥' | '≡' | '∀' | '∃' | '|' | '*' | '/' => {
-                    counts.operators += 1
-                }
-                '?' => counts.questions += 1,
-                _ => {}
-            }
-        }
+/// What a byte of a text is.
+const PLAIN: u8 = 0;
+const LETTER: u8 = 1;
+const SYMBOL: u8 = 2;
+const OPERATOR: u8 = 3;
+const QUESTION: u8 = 4;
+const JOINER: u8 = 5;
+const BEYOND: u8 = 6;
+
+/// The same for every byte.
+static KINDS_OF_BYTES: [u8; 256] = kinds();
+
+const fn kinds() -> [u8; 256] {
+    let mut kinds = [PLAIN; 256];
+    let mut at: usize = 0;
+    while at < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "it is below 256")]
+        let byte = at as u8;
+        kinds[at] = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => LETTER,
+            b'{' | b'}' | b';' | b'<' | b'>' | b'[' | b']' | b'(' | b')' | b'_' | b'#' => SYMBOL,
+            b'=' | b'+' | b'^' | b'\\' | b'|' | b'*' | b'/' => OPERATOR,
+            b'?' => QUESTION,
+            b'-' | b'\'' => JOINER,
+            128.. => BEYOND,
+            _ => PLAIN,
+        };
+        at += 1;
     }
-    counts.bytes += u32::try_from(text.len()).unwrap_or(u32::MAX);
+    kinds
+}
+
+fn read(text: &str, counts: &mut Counts) {
+    text.split('\n').for_each(|line| beginning(line.trim_start().as_bytes(), counts));
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match KINDS_OF_BYTES[usize::from(*byte)] {
+            LETTER => at = word(text, at, counts),
+            BEYOND => at = beyond(text, at, counts),
+            SYMBOL => counts.symbols += 1,
+            OPERATOR => counts.operators += 1,
+            QUESTION => counts.questions += 1,
+            _ => {}
+        }
+        // A word ends before what follows it, which is looked at next.
+        at += usize::from(!matches!(KINDS_OF_BYTES[usize::from(*byte)], LETTER | BEYOND));
+    }
+}
+
+/// What a line begins with: a number, a mark of a list, a fence.
+fn beginning(line: &[u8], counts: &mut Counts) {
+    let digits = line.iter().take_while(|b| b.is_ascii_digit()).count();
+    let numbered = (1..3).contains(&digits) && matches!(line.get(digits), Some(b'.' | b')'));
+    counts.items += u32::from(numbered || line.starts_with(b"- ") || line.starts_with(b"* "));
+    counts.fences += u32::from(line.starts_with(b"```"));
+}
+
+/// Reads a word that begins with a letter of ASCII; where it ends.
+fn word(text: &str, from: usize, counts: &mut Counts) -> usize {
+    let bytes = text.as_bytes();
+    let mut small = [0; LONGEST];
+    let mut at = from;
+    while let Some(byte) = bytes.get(at) {
+        match KINDS_OF_BYTES[usize::from(*byte)] {
+            LETTER | JOINER => {}
+            // It has other letters in it.
+            BEYOND => return foreign_word(text, from, counts),
+            _ => break,
+        }
+        if let Some(place) = small.get_mut(at - from) {
+            *place = byte.to_ascii_lowercase();
+        }
+        at += 1;
+    }
+    counts.words += 1;
+    if let Some(word) = small.get(..at - from) {
+        let end = word.iter().rposition(|b| !matches!(b, b'-' | b'\'')).map_or(0, |last| last + 1);
+        count(word.get(..end).unwrap_or_default(), counts);
+    }
+    at
+}
+
+fn count(word: &[u8], counts: &mut Counts) {
+    if let Some(cue) = std::str::from_utf8(word).ok().and_then(of) {
+        counts.cues[cue.at()] += 1;
+        counts.opens_as_chore |= counts.words == 1 && counts.unspaced == 0 && cue == Cue::Chore;
+    }
+}
+
+/// Reads what begins with a character beyond ASCII: a word, or a sign.
+fn beyond(text: &str, at: usize, counts: &mut Counts) -> usize {
+    let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) else { return at + 1 };
+    if is_unspaced(c) {
+        return unspaced(text, at, counts);
+    }
+    if c.is_alphanumeric() {
+        return foreign_word(text, at, counts);
+    }
+    counts.questions += u32::from(matches!(c, '？' | '؟'));
+    counts.operators += u32::from(matches!(c, '∫' | '∑' | '√' | '≤' | '≥' | '≡' | '∀' | '∃'));
+    at + c.len_utf8()
+}
+
+/// Whether a letter belongs to a script that puts no space between words: Thai, Lao, Khmer, Chinese, Japanese.
+const fn is_unspaced(letter: char) -> bool {
+    matches!(letter, '\u{0e00}'..='\u{0eff}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}')
+}
+
+/// Reads letters of such a script. Nothing tells where a word begins, so each two of them are looked up.
+fn unspaced(text: &str, from: usize, counts: &mut Counts) -> usize {
+    let (mut before, mut at) = (from, from);
+    for c in text.get(from..).unwrap_or_default().chars().take_while(|c| is_unspaced(*c)) {
+        let end = at + c.len_utf8();
+        counts.unspaced += 1;
+        counts.foreign += 1;
+        count(text.get(before..end).unwrap_or_default().as_bytes(), counts);
+        (before, at) = (at, end);
+    }
+    at
+}
+
+fn foreign_word(text: &str, from: usize, counts: &mut Counts) -> usize {
+    let rest = text.get(from..).unwrap_or_default();
+    let inside = |c: char| (c.is_alphanumeric() && !is_unspaced(c)) || c == '-' || c == '\'';
+    let end = rest.find(|c: char| !inside(c)).unwrap_or(rest.len());
+    let word = rest.get(..end).unwrap_or_default();
+    counts.words += 1;
+    counts.foreign += u32::try_from(word.chars().filter(|c| !c.is_ascii()).count()).unwrap_or(u32::MAX);
+    if word.len() <= LONGEST {
+        count(word.to_lowercase().trim_end_matches(['-', '\'']).as_bytes(), counts);
+    }
+    from + end.max(1)
 }
 
 /// A share of something that is full from `most` on.
@@ -123,7 +218,9 @@ fn of_most(count: u32, most: f32) -> f32 {
 
 fn features(prompt: &Prompt<'_>, counts: &Counts) -> [f32; COUNT] {
     let cue = |cue: Cue, most: f32| of_most(counts.cues[cue.at()], most);
-    let words = f32::from(u16::try_from(counts.words).unwrap_or(u16::MAX)).max(1.0);
+    // Two letters of a script without spaces say about as much as a word.
+    let words = counts.words.saturating_add(counts.unspaced / 2);
+    let words = f32::from(u16::try_from(words).unwrap_or(u16::MAX)).max(1.0);
     let symbols = f32::from(u16::try_from(counts.symbols).unwrap_or(u16::MAX)) / words;
     let code = (cue(Cue::Code, 4.0) + of_most(counts.fences, 2.0) * 0.5 + (symbols / 0.6).min(1.0) * 0.5).min(1.0);
     let mathematics = (cue(Cue::Mathematics, 4.0) + of_most(counts.operators, 8.0) * 0.4).min(1.0);
@@ -144,7 +241,7 @@ fn features(prompt: &Prompt<'_>, counts: &Counts) -> [f32; COUNT] {
         proof,
         reasoning,
         planning,
-        share(Cue::Chore),
+        (share(Cue::Chore) * 0.5 + if counts.opens_as_chore { 0.5 } else { 0.0 }).min(1.0),
         share(Cue::Talk),
         steps,
         cue(Cue::Structure, 3.0),

@@ -67,6 +67,13 @@ pub fn classify(prompt: &Prompt<'_>) -> Verdict {
     Verdict { effort: rounded(score), score, parts }
 }
 
+/// The same without its parts, for those who are in a hurry.
+#[must_use]
+pub fn effort_of(prompt: &Prompt<'_>) -> u8 {
+    let table = weights();
+    rounded(table.bias + found(prompt).iter().zip(table.in_order).map(|(found, weight)| found * weight).sum::<f32>())
+}
+
 /// A score as an effort.
 fn rounded(score: f32) -> u8 {
     (1..=9_u8).find(|effort| score < f32::from(*effort) + 0.5).unwrap_or(10)

@@ -1,5 +1,6 @@
 //! Weights as data, made by `examples/tune.rs` from the part of the labelled set that is for tuning.
 
+use crate::features::{COUNT, NAMES};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -13,6 +14,9 @@ pub struct Weights {
     pub bias: f32,
     /// What each feature adds where it is found whole.
     pub weights: BTreeMap<String, f32>,
+    /// The same in the order of the features.
+    #[serde(skip)]
+    pub(crate) in_order: [f32; COUNT],
 }
 
 impl Weights {
@@ -23,8 +27,11 @@ impl Weights {
     }
 }
 
-static TABLE: LazyLock<Weights> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../data/weights.json")).unwrap_or_default());
+static TABLE: LazyLock<Weights> = LazyLock::new(|| {
+    let mut table: Weights = serde_json::from_str(include_str!("../data/weights.json")).unwrap_or_default();
+    table.in_order = NAMES.map(|name| table.of(name));
+    table
+});
 
 /// The table in use.
 #[must_use]

@@ -24,7 +24,7 @@ const ATTEMPTS: HeaderName = HeaderName::from_static("x-charter-attempts");
 pub(crate) struct Call {
     pub(crate) asked: Asked,
     pub(crate) body: Bytes,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Arc<HeaderMap>,
     pub(crate) path: usize,
     pub(crate) id: HeaderValue,
     pub(crate) holder: Arc<Holder>,
@@ -79,8 +79,7 @@ impl Way {
         call.patience = Some(target.route.patience);
         let plan = plan::made(&table, &target, &call.asked, &call.body, effort)?;
         if let Some(plan) = &plan {
-            let (tier, model, effort) = (plan.tier.as_str(), &plan.model, plan.effort);
-            tracing::info!("[PLAN] Applied ExecutionPlan: tier={tier}, model={model}, effort={effort}");
+            self.shared.plans.applied(plan, &call.id);
         }
         let mut answer = match plan.as_ref().and_then(|plan| plan.steps(&table, &call)) {
             Some(steps) => Box::pin(self.in_steps(call, &table, target, steps)).await,
@@ -146,8 +145,6 @@ impl Way {
         let turn = form.turn();
         let mut admitted = self.admit(call, Arc::clone(target), Some(Box::new(form)));
         admitted.others = others;
-        // A name that is only a step on the way is looked for by its own name, also while it is waited for.
-        admitted.asked.name = target.name.to_string();
         let answer = self.admitted(Box::new(admitted)).await;
         match turn {
             Some(names) => crate::turned::turned(answer?, names).await,

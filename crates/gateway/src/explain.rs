@@ -3,7 +3,7 @@
 use crate::chain::chain;
 use crate::errors::Refusal;
 use crate::plan;
-use crate::request::asked;
+use crate::request::{asked, words};
 use crate::table::{Table, Target};
 use charter_domain::routing::RouteTable;
 use serde_json::{Value, json};
@@ -29,11 +29,13 @@ pub fn explain(source: &Arc<RouteTable>, body: &[u8], effort: Option<u8>) -> Res
     let mut unknown: Vec<&String> = named.filter(|name| table.find(name).is_none()).collect();
     unknown.dedup();
     steps.extend(unknown.iter().map(|name| json!({"name": name, "state": "nothing is called so at present", "tools": null})));
+    let classified = plan.as_ref().is_some_and(plan::Plan::is_classified);
+    let parts = if classified { charter_effort::classify(&words(body).prompt(&asked)).parts } else { vec![] };
     let part = |p: &charter_effort::Part| json!({"name": p.name, "found": p.found, "weight": p.weight, "points": p.points});
     Ok(match &plan {
         Some(plan) => json!({
             "schema": "charter.route-explain/1", "name": asked.name, "tier": plan.tier.as_str(), "effort": plan.effort,
-            "model": plan.model, "why": plan.why, "parts": plan.parts.iter().map(part).collect::<Vec<_>>(), "chain": steps,
+            "model": plan.model, "why": plan.why(&parts), "parts": parts.iter().map(part).collect::<Vec<_>>(), "chain": steps,
         }),
         None => json!({
             "schema": "charter.route-explain/1", "name": asked.name, "tier": null, "effort": null, "model": &*target.name,

@@ -7,6 +7,7 @@ use crate::chain::{Call, Permit};
 use crate::errors::Refusal;
 use crate::form::Form;
 use crate::lane::Pool;
+use crate::plan_log::PlanLog;
 use crate::purse::Bank;
 use crate::record::Recorder;
 use crate::request::{Asked, asked, beginnings};
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) bank: Arc<dyn Bank>,
     pub(crate) recorder: Recorder,
     pub(crate) notices: mpsc::Sender<Notice>,
+    /// Plans that were applied, on their way to the log.
+    pub(crate) plans: PlanLog,
 }
 
 /// One worker's way to backends.
@@ -56,7 +59,7 @@ pub(crate) struct Way {
 pub(crate) struct Admitted {
     pub(crate) asked: Asked,
     pub(crate) body: Bytes,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Arc<HeaderMap>,
     pub(crate) path: usize,
     pub(crate) id: HeaderValue,
     pub(crate) session: Option<String>,
@@ -77,6 +80,11 @@ pub(crate) struct Admitted {
 impl Admitted {
     pub(crate) fn body_bytes(&self) -> usize {
         self.body.len()
+    }
+
+    /// The name that it is on its way to.
+    pub(crate) fn name(&self) -> String {
+        self.ticket.target.name.to_string()
     }
 }
 
@@ -108,7 +116,7 @@ impl Way {
         holder.state.meter.admit(&key.limits, table.gateways, estimate, (self.shared.now)())?;
         let permit = Permit::new(holder, estimate);
         drop(table);
-        let (headers, id, holder) = (parts.headers, id.clone(), Arc::clone(holder));
+        let (headers, id, holder) = (Arc::new(parts.headers), id.clone(), Arc::clone(holder));
         let mut call = Call { asked, body, headers, path, id, holder, started, permit, patience: None };
         if is_plain && target.takes(path) && (!call.asked.tools || target.calls_tools()) {
             let admitted = self.admit(&mut call, target, None);
@@ -130,8 +138,9 @@ impl Way {
         let text = |name: HeaderName| call.headers.get(name).and_then(|v| v.to_str().ok());
         let session = text(SESSION).map(str::to_owned).filter(|_| ticket.target.route.policy == Policy::Session);
         let wait = text(WAIT).and_then(|v| v.parse().ok()).map(Duration::from_secs);
-        let headers = if form.is_some() { call.headers.clone() } else { std::mem::take(&mut call.headers) };
-        let (asked, path, id) = (call.asked.clone(), call.path, call.id.clone());
+        let (headers, path, id) = (Arc::clone(&call.headers), call.path, call.id.clone());
+        // Only what may be asked of another one is needed again.
+        let asked = if form.is_some() { call.asked.clone() } else { std::mem::take(&mut call.asked) };
         let (tried, silent_since, others) = (vec![], None, false);
         Admitted { asked, body, headers, path, id, session, marks, wait, ticket, tried, silent_since, form, others }
     }
@@ -208,12 +217,12 @@ impl Way {
                 self.wait_and_send(admitted).await
             }
             Seat::Taken(seat) => self.seated(admitted, *seat).await,
-            Seat::Nobody => Err(Refusal::NoBackend(admitted.asked.name)),
+            Seat::Nobody => Err(Refusal::NoBackend(admitted.name())),
             Seat::Full => self.wait_and_send(admitted).await,
-            Seat::Starting | Seat::Ill if admitted.others => Err(Refusal::Loading(admitted.asked.name)),
+            Seat::Starting | Seat::Ill if admitted.others => Err(Refusal::Loading(admitted.name())),
             Seat::Asleep if admitted.others => {
                 self.wake(&admitted.ticket.target);
-                Err(Refusal::Loading(admitted.asked.name))
+                Err(Refusal::Loading(admitted.name()))
             }
             // Only where it is a stream can the client be told anything before the answer.
             Seat::Starting | Seat::Asleep | Seat::Ill if admitted.asked.stream => {

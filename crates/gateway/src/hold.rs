@@ -112,8 +112,8 @@ impl Way {
                             line.call();
                         }
                     }
-                    Heard::Late if is_ill => return Err(Refusal::NoBackend(admitted.asked.name)),
-                    Heard::Late if is_start => return Err(Refusal::Loading(admitted.asked.name)),
+                    Heard::Late if is_ill => return Err(Refusal::NoBackend(admitted.name())),
+                    Heard::Late if is_start => return Err(Refusal::Loading(admitted.name())),
                     Heard::Late => return Err(Refusal::QueueFull),
                     Heard::News => {
                         news.set(line.news());
@@ -164,7 +164,7 @@ impl Way {
                 let since = *admitted.silent_since.get_or_insert_with(Instant::now);
                 return Ok(since + start.min(ILL_PATIENCE));
             }
-            Seat::Nobody => return Err(Refusal::NoBackend(admitted.asked.name.clone())),
+            Seat::Nobody => return Err(Refusal::NoBackend(admitted.name())),
             Seat::Taken(_) | Seat::Full => patience.queue.std(),
             Seat::Starting => admitted.wait.unwrap_or(start).min(start),
             Seat::Asleep => {
@@ -181,8 +181,8 @@ impl Way {
         if !table.knows(&admitted.ticket.holder, (self.shared.now)()) {
             return Err(Refusal::InvalidKey);
         }
-        let Some(target) = table.names.get(&admitted.asked.name) else {
-            return Err(Refusal::ModelNotFound(admitted.asked.name.clone()));
+        let Some(target) = table.names.get(&*admitted.ticket.target.name) else {
+            return Err(Refusal::ModelNotFound(admitted.name()));
         };
         admitted.ticket.target = Arc::clone(target);
         Ok(())

@@ -31,6 +31,7 @@ mod line;
 mod metrics;
 mod opening;
 mod plan;
+mod plan_log;
 mod purse;
 mod record;
 mod rent;

@@ -114,10 +114,16 @@ impl Way {
         entry: &Entry,
         form: &Form,
     ) -> Result<Response<Answer>, Refusal> {
-        let mut held = BytesMut::new();
+        // Most come in one part, which need not be copied.
+        let (mut only, mut held) = (Bytes::new(), BytesMut::new());
         let most = if form.translates { ANSWER_MAX } else { HELD_MAX };
         while let Some(part) = poll_fn(|cx| relay.poll(cx)).await {
             let Ok(bytes) = part else { return Err(relay.broke.take().unwrap_or(Refusal::BrokeOff)) };
+            if only.is_empty() && held.is_empty() {
+                only = bytes;
+                continue;
+            }
+            held.extend_from_slice(&std::mem::take(&mut only));
             held.extend_from_slice(&bytes);
             if held.len() > most {
                 if form.translates {
@@ -129,7 +135,7 @@ impl Way {
                 return Ok(respond(status, headers, Answer::Relay(Box::new(relay))));
             }
         }
-        let mut body = held.freeze();
+        let mut body = if held.is_empty() { only } else { held.freeze() };
         if form.translates {
             let Ok(said) = serde_json::from_slice::<Value>(&body) else {
                 tracing::warn!(backend = entry.backend.id, "an answer is no JSON");

@@ -5,11 +5,9 @@ use crate::chain::Call;
 use crate::errors::Refusal;
 use crate::request::{Asked, words};
 use crate::table::{CHAT, MESSAGES, Table, Target};
-use charter_effort::{Part, Tier, classify};
+use charter_effort::{Part, Tier, effort_of};
 use std::fmt;
 
-/// From this effort on the reasoning model answers.
-const REASONS_FROM: u8 = 7;
 /// From this effort on it may be asked in several steps.
 const STEPS_FROM: u8 = 8;
 
@@ -20,10 +18,68 @@ pub(crate) struct Plan {
     pub(crate) effort: u8,
     /// A name of the table.
     pub(crate) model: String,
-    /// What decided.
-    pub(crate) why: String,
-    /// Of a request that was classified: what was found in it.
-    pub(crate) parts: Vec<Part>,
+    /// Where the effort is from.
+    source: Source,
+    /// What it was before `min_effort` raised it.
+    raised_from: Option<u8>,
+    /// Why it is this model.
+    choice: Choice,
+}
+
+/// Where an effort is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Header,
+    Field,
+    Reasoning,
+    /// Of the request's own words.
+    Words,
+    /// Nobody said anything.
+    Nothing,
+}
+
+/// Why a model was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Choice {
+    /// The request names it.
+    Named,
+    /// It is the tier's own.
+    Own,
+    /// The tier has none.
+    Near,
+    /// The tier's own is not served, and what stands behind it answers.
+    Unserved,
+    /// This one, which would be meant, cannot call tools.
+    NoTools(String),
+}
+
+impl Plan {
+    /// What decided, in words; of a request that was classified with what was found in it.
+    pub(crate) fn why(&self, parts: &[Part]) -> String {
+        let mut why = match self.source {
+            Source::Header => "the header says so".to_owned(),
+            Source::Field => "`effort` says so".to_owned(),
+            Source::Reasoning => "`reasoning_effort` says so".to_owned(),
+            Source::Words => found(parts),
+            Source::Nothing => "nobody says anything of effort".to_owned(),
+        };
+        if let Some(from) = self.raised_from {
+            why.push_str(&format!("; `min_effort` raises it from {from}"));
+        }
+        match &self.choice {
+            Choice::Named => why.push_str("; the request names its model"),
+            Choice::Own => {}
+            Choice::Near => why.push_str(&format!("; the route has no model of its own for {}", self.tier.as_str())),
+            Choice::Unserved => why.push_str("; nobody serves it at present"),
+            Choice::NoTools(name) => why.push_str(&format!("; `{name}` cannot call tools")),
+        }
+        why
+    }
+
+    /// Was it made of the request's own words?
+    pub(crate) fn is_classified(&self) -> bool {
+        self.source == Source::Words
+    }
 }
 
 impl fmt::Display for Plan {
@@ -53,32 +109,21 @@ pub(crate) fn made(
     if !tiers && header.or(asked.said.effort).is_none() {
         return Ok(None);
     }
-    let said = [
-        (header, "the header says so"),
-        (asked.said.effort, "`effort` says so"),
-        (asked.said.reasoning, "`reasoning_effort` says so"),
-    ];
-    let (mut effort, mut why, mut parts) = (1, String::new(), vec![]);
-    match said.into_iter().find_map(|(value, why)| Some((value?, why))) {
-        Some((value, text)) => (effort, why) = (value, text.to_owned()),
-        None if tiers => {
-            let verdict = classify(&words(body).prompt(asked));
-            (effort, why) = (verdict.effort, found(&verdict.parts));
-            parts = verdict.parts;
-        }
-        None => {}
-    }
-    if let Some(least) = asked.said.min.filter(|least| *least > effort) {
-        (effort, why) = (least, format!("{why}; `min_effort` raises it from {effort}"));
-    }
+    let said = [(header, Source::Header), (asked.said.effort, Source::Field), (asked.said.reasoning, Source::Reasoning)];
+    let (mut effort, source) = match said.into_iter().find_map(|(value, source)| Some((value?, source))) {
+        Some(said) => said,
+        None if tiers => (effort_of(&words(body).prompt(asked)), Source::Words),
+        None => (1, Source::Nothing),
+    };
+    let raised_from = asked.said.min.filter(|least| *least > effort).map(|least| std::mem::replace(&mut effort, least));
     let tier = Tier::of(effort);
     if !tiers {
         // The client names its model: that comes first.
         let model = target.name.to_string();
-        return Ok(Some(Plan { tier, effort, model, why: format!("{why}; the request names its model"), parts }));
+        return Ok(Some(Plan { tier, effort, model, source, raised_from, choice: Choice::Named }));
     }
-    let (model, chosen) = model(table, target, asked, effort)?;
-    Ok(Some(Plan { tier, effort, model, why: why + &chosen, parts }))
+    let (model, choice) = model(table, target, asked, effort)?;
+    Ok(Some(Plan { tier, effort, model, source, raised_from, choice }))
 }
 
 /// What weighed most.
@@ -91,30 +136,31 @@ fn found(parts: &[Part]) -> String {
 
 const ORDER: [&str; 5] = ["reflex", "simple", "moderate", "complex", "critical"];
 
+/// Tiers in the order in which they are looked for, by the tier that is meant.
+const LOOKED: [[usize; 5]; 5] = [[0, 1, 2, 3, 4], [1, 0, 2, 3, 4], [2, 1, 0, 3, 4], [3, 4, 2, 1, 0], [4, 3, 2, 1, 0]];
+
 /// The model of a tier, or of the nearest one that has a model which can do what is asked.
-fn model(table: &Table, target: &Target, asked: &Asked, effort: u8) -> Result<(String, String), Refusal> {
+fn model(table: &Table, target: &Target, asked: &Asked, effort: u8) -> Result<(String, Choice), Refusal> {
     let at = usize::from(effort.clamp(1, 10) - 1) / 2;
-    let order: Vec<usize> =
-        if effort >= REASONS_FROM { [at, 3, 4, 2, 1, 0].to_vec() } else { (0..=at).rev().chain(at + 1..ORDER.len()).collect() };
-    let named = || order.iter().filter_map(|tier| Some((*tier, target.route.tiers.get(ORDER[*tier])?)));
-    let known = || named().filter_map(|(tier, name)| Some((tier, name, table.find(name)?)));
-    let first = named().next();
-    if let Some((_, name)) = first.filter(|(_, name)| table.find(name).is_none())
+    let named = || LOOKED[at].iter().filter_map(|tier| Some((*tier, target.route.tiers.get(ORDER[*tier])?)));
+    if let Some((_, name)) = named().next()
         && !target.route.fallback.is_empty()
+        && table.find(name).is_none()
     {
         // What stands behind it is there for this very case, and better than a model that the plan does not mean.
-        return Ok((name.clone(), "; nobody serves it at present".to_owned()));
+        return Ok((name.clone(), Choice::Unserved));
     }
+    let known = || named().filter_map(|(tier, name)| Some((tier, name, table.find(name)?)));
     let able = known().find(|(_, _, model)| !asked.tools || model.calls_tools());
     match able {
         Some((tier, name, model)) => {
             let unable = known().next().filter(|(_, first, _)| *first != name);
-            let why = match unable {
-                Some((_, first, _)) => format!("; `{first}` cannot call tools"),
-                None if tier != at => format!("; the route has no model of its own for {}", ORDER[at]),
-                None => String::new(),
+            let choice = match unable {
+                Some((_, first, _)) => Choice::NoTools(first.clone()),
+                None if tier != at => Choice::Near,
+                None => Choice::Own,
             };
-            Ok((model.name.to_string(), why))
+            Ok((model.name.to_string(), choice))
         }
         None if known().next().is_some() => Err(Refusal::NoTools(asked.name.clone())),
         None => Err(Refusal::NoBackend(asked.name.clone())),

@@ -61,7 +61,7 @@ struct Options<'a> {
 }
 
 /// What was asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     pub(crate) name: String,
     /// Where the model's name stands.

@@ -33,14 +33,14 @@ impl Way {
                 let mut seen = admitted.ticket.target.state.seen.lock().unwrap_or_else(PoisonError::into_inner);
                 seen.remember(&admitted.marks, &entry.backend.id);
             }
-            let Some(origin) = &entry.origin else { return Err(Refusal::NoBackend(admitted.asked.name)) };
+            let Some(origin) = &entry.origin else { return Err(Refusal::NoBackend(admitted.name())) };
             let path = admitted.form.as_ref().map_or(admitted.path, |form| form.path);
             let own = member.rename.as_deref();
             let body = match &admitted.form {
                 // On its way along a chain a request asks for the name that it has come to.
-                Some(form) => form
-                    .put(own, &admitted.asked.name)
-                    .unwrap_or_else(|| admitted.asked.spliced(&admitted.body, own.or(Some(&admitted.asked.name)), path < 2)),
+                Some(form) => form.put(own, &admitted.ticket.target.name).unwrap_or_else(|| {
+                    admitted.asked.spliced(&admitted.body, own.or(Some(&*admitted.ticket.target.name)), path < 2)
+                }),
                 // Usage is asked for where streams can tell it; an answer that is no stream tells it by itself.
                 None => admitted.asked.spliced(&admitted.body, own, path < 2),
             };

@@ -8,6 +8,7 @@ use crate::forward::{Shared, Way, bank_name};
 use crate::front::{Front, HEADERS_MAX, LOOKED_MAX};
 use crate::lane::Pool;
 use crate::metrics;
+use crate::plan_log::PlanLog;
 use crate::purse::Bank;
 use crate::record::{Recorder, Sink, write_all};
 use crate::table::{Holder, MESSAGES, PATHS, RESPONSES, Table};
@@ -102,7 +103,7 @@ impl Gateway {
         let (notices, reader) = mpsc::channel(64);
         let (recorder, exit) = Recorder::new();
         let Outside { links, now, bank, sink } = outside;
-        let shared = Arc::new(Shared { table: ArcSwap::default(), now, bank, recorder, notices });
+        let shared = Arc::new(Shared { table: ArcSwap::default(), now, bank, recorder, notices, plans: PlanLog::default() });
         let inner = Inner {
             shared,
             connector: Connector::new(links),
@@ -184,6 +185,8 @@ impl Gateway {
                 this.update(&table);
             }
         });
+        let (shared, stop) = (Arc::clone(&self.0.shared), served.clone());
+        tokio::spawn(async move { shared.plans.write_all(stop).await });
         let writing = exit.map(|exit| {
             let (recorder, sink) = (self.0.shared.recorder.clone(), Arc::clone(&self.0.sink));
             tokio::spawn(write_all(recorder, exit, sink, served.clone()))

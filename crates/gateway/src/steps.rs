@@ -12,7 +12,7 @@ use crate::turned::turned;
 use crate::voice::{Said, Voice};
 use bytes::Bytes;
 use charter_translate::from_messages;
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderValue, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -150,7 +150,7 @@ impl Work {
         // What the client was let in with counts for the first of them.
         let mut permit = Permit::none(&holder);
         std::mem::swap(&mut permit, &mut self.call.permit);
-        let headers: HeaderMap = self.call.headers.clone();
+        let headers = Arc::clone(&self.call.headers);
         let (id, started) = (self.call.id.clone(), self.call.started);
         let mut call =
             Call { asked: asked(&body)?, body, headers, path: CHAT, id, holder, started, permit, patience: self.call.patience };

@@ -40,6 +40,9 @@ for model in ["to-claude", "to-gpt", "to-new-gpt"]:
 
 r = c.messages.create(model="auto", max_tokens=16, messages=[{"role": "user", "content": "hi"}], extra_headers={"x-charter-effort": "9"})
 assert r.content, r
+steps = anthropic.Anthropic(base_url=os.environ["URL"], api_key=os.environ["AGENTIC"], max_retries=0)
+r = steps.messages.create(model="hard", max_tokens=64, messages=[{"role": "user", "content": "a hard question"}], extra_headers={"x-charter-effort": "9"})
+assert "considered" in r.content[0].text, r
 try:
     ask("nobody", "hi")
     assert False

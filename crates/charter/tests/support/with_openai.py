@@ -60,8 +60,17 @@ for model in ["to-gpt", "to-new-gpt", "to-claude", "to-old-claude"]:
     assert "image/png" in seen.choices[0].message.content, (model, seen)
 
 # Steps: the first model asks the reasoning model, and the client hears one answer.
-r = ask("auto", "hi", client=steps, max_tokens=8, extra_body={"effort": 3})
-assert r.choices, r
+r = ask("hard", "a hard question", client=steps, extra_body={"effort": 9})
+assert "considered" in r.choices[0].message.content and not r.choices[0].message.tool_calls, r
+chunks = list(ask("hard", "a hard question", client=steps, stream=True, stream_options={"include_usage": True}, extra_body={"effort": 10}))
+assert "considered" in text_of(chunks) and chunks[-1].usage.completion_tokens > 0, chunks
+r = ask("hard", "consult forever", client=steps, max_tokens=64, extra_body={"effort": 9})
+assert r.choices[0].finish_reason in ("stop", "length"), r
+r = ask("hard", "use a tool", client=steps, tools=TOOLS, extra_body={"effort": 9})
+assert r.choices[0].message.tool_calls[0].function.name == "weather.now", r
+# Who has no right to that, or an easy question, gets one answer of one model.
+assert "considered" not in ask("hard", "a hard question", extra_body={"effort": 9}).choices[0].message.content
+assert "considered" not in ask("hard", "a hard question", client=steps, extra_body={"effort": 5}).choices[0].message.content
 
 # Errors that are the request's own come in the shape that the client knows.
 try:
