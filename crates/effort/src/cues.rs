@@ -62,40 +62,50 @@ impl Hasher for Quick {
         }
     }
 
-    fn write_u8(&mut self, _: u8) {}
+    // The length of a word, which its bytes tell as well.
+    fn write_usize(&mut self, _: usize) {}
 
     fn finish(&self) -> u64 {
         self.0
     }
 }
 
-static WORDS: LazyLock<HashMap<&'static str, Cue, BuildHasherDefault<Quick>>> = LazyLock::new(|| {
+static WORDS: LazyLock<HashMap<&'static [u8], Cue, BuildHasherDefault<Quick>>> = LazyLock::new(|| {
     let mut words = HashMap::default();
     for line in include_str!("../data/cues.tsv").lines() {
         let Some((kind, all)) = line.split_once('\t') else { continue };
         let Some((cue, _)) = Cue::ALL.iter().find(|(_, name)| *name == kind) else { continue };
-        words.extend(all.split(' ').filter(|word| !word.is_empty()).map(|word| (word, *cue)));
+        words.extend(all.split(' ').filter(|word| !word.is_empty()).map(|word| (word.as_bytes(), *cue)));
     }
     words
 });
 
-/// The lengths that words have, by their first byte: most words of a text are none of these, and need not be looked up.
-static LENGTHS: LazyLock<[u32; 256]> = LazyLock::new(|| {
-    let mut lengths = [0; 256];
+/// The lengths that words have, by what they begin with: most words of a text are none of these, and need not be looked up.
+static LENGTHS: LazyLock<Box<[u32; BEGINNINGS]>> = LazyLock::new(|| {
+    let mut lengths = Box::new([0; BEGINNINGS]);
     let lines = include_str!("../data/cues.tsv").lines().filter_map(|line| line.split_once('\t'));
-    for word in lines.flat_map(|(_, all)| all.split(' ')) {
-        if let Some(first) = word.bytes().next() {
-            lengths[usize::from(first)] |= 1_u32.checked_shl(u32::try_from(word.len()).unwrap_or(u32::MAX)).unwrap_or(0);
-        }
+    for word in lines.flat_map(|(_, all)| all.split(' ')).filter(|word| !word.is_empty()) {
+        lengths[beginning(word.as_bytes())] |= of_length(word.len());
     }
     lengths
 });
 
+/// As many as there are places for beginnings.
+const BEGINNINGS: usize = 1024;
+
+/// A place for the first two bytes of a word.
+fn beginning(word: &[u8]) -> usize {
+    let byte = |at: usize| usize::from(word.get(at).copied().unwrap_or(0));
+    (byte(0) * 37 + byte(1)) % BEGINNINGS
+}
+
+fn of_length(bytes: usize) -> u32 {
+    1_u32.checked_shl(u32::try_from(bytes).unwrap_or(u32::MAX)).unwrap_or(0)
+}
+
 /// What a word tells, in lower case.
-pub(crate) fn of(word: &str) -> Option<Cue> {
-    let lengths = LENGTHS[usize::from(*word.as_bytes().first()?)];
-    let any = 1_u32.checked_shl(u32::try_from(word.len()).unwrap_or(u32::MAX)).unwrap_or(0);
-    if lengths & any == 0 {
+pub(crate) fn of(word: &[u8]) -> Option<Cue> {
+    if LENGTHS[beginning(word)] & of_length(word.len()) == 0 {
         return None;
     }
     WORDS.get(word).copied()

@@ -160,7 +160,7 @@ fn word(text: &str, from: usize, counts: &mut Counts) -> usize {
 }
 
 fn count(word: &[u8], counts: &mut Counts) {
-    if let Some(cue) = std::str::from_utf8(word).ok().and_then(of) {
+    if let Some(cue) = of(word) {
         counts.cues[cue.at()] += 1;
         counts.opens_as_chore |= counts.words == 1 && counts.unspaced == 0 && cue == Cue::Chore;
     }

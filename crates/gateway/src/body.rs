@@ -144,10 +144,9 @@ impl Relay {
         relay
     }
 
-    /// The same, followed.
-    pub(crate) fn with(mut self, wire: Wire) -> Self {
+    /// It is followed from now on.
+    pub(crate) fn follow(&mut self, wire: Wire) {
         self.wire = Some(Box::new(wire));
-        self
     }
 
     /// What was held is passed on first. Nobody follows what needs no other words, once it has begun.

@@ -68,12 +68,13 @@ impl Way {
             let wire = Wire { stream, turns: form.translates };
             let own = form.path == MESSAGES && !form.translates;
             let scanner = if own { Scanner::for_messages() } else { Scanner::new(strip) };
-            let mut relay = Relay::new(lane, ticket, Some(scanner), kind).with(wire);
+            let mut relay = Box::new(Relay::new(lane, ticket, Some(scanner), kind));
+            relay.follow(wire);
             let held = self.until_begun(&mut relay, entry, &form).await?;
             relay.hold_first(held);
-            return Ok(respond(status, headers, Answer::Relay(Box::new(relay))));
+            return Ok(respond(status, headers, Answer::Relay(relay)));
         }
-        let relay = Relay::new(lane, ticket, None, kind);
+        let relay = Box::new(Relay::new(lane, ticket, None, kind));
         self.whole(relay, (status, headers), entry, &form).await
     }
 
@@ -109,7 +110,7 @@ impl Way {
     /// Holds an answer that is no stream until all of it is there, where it is no larger than answers are.
     async fn whole(
         &self,
-        mut relay: Relay,
+        mut relay: Box<Relay>,
         (status, mut headers): (StatusCode, HeaderMap),
         entry: &Entry,
         form: &Form,
@@ -132,7 +133,7 @@ impl Way {
                 }
                 // It goes on as it comes.
                 relay.hold_first(held.freeze());
-                return Ok(respond(status, headers, Answer::Relay(Box::new(relay))));
+                return Ok(respond(status, headers, Answer::Relay(relay)));
             }
         }
         let mut body = if held.is_empty() { only } else { held.freeze() };

@@ -1,39 +1,47 @@
-//! Plans that were applied, on their way to the log: many lines are written at once, since each alone would cost a request more than
-//! its plan does.
+//! Plans that were applied, on their way to the log: the same ones of a moment share a line, since a line for each would cost a
+//! request more than its plan does.
 
 use crate::plan::Plan;
+use charter_effort::Tier;
 use http::HeaderValue;
-use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// A line waits no longer than this.
+/// A plan waits no longer than this.
 const EACH: Duration = Duration::from_millis(100);
-/// Bytes that wait, at the most; what comes beyond them is counted.
-const WAITING_MAX: usize = 256 * 1024;
+/// Different plans that wait, at the most; what comes beyond them is counted.
+const WAITING_MAX: usize = 1024;
 
-/// Lines that wait.
+/// Requests that had the same plan.
+#[derive(Debug)]
+struct Line {
+    tier: Tier,
+    effort: u8,
+    model: String,
+    count: u64,
+    last: HeaderValue,
+}
+
+/// Plans that wait, and those that found no room.
 #[derive(Debug, Default)]
-pub(crate) struct PlanLog(Mutex<(String, u64)>);
+pub(crate) struct PlanLog(Mutex<(Vec<Line>, u64)>);
 
 impl PlanLog {
     /// A plan was applied to a request.
     pub(crate) fn applied(&self, plan: &Plan, request: &HeaderValue) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.0.len() > WAITING_MAX {
-            waiting.1 += 1;
-            return;
+        let (lines, more) = &mut *waiting;
+        let known = lines.iter().position(|line| line.effort == plan.effort && line.model == plan.model);
+        if let Some(line) = known.and_then(|at| lines.get_mut(at)) {
+            line.count += 1;
+            line.last.clone_from(request);
+        } else if lines.len() < WAITING_MAX {
+            let (tier, effort, model, last) = (plan.tier, plan.effort, plan.model.clone(), request.clone());
+            lines.push(Line { tier, effort, model, count: 1, last });
+        } else {
+            *more += 1;
         }
-        let separator = if waiting.0.is_empty() { "" } else { "\n" };
-        let (tier, model, effort) = (plan.tier.as_str(), &plan.model, plan.effort);
-        let request = request.to_str().unwrap_or_default();
-        // Writing to a String cannot fail.
-        write!(
-            waiting.0,
-            "{separator}[PLAN] Applied ExecutionPlan: tier={tier}, model={model}, effort={effort} (request {request})"
-        )
-        .ok();
     }
 
     fn write(&self) {
@@ -41,8 +49,9 @@ impl PlanLog {
         if more > 0 {
             tracing::warn!(more, "plans that found no room in the log");
         }
-        if !lines.is_empty() {
-            tracing::info!("{lines}");
+        for Line { tier, effort, model, count, last } in lines {
+            let (tier, request) = (tier.as_str(), last.to_str().unwrap_or_default());
+            tracing::info!(count, request, "[PLAN] Applied ExecutionPlan: tier={tier}, model={model}, effort={effort}");
         }
     }
 

@@ -199,16 +199,16 @@ impl Asked {
 
 /// The words of a request, as far as its effort is judged by them.
 #[derive(Debug, Default)]
-pub(crate) struct Words {
-    system: String,
-    last: String,
+pub(crate) struct Words<'a> {
+    system: Cow<'a, str>,
+    last: Cow<'a, str>,
     turns: u32,
     images: u32,
     tools: u32,
     bytes: usize,
 }
 
-impl Words {
+impl Words<'_> {
     /// As it is judged.
     pub(crate) fn prompt(&self, asked: &Asked) -> charter_effort::Prompt<'_> {
         charter_effort::Prompt {
@@ -224,7 +224,7 @@ impl Words {
 }
 
 /// Reads the words of a body: of a conversation in OpenAI's or Anthropic's language, or of a plain prompt.
-pub(crate) fn words(body: &[u8]) -> Words {
+pub(crate) fn words(body: &[u8]) -> Words<'_> {
     #[derive(Deserialize)]
     struct Message<'a> {
         #[serde(borrow, default)]
@@ -254,7 +254,7 @@ pub(crate) fn words(body: &[u8]) -> Words {
         match &*message.role {
             "system" | "developer" => text(content, &mut words.system, &mut words.images),
             "user" => {
-                let mut said = String::new();
+                let mut said = Cow::Borrowed("");
                 text(content, &mut said, &mut words.images);
                 // Results of tools are no words of a person.
                 if !said.is_empty() {
@@ -272,8 +272,12 @@ pub(crate) fn words(body: &[u8]) -> Words {
     words
 }
 
+/// A text that is not copied where nothing in it has to be.
+#[derive(Deserialize)]
+struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// The text of a content: a text, or parts.
-fn text(content: &RawValue, into: &mut String, images: &mut u32) {
+fn text<'a>(content: &'a RawValue, into: &mut Cow<'a, str>, images: &mut u32) {
     #[derive(Deserialize)]
     struct Part<'a> {
         #[serde(borrow, default, rename = "type")]
@@ -283,7 +287,12 @@ fn text(content: &RawValue, into: &mut String, images: &mut u32) {
     }
     let raw = content.get();
     if raw.starts_with('"') {
-        into.push_str(&serde_json::from_str::<Cow<'_, str>>(raw).unwrap_or_default());
+        let said = serde_json::from_str::<Borrowed<'_>>(raw).map_or(Cow::Borrowed(""), |said| said.0);
+        if into.is_empty() {
+            *into = said;
+        } else {
+            into.to_mut().push_str(&said);
+        }
         return;
     }
     for part in serde_json::from_str::<Vec<Part<'_>>>(raw).unwrap_or_default() {
@@ -291,8 +300,8 @@ fn text(content: &RawValue, into: &mut String, images: &mut u32) {
             *images += 1;
         }
         if let Some(text) = part.text {
-            into.push_str(&text);
-            into.push('\n');
+            into.to_mut().push_str(&text);
+            into.to_mut().push('\n');
         }
     }
 }
