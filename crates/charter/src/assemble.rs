@@ -204,7 +204,13 @@ pub(crate) fn hosted(section: &ServerSection) -> Result<Vec<Backend>, Problem> {
             None => environment::var(variable).ok_or_else(|| failed("it has no API key".to_owned(), &hint))?,
         };
         let base = provider.base_url.clone().unwrap_or_else(|| base.to_owned());
-        let local = ["http://127.", "http://localhost", "http://[::1]"].iter().any(|own| base.starts_with(own));
+        let host = base
+            .strip_prefix("http://")
+            .and_then(|rest| rest.parse::<hyper::http::uri::Authority>().ok().or_else(|| rest.split('/').next()?.parse().ok()));
+        let local = host.is_some_and(|a| {
+            let name = a.host().trim_matches(['[', ']']);
+            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        });
         if !base.starts_with("https://") && !local {
             let hint = "write `https://`: the key and every prompt would be read on the way";
             return Err(failed(format!("`{base}` is not encrypted"), hint));

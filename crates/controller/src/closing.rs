@@ -3,6 +3,7 @@
 
 use crate::controller::Controller;
 use charter_domain::budget::Scope;
+use charter_domain::deployment::Deployment;
 use charter_domain::money::Usd;
 use charter_domain::routing::Backend;
 use charter_store::Error;
@@ -56,8 +57,14 @@ impl Controller {
         }
         for account in self.accounts().await? {
             let budget = account.budget;
+            // Rentals are ended a little before their money is.
             let whole = matches!(budget.scope, Scope::Total | Scope::Month | Scope::Day);
-            if whole && account.spent >= budget.hard && budget.hard.0 > 0 {
+            if whole
+                && account.spent.max(account.committed) >= budget.hard
+                && budget.hard.0 > 0
+                && account.spent.0 > 0
+                && account.spent.0.saturating_mul(20) >= budget.hard.0.saturating_mul(19)
+            {
                 let scope = budget.scope.as_str();
                 return Ok(Some(format!("the budget `{scope}` has reached its hard limit of {}", budget.hard)));
             }
@@ -69,8 +76,10 @@ impl Controller {
     }
 
     /// A backend as routes may use it at present.
-    pub(crate) fn open_or_closed(&self, backend: Backend) -> Backend {
-        if backend.rent.0 == 0 || self.rented_closed().is_none() {
+    pub(crate) fn open_or_closed(&self, backend: Backend, of: &Deployment) -> Backend {
+        // What is being looked for has no price yet.
+        let rented = backend.rent.0 > 0 || (backend.starting && self.rents(of));
+        if !rented || self.rented_closed().is_none() {
             return backend;
         }
         // Nobody waits for what will not come.

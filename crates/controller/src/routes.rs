@@ -37,7 +37,7 @@ impl Controller {
                 && let Some(backend) = self.backend(&row.state, &deployment.state)
             {
                 self.supervise(&row.state, &deployment.state, &backend).await;
-                table.backends.push(self.open_or_closed(backend));
+                table.backends.push(self.open_or_closed(backend, &deployment.state));
             }
         }
         table.backends.extend(self.names_without_replica(&table.backends).await?);
@@ -92,7 +92,7 @@ impl Controller {
     }
 
     /// Is it run on machines that cost something?
-    fn rents(&self, deployment: &Deployment) -> bool {
+    pub(crate) fn rents(&self, deployment: &Deployment) -> bool {
         let names = &deployment.profile.providers;
         let of = self.providers().iter().filter(|p| names.is_empty() || names.iter().any(|n| n == p.name()));
         let mut kinds = of.map(|p| p.descriptor().rented);

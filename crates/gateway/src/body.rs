@@ -365,6 +365,7 @@ impl Relay {
                 Some(scanner) => scanner.failed && !scanner.done,
                 None => self.tail.trim_ascii_start().starts_with(b"{\"error\""),
             };
+            ticket.owed &= !told;
             let failed = ticket.used.status >= 500 || (told && ticket.used.status < 400);
             ticket.outcome = Some(if failed { Outcome::Bad } else { Outcome::Good });
             ticket.used.end = if failed { End::Failed } else { End::Done };
@@ -396,8 +397,11 @@ impl Relay {
         self.over = true;
         // The backend need not go on.
         self.lane = None;
+        let told = self.fault().is_some();
         let scanner = self.scanner.take();
         if let Some(mut ticket) = self.ticket.take() {
+            // Who says that it fails does not bill what it never wrote.
+            ticket.owed &= !told;
             ticket.used.end = end;
             ticket.outcome = outcome;
             ticket.tokens = scanner.as_ref().and_then(|s| s.tokens);

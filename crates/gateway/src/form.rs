@@ -47,6 +47,11 @@ impl Form {
         };
         let hosted = target.hosted.as_ref().and_then(|_| target.members.first()?.entry.backend.upstream_model.clone());
         match (call.path, speaks) {
+            (MESSAGES, Speaks::Anthropic) if costs_beside(&call.body) => {
+                let message =
+                    "tools of the provider's own, `mcp_servers` and `service_tier` cost beside tokens: they are not passed on";
+                Err(Refusal::Wrong { param: "tools", message: message.to_owned() })
+            }
             (MESSAGES, Speaks::Both | Speaks::Anthropic) => Ok(own(MESSAGES, Api::Messages)),
             (path, Speaks::Chat | Speaks::Both) if path != MESSAGES => Ok(own(path, Api::Chat)),
             (CHAT, _) => Self { hosted, ..own(CHAT, Api::Chat) }.spoken(chat(call)?, speaks),
@@ -66,7 +71,10 @@ impl Form {
         if self.hosted.is_some()
             && let Some(fields) = chat.as_object_mut()
         {
-            let bound = fields.contains_key("max_tokens") || fields.contains_key("max_completion_tokens");
+            let said = |name: &str| fields.get(name).is_some_and(|value| !value.is_null());
+            let bound = said("max_tokens") || said("max_completion_tokens");
+            // What costs beside tokens is in no price that is known here.
+            ["service_tier", "web_search_options", "audio", "modalities"].iter().for_each(|name| drop(fields.remove(*name)));
             if !bound {
                 fields.insert("max_completion_tokens".to_owned(), WRITTEN_UNBOUND.into());
             }
@@ -112,6 +120,15 @@ impl Form {
     pub(crate) fn turn(&self) -> Option<Names> {
         self.turn.clone()
     }
+}
+
+/// Does a request of Anthropic's language ask for what is billed beside its tokens?
+fn costs_beside(body: &[u8]) -> bool {
+    let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+    let tools = asked.get("tools").and_then(Value::as_array).into_iter().flatten();
+    let mut kinds = tools.filter_map(|tool| tool.get("type").and_then(Value::as_str));
+    let said = |name: &str| asked.get(name).is_some_and(|value| !value.is_null());
+    kinds.any(|kind| kind != "custom") || ["mcp_servers", "service_tier", "container", "speed"].into_iter().any(said)
 }
 
 /// Is a tool called what OpenAI's own API does not let one be called?

@@ -175,6 +175,7 @@ impl Way {
             written_max,
             reserved: crate::purse::Reserved::default(),
             guarded: crate::purse::Reserved::default(),
+            owed: false,
             place: None,
             tokens: None,
             written: 0,
@@ -248,7 +249,8 @@ impl Way {
         let bank = self.shared.bank.as_ref();
         let paid = purse.reserve(bank, (&name, &hosted.limits), &mut ticket.guarded, micros, now).await;
         ticket.refused = paid.is_err();
-        paid.map_err(|refusal| if refusal == Refusal::Quota { Refusal::HostedQuota(hosted.provider.clone()) } else { refusal })
+        // Whether a provider's money reaches is no reason for the others not to answer.
+        paid.map_err(|_| Refusal::HostedQuota(hosted.provider.clone()))
     }
 }
 

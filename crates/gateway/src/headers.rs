@@ -19,7 +19,7 @@ const OURS: [HeaderName; 8] = [
 const BACKEND: HeaderName = HeaderName::from_static("x-charter-backend");
 const KEYS: [&str; 4] = ["x-api-key", "api-key", "x-real-ip", "x-request-id"];
 /// What a hosted API gets of the client's headers.
-const HOSTED: [&str; 3] = ["content-type", "anthropic-version", "anthropic-beta"];
+const HOSTED: [&str; 2] = ["content-type", "anthropic-version"];
 const OURS_BACK: [HeaderName; 6] =
     [header::SET_COOKIE, header::SERVER, header::WWW_AUTHENTICATE, header::AUTHORIZATION, header::LOCATION, header::ALT_SVC];
 

@@ -176,7 +176,7 @@ impl Way {
         if lane.is_over() {
             lane.go_home();
         }
-        ticket.used.end = End::Failed;
+        (ticket.used.end, ticket.owed) = (End::Failed, false);
         all.freeze()
     }
 
@@ -189,6 +189,10 @@ impl Way {
         (status, headers, body): (StatusCode, &HeaderMap, Bytes),
         fault: &Fault,
     ) -> Refusal {
+        // What an engine of ours says of a request may repeat what stands in the request: of money it says nothing.
+        let own = entry.backend.hosted.is_none() && matches!(status.as_u16(), 400 | 413 | 422);
+        let plain = Fault { class: Class::Refused, reason: fault.reason.clone() };
+        let fault = if own && fault.class == Class::Off { &plain } else { fault };
         let ours = matches!(fault.class, Class::Refused | Class::Context);
         ticket.outcome = Some(if ours || !status.is_server_error() { Outcome::Good } else { Outcome::Bad });
         self.heed(entry, fault);
@@ -239,6 +243,7 @@ impl Way {
     fn heed(&self, entry: &Entry, fault: &Fault) {
         let now = (self.shared.now)().0;
         match fault.class {
+            Class::Off if entry.backend.hosted.is_none() => {}
             Class::Off => {
                 tracing::error!(backend = entry.backend.id, reason = fault.reason, "it gets nothing until somebody sees to it");
                 rest(entry, now + OFF_MS);

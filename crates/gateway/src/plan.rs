@@ -173,7 +173,7 @@ impl Plan {
         let target = table.names.get(&call.asked.name)?;
         let off = call.headers.get("x-charter-agentic").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"off"));
         let may = call.holder.key.limits.agentic && !off && (call.path == CHAT || call.path == MESSAGES);
-        if self.effort < STEPS_FROM || !may {
+        if self.effort < STEPS_FROM || !may || answers(&call.body) > 1 {
             return None;
         }
         let tier = |names: &[&str]| names.iter().find_map(|tier| target.route.tiers.get(*tier)).cloned();
@@ -183,4 +183,15 @@ impl Plan {
         let able = table.find(&orchestrator).is_some_and(|model| model.calls_tools());
         (able && table.find(&reasoner).is_some()).then_some(Steps { orchestrator, reasoner })
     }
+}
+
+/// How many answers are asked for.
+fn answers(body: &[u8]) -> u64 {
+    #[derive(serde::Deserialize)]
+    struct Many {
+        #[serde(default)]
+        n: Option<u64>,
+    }
+    // What is no number here is the engine's to refuse, on the plain path.
+    serde_json::from_slice::<Many>(body).map_or(2, |many| many.n.unwrap_or(1))
 }

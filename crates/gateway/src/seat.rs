@@ -31,6 +31,9 @@ impl Way {
                 continue;
             }
             ready = true;
+            if admitted.asked.tools && !backend.tools {
+                continue;
+            }
             if counters.rests_until_ms.load(Ordering::Relaxed) > now.0 {
                 continue;
             }

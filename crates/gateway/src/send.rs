@@ -45,12 +45,14 @@ impl Way {
                 None => admitted.asked.spliced(&admitted.body, own, path < 2),
             };
             let head = upstream(&origin.lines[path], &admitted.headers, &entry, &admitted.id, body.len());
+            admitted.ticket.owed = entry.backend.hosted.is_some();
             // Behind a pointer: it is over when the answer begins, and connections would carry the room for it on.
             let asking = Box::pin(self.pool.ask(origin, &head, &body));
             match self.head(&mut admitted.ticket, asking).await {
                 Ok(answer) if admitted.form.is_some() => return Box::pin(self.open(answer, admitted, &member)).await,
                 Ok(answer) => return self.answered(answer, admitted, &member),
                 Err(Unanswered::NothingSent) => {
+                    admitted.ticket.owed = false;
                     admitted.ticket.leave_place(Some(Outcome::Bad));
                     admitted.tried.push(entry.backend.id.clone());
                     match self.seat(&admitted.ticket.target, &admitted) {

@@ -133,6 +133,11 @@ impl Work {
     /// Sends a request of its own to a name, or to what stands behind that.
     async fn ask(&mut self, body: Value, name: &str) -> Result<Response<Answer>, Refusal> {
         let mut body = body;
+        // A key may be revoked, and a machine closed, while an answer is made.
+        self.table = self.way.shared.table.load_full();
+        if !self.table.knows(&self.call.holder, (self.way.shared.now)()) {
+            return Err(Refusal::InvalidKey);
+        }
         if let Some(fields) = body.as_object_mut() {
             fields.insert("model".to_owned(), name.into());
         }
@@ -178,13 +183,13 @@ impl Work {
                 voice.hand_over(theirs, said.reason).await;
                 return Ok(());
             }
-            self.consult(&said).await?;
-            if step + 1 >= STEPS_MAX {
-                self.without_tool();
-            }
             if step >= STEPS_MAX {
                 voice.hand_over(vec![], "length".to_owned()).await;
                 return Ok(());
+            }
+            self.consult(&said).await?;
+            if step + 1 >= STEPS_MAX {
+                self.without_tool();
             }
             answer = self.ask(self.body.clone(), &self.steps.orchestrator.clone()).await?;
         }

@@ -134,7 +134,10 @@ pub(crate) struct Target {
 impl Target {
     /// What its members understand.
     pub(crate) fn speaks(&self) -> Speaks {
-        self.members.first().map(|m| m.entry.backend.speaks).unwrap_or_default()
+        let mut all = self.members.iter().map(|m| m.entry.backend.speaks);
+        let first = all.next().unwrap_or_default();
+        // Where one of them understands less, all are asked in what it understands.
+        if all.all(|other| other == first) { first } else { Speaks::Chat }
     }
 
     /// Its model can call tools, as far as is known.
@@ -251,6 +254,15 @@ impl Table {
         for entry in &self.entries {
             for served in &entry.backend.served_names {
                 let target = names.entry(served.name.clone()).or_insert_with(|| fresh(&served.name, Route::plain(&served.name)));
+                // What is ours and what is paid by the token never answer under one name: ours wins.
+                let theirs = entry.backend.hosted.is_some();
+                if !target.members.is_empty() && target.hosted.is_some() != theirs {
+                    tracing::warn!(name = served.name, "a hosted provider has the name of something that is served");
+                    if theirs {
+                        continue;
+                    }
+                    *target = fresh(&served.name, Route::plain(&served.name));
+                }
                 target.parent.clone_from(&served.parent);
                 if let Some(hosted) = &entry.backend.hosted {
                     target.route.price = Some(hosted.price);
@@ -263,6 +275,12 @@ impl Table {
         }
         for route in &source.routes {
             let mut target = names.remove(&route.name).unwrap_or_else(|| fresh(&route.name, route.clone()));
+            if let Some((hosted, _)) = &target.hosted {
+                // How long it may take is anybody's to say; what it costs, and who answers, is not.
+                target.route = Route { price: Some(hosted.price), patience: route.patience, ..Route::plain(&route.name) };
+                names.insert(route.name.clone(), target);
+                continue;
+            }
             target.route = route.clone();
             if !route.backends.is_empty() {
                 target.members = self.entries.iter().filter_map(|entry| member(entry, route)).collect();

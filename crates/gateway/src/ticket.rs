@@ -81,6 +81,8 @@ pub(crate) struct Ticket {
     pub(crate) print: Option<Print>,
     /// What may be kept of the answer.
     pub(crate) kept: Option<(Option<HeaderValue>, Bytes)>,
+    /// A hosted API has got it, and has neither said what it cost nor that it will not answer.
+    pub(crate) owed: bool,
     /// It was refused at the door, and is no row of usage.
     pub(crate) refused: bool,
     /// What its backend's breaker is told; nothing for a client that left.
@@ -193,8 +195,14 @@ impl Drop for Ticket {
             self.used.rent = place.end(now);
         }
         self.used.duration_ms = millis(self.started, now);
+        let owed = self.owed && self.tokens.is_none() && self.written == 0;
         self.count_tokens();
         self.used.cost = self.cost();
+        if owed && self.target.hosted.is_some() {
+            // It is billed there whoever has left meanwhile: what was set aside is the most that it can be.
+            self.used.cost = self.used.cost.max(Usd(self.guarded.micros));
+            self.used.estimated = true;
+        }
         self.holder.state.meter.settle(self.estimate, self.used.prompt_tokens + self.used.completion_tokens);
         if self.holder.key.limits.costs() {
             self.holder.state.purse.settle(self.reserved, self.used.cost, time);

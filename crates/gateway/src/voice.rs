@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 const EVENT_MAX: usize = 8 * 1024 * 1024;
 /// Tools that are called at once, at the most.
 const CALLS_MAX: u64 = 128;
+const ARGUMENTS_MAX: usize = 256 * 1024;
 const WRITTEN_MAX: usize = 16 * 1024 * 1024;
 
 /// A call of a tool, put together.
@@ -115,7 +116,9 @@ impl Voice {
             let told = chunk.get("usage").and_then(|u| u.get(name)).and_then(Value::as_u64).unwrap_or(0);
             self.tokens[at] = self.tokens[at].saturating_add(told);
         }
-        let Some(choice) = chunk.pointer("/choices/0") else { return };
+        let choices = chunk.get("choices").and_then(Value::as_array).into_iter().flatten();
+        let mut first = choices.filter(|choice| choice.get("index").and_then(Value::as_u64).unwrap_or(0) == 0);
+        let Some(choice) = first.next() else { return };
         if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
             reason.clone_into(&mut said.reason);
         }
@@ -123,6 +126,10 @@ impl Voice {
         for part in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
             let known = u64::try_from(calls.len()).unwrap_or(0);
             let at = part.get("index").and_then(Value::as_u64).unwrap_or(known).min(CALLS_MAX);
+            let id = part.get("id").and_then(Value::as_str).unwrap_or_default();
+            // Some give every call the same place, and a name of its own.
+            let another = calls.get(&at).is_some_and(|call| !id.is_empty() && !call.id.is_empty() && call.id != id);
+            let at = if another { known.min(CALLS_MAX) } else { at };
             let call = calls.entry(at).or_default();
             let text = |path: &str| part.pointer(path).and_then(Value::as_str).unwrap_or_default();
             if call.id.is_empty() {
@@ -131,7 +138,7 @@ impl Voice {
             if call.name.is_empty() {
                 text("/function/name").clone_into(&mut call.name);
             }
-            if call.arguments.len() < WRITTEN_MAX {
+            if call.arguments.len() < ARGUMENTS_MAX {
                 call.arguments.push_str(text("/function/arguments"));
             }
         }
@@ -153,8 +160,10 @@ impl Voice {
         let Some(out) = &self.out else {
             let text = |name: &str| delta.get(name).and_then(Value::as_str).unwrap_or_default();
             self.text.push_str(text("content"));
-            self.reasoning.push_str(text("reasoning"));
-            self.reasoning.push_str(text("reasoning_content"));
+            if self.reasoning.len() < WRITTEN_MAX {
+                self.reasoning.push_str(text("reasoning"));
+                self.reasoning.push_str(text("reasoning_content"));
+            }
             return;
         };
         let chunk = json!({

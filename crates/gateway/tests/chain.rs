@@ -454,3 +454,61 @@ async fn a_hosted_api_is_told_nothing_of_the_client_and_gets_a_bound() {
     assert!(head.contains("authorization: bearer engine-key") && sent.contains("16384") && !sent.contains("effort"), "{sent}");
     assert!(sent.contains("\"model\":\"gpt-4o-mini\""), "{sent}");
 }
+
+#[tokio::test]
+async fn whoever_leaves_a_hosted_api_before_it_has_told_its_usage_has_spent_what_was_set_aside() {
+    let (out, got) = upstream(|socket, _| async move {
+        std::future::pending::<()>().await;
+        Some(socket)
+    })
+    .await;
+    let route = Route { fallback: vec!["out".into()], ..Route::plain("m") };
+    // Whatever people say of how long it may take, its price and its limits stay.
+    let odd = Route { cache: Some(Span::s(60)), price: None, ..Route::plain("out") };
+    let of = RouteTable { routes: vec![route, odd], ..table(vec![hosted("out", out, Speaks::OpenAi)]) };
+    let rig = Rig::with(of, Arc::new(support::Vault(AtomicI64::new(100_000_000)))).await;
+    let body = r#"{"model":"m","max_tokens":4,"messages":[{"role":"user","content":"hi"}]}"#;
+    let mut socket = tokio::net::TcpStream::connect(rig.address).await.expect("a connection");
+    socket.write_all(request(CHAT, "", body).as_bytes()).await.expect("sent");
+    support::until("it is asked", || got.posts() == 1).await;
+    drop(socket);
+    let used = rig.used(1).await;
+    assert_eq!((used[0].end, used[0].cost.0), (End::Left, 4_000_000), "{used:?}");
+    let unbound = r#"{"model":"m","max_tokens":null,"messages":[{"role":"user","content":"hi"}]}"#;
+    let mut socket = tokio::net::TcpStream::connect(rig.address).await.expect("a connection");
+    socket.write_all(request(CHAT, "", unbound).as_bytes()).await.expect("sent");
+    let answer = ask(rig.address, CHAT, "", unbound).await;
+    assert_eq!(answer.status, 429, "no bound is the largest there is, and so much is not left: {answer:?}");
+}
+
+#[tokio::test]
+async fn of_several_members_only_those_that_call_tools_get_tools_and_steps_give_one_answer() {
+    let (small, small_got) = good().await;
+    let (large, large_got) = good().await;
+    let mut of = table(vec![backend("one", small), Backend { tools: false, ..backend("two", large) }]);
+    of.keys = vec![support::key(KeyLimits { agentic: true, ..KeyLimits::default() })];
+    let rig = Rig::new(of).await;
+    for _ in 0..6 {
+        let tools = r#""tools":[{"type":"function","function":{"name":"f"}}]"#;
+        assert_eq!(rig.ask(&format!(r#"{{"model":"m","messages":[],{tools}}}"#)).await.status, 200);
+    }
+    assert_eq!((small_got.posts(), large_got.posts()), (6, 0));
+    let (caller, _) = orchestrator(1).await;
+    let mut of = tiers(caller, large);
+    of.keys = vec![support::key(KeyLimits { agentic: true, ..KeyLimits::default() })];
+    rig.table(of).await;
+    let several = rig.ask(r#"{"model":"auto","effort":9,"n":2,"messages":[{"role":"user","content":"hard"}]}"#).await;
+    assert_eq!(several.header("x-charter-backend"), Some("large"), "two answers are no work for steps: {several:?}");
+}
+
+#[tokio::test]
+async fn what_a_client_writes_switches_no_backend_off() {
+    let echo = r#"{"error":{"message":"role: 'spend limit' is not one of user, assistant","type":"BadRequestError","code":400}}"#;
+    let (at, got) = always(status(400, echo)).await;
+    let (other, _) = good().await;
+    let rig = Rig::new(pair(at, other)).await;
+    for count in 1..=2 {
+        let answer = rig.ask(PLAIN).await;
+        assert_eq!((answer.status, got.posts()), (400, count), "{answer:?}");
+    }
+}

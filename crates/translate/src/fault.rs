@@ -26,6 +26,9 @@ const MONEY: &[&str] = &[
 /// Words in messages that mean the same.
 const MONEY_WORDS: &[&str] =
     &["credit balance is too low", "spend limit", "spending limit", "usage limits", "exceeded your current quota"];
+/// How sentences about money begin.
+const MONEY_SENTENCES: &[&str] =
+    &["your credit balance", "you have reached your", "you exceeded your current quota", "this request would exceed your"];
 /// Words in messages about conversations that are too long.
 const LONG_WORDS: &[&str] = &[
     "prompt is too long",
@@ -106,6 +109,11 @@ impl<'a> Said<'a> {
         }
     }
 
+    fn begins(&self, sentences: &[&str]) -> bool {
+        let start: String = self.message.chars().take(60).collect::<String>().to_lowercase();
+        sentences.iter().any(|sentence| start.starts_with(sentence))
+    }
+
     fn is(&self, words: &[&str]) -> bool {
         words.contains(&self.code) || words.contains(&self.kind)
     }
@@ -137,7 +145,9 @@ fn judge(status: Option<u16>, retry_after: Option<&str>, said: &Said<'_>) -> Fau
 /// What the error's own words decide, whatever its status.
 fn by_words(status: Option<u16>, wait: Option<u32>, said: &Said<'_>) -> Option<Class> {
     let is_client = status.is_none_or(|s| (400..500).contains(&s));
-    if is_client && (said.is(MONEY) || said.tells(MONEY_WORDS)) {
+    // A refusal of the request may repeat what stands in the request: of money only a sentence of the provider's own tells.
+    let tells = if status == Some(400) { said.begins(MONEY_SENTENCES) } else { said.tells(MONEY_WORDS) };
+    if is_client && (said.is(MONEY) || tells) {
         return Some(Class::Off);
     }
     let is_long = said.is(&["context_length_exceeded"]) || (said.tells(LONG_WORDS) && !matches!(status, Some(401..=404 | 429)));
