@@ -330,3 +330,22 @@ fn unchunked(mut body: &str) -> String {
     }
     whole
 }
+
+pub const ROLE: &str =
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n";
+pub const GOOD: &str = r#"{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"from the second"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
+
+/// A backend that serves a name of its own.
+pub fn named(name: &str, address: SocketAddr) -> Backend {
+    Backend { served_names: vec![ServedName { name: name.into(), parent: None }], ..backend(name, address) }
+}
+
+/// A backend that answers well, as a stream or not.
+pub async fn good() -> (SocketAddr, Got) {
+    upstream(|mut socket, text| async move {
+        let answer = if text.contains("\"stream\":true") { stream(&[ROLE, HELLO, USAGE, DONE]) } else { json(GOOD) };
+        socket.write_all(answer.as_bytes()).await.ok()?;
+        Some(socket)
+    })
+    .await
+}
