@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Some("real-engine") if rest.iter().any(|a| a == "--effort") => by_effort::by_effort(rest.iter().any(|a| a == "--keep")),
         Some("real-engine") if rest.iter().any(|a| a == "--two") => two_engines::two_engines(rest.iter().any(|a| a == "--keep")),
         Some("real-engine") => real_engine::real_engine(rest.iter().any(|a| a == "--keep")),
+        Some("openapi") => openapi(),
         Some("dist") => dist::dist(),
         Some("bench") => bench::bench(),
         Some("bench-gateway") => bench_gateway::bench_gateway(rest),
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         Some("bench-upgrade") => bench_upgrade::bench_upgrade(rest),
         Some("__child") => bench::child(rest),
         Some("kill-rounds") => kill_rounds(rest),
-        _ => Err("usage: cargo xtask tidy | test | ci | storm [--seeds N] [--first-seed K] [--long | --whole [--sqlite]] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-gateway [--quick] [--built] | bench-market | bench-upgrade [--quick] | dist | real-engine [--two] [--keep]".into()),
+        _ => Err("usage: cargo xtask tidy | test | ci | openapi | storm [--seeds N] [--first-seed K] [--long | --whole [--sqlite]] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-gateway [--quick] [--built] | bench-market | bench-upgrade [--quick] | dist | real-engine [--two] [--keep]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -94,6 +95,16 @@ fn ci() -> Result<(), String> {
     run("cargo", &["fmt", "--all", "--check"])?;
     run("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     test()
+}
+
+/// Writes the description of the API anew.
+fn openapi() -> Result<(), String> {
+    let args = ["run", "--quiet", "--package", "charter-web", "--example", "openapi"];
+    let made = Command::new("cargo").args(args).current_dir(root()).output().map_err(|e| e.to_string())?;
+    if !made.status.success() {
+        return Err(String::from_utf8_lossy(&made.stderr).into_owned());
+    }
+    std::fs::write(root().join("openapi/charter.json"), made.stdout).map_err(|e| e.to_string())
 }
 
 /// The simulation, built for speed.

@@ -1,9 +1,10 @@
 //! `charter.status/1` and `charter.plan/1`: what the server tells and the command line prints.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The whole answer to `charter status`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// `charter.status/1`.
     pub schema: String,
@@ -16,7 +17,7 @@ pub struct Status {
 }
 
 /// The server that answered.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Server {
     /// Its address.
     pub url: String,
@@ -27,7 +28,7 @@ pub struct Server {
 }
 
 /// One deployment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Deployment {
     /// Its id.
     pub id: String,
@@ -72,7 +73,7 @@ pub struct Deployment {
 }
 
 /// An upgrade that is under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Upgrading {
     /// The generation that served when it began.
     pub from: u32,
@@ -89,7 +90,7 @@ pub struct Upgrading {
 }
 
 /// The inference server.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Engine {
     /// Its kind.
     pub kind: String,
@@ -100,7 +101,7 @@ pub struct Engine {
 }
 
 /// A failure.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
     /// Its class.
     pub class: String,
@@ -113,7 +114,7 @@ pub struct Cause {
 }
 
 /// One copy.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Replica {
     /// Its id.
     pub id: String,
@@ -146,7 +147,7 @@ pub struct Replica {
 }
 
 /// How far a start has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// The phase of the engine's start.
     pub phase: String,
@@ -157,7 +158,7 @@ pub struct Progress {
 }
 
 /// What was used.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Requests.
     pub requests: u64,
@@ -174,7 +175,7 @@ pub struct Usage {
 }
 
 /// Sums.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// Price of all that runs.
     pub price_usd_micros_per_hour: i64,
@@ -185,7 +186,7 @@ pub struct Totals {
 }
 
 /// The whole answer to `charter plan`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// `charter.plan/1`.
     pub schema: String,
@@ -196,7 +197,7 @@ pub struct Plan {
 }
 
 /// What would happen to a deployment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PlanEntry {
     /// Its name.
     pub name: String,
@@ -225,7 +226,7 @@ pub struct PlanEntry {
 }
 
 /// One field.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// Its path.
     pub field: String,
@@ -240,7 +241,7 @@ pub struct Change {
 }
 
 /// An offer that fits.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Offer {
     /// Its id.
     pub id: String,
@@ -255,7 +256,7 @@ pub struct Offer {
 }
 
 /// A line of the planner.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// A stable code.
     pub code: String,

@@ -1,9 +1,10 @@
 //! `charter.upgrade/1`: what became of an upgrade, and the generations of a deployment.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An upgrade of one deployment or of several.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Upgrade {
     /// `charter.upgrade/1`.
     pub schema: String,
@@ -40,7 +41,7 @@ pub struct Upgrade {
 }
 
 /// One that runs the new generation.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Upgraded {
     /// Its name.
     pub name: String,
@@ -53,7 +54,7 @@ pub struct Upgraded {
 }
 
 /// One that does not.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Failed {
     /// Its name.
     pub name: String,
@@ -64,7 +65,7 @@ pub struct Failed {
 }
 
 /// What happened.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Error {
     /// The code of its page.
     pub code: String,
@@ -73,7 +74,7 @@ pub struct Error {
 }
 
 /// One of which nothing was done.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Skipped {
     /// Its name.
     pub name: String,
@@ -82,7 +83,7 @@ pub struct Skipped {
 }
 
 /// One generation of a deployment.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Generation {
     /// Its number.
     pub number: u32,

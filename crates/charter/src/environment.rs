@@ -16,7 +16,9 @@ pub(crate) fn ignore() {
 /// A variable that is set to something.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 pub(crate) fn var(name: &str) -> Option<String> {
-    let ours = ["VASTAI_", "VAST_", "CHARTER_", "MAX_FAILED_", "START_TIMEOUT_"].iter().any(|prefix| name.starts_with(prefix));
+    let ours = ["VASTAI_", "VAST_", "CHARTER_", "MAX_FAILED_", "START_TIMEOUT_", "LOG_MAX_", "LOG_RETENTION_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
     if ours && IGNORED.load(Ordering::Relaxed) {
         return None;
     }
@@ -101,4 +103,11 @@ pub(crate) fn ready_interval() -> Result<Option<Span>, Problem> {
         Some(0) => Err(unreadable(name, "0", "a whole number from 1")),
         seconds => Ok(seconds.map(Span::s)),
     }
+}
+
+/// How much of the engines' logs is kept.
+pub(crate) fn log_limits() -> Result<charter_controller::LogLimits, Problem> {
+    let usual = charter_controller::LogLimits::default();
+    let file_mb = number("LOG_MAX_MB")?.map_or(usual.file_mb, |mb| u64::try_from(mb).unwrap_or(usual.file_mb).max(1));
+    Ok(charter_controller::LogLimits { file_mb, days: number("LOG_RETENTION_DAYS")?.unwrap_or(usual.days).max(1) })
 }

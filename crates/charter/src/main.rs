@@ -1,6 +1,7 @@
 //! The `charter` program: the command line, the server, the gateway, and the demo.
 
 mod alone;
+mod asking;
 mod assemble;
 mod cli;
 mod cli_gateway;
@@ -23,6 +24,9 @@ mod serve;
 
 use clap::Parser;
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     // One crypto provider for the whole process; a second call would only repeat it.

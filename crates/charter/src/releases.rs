@@ -49,6 +49,10 @@ impl Releases {
 }
 
 impl Versions for Releases {
+    fn newest(&self) -> String {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn resolve(&self, profile: &Profile) -> String {
         let wanted = &profile.engine.version;
         if profile.engine.source == Source::Installed && wanted.is_empty() {

@@ -121,6 +121,14 @@ impl charter_controller::Asker for Asker {
     }
 }
 
+/// The names under which a browser may open the dashboard, beside those of this computer: the address that is listened on, and
+/// what the file names.
+fn hosts(section: &ServerSection, listen: SocketAddr) -> Vec<String> {
+    let ip = listen.ip();
+    let own = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+    section.hosts.iter().map(|h| h.to_ascii_lowercase()).chain([own]).collect()
+}
+
 /// Does the host of an address resolve to one that is forbidden, however it is written?
 async fn leads_nowhere(base_url: &str) -> bool {
     let uri: Option<hyper::Uri> = base_url.parse().ok();
@@ -177,6 +185,8 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         profiles: profiles(options.config.clone()),
         files: files(options.config.clone()),
         explain: Arc::new(charter_gateway::explain),
+        ask: Arc::new(crate::asking::Gateway { url: gateway_url.clone() }),
+        hosts: hosts(&section, options.listen),
         url: format!("http://{address}"),
         gateway_url: gateway_url.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -244,6 +254,7 @@ fn settings(section: &ServerSection, options: &Options) -> Result<Settings, Prob
         budgets: budgets(section)?,
         keep_on_error: destroy.map_or(section.keep_on_error, |destroy| !destroy),
         logs: options.data_dir.join("logs"),
+        log_limits: environment::log_limits()?,
         keep_alive: environment::keep_alive()?,
         look: (options.look.0, look_ready),
         hosted: hosted(section)?,

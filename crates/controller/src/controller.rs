@@ -35,8 +35,10 @@ pub struct Settings {
     pub budgets: Vec<Budget>,
     /// Leave failed machines as they are.
     pub keep_on_error: bool,
-    /// Where the logs of engines that are gone are kept.
+    /// Where the logs of engines are kept.
     pub logs: PathBuf,
+    /// How much of them.
+    pub log_limits: crate::run_log::LogLimits,
     /// How long what is rented may answer nobody, where its profile says nothing.
     pub keep_alive: Span,
     /// Between looks at something that is starting, and at something that runs.
@@ -175,6 +177,7 @@ impl Controller {
         self.spawn_sweep();
         self.spawn_keep_alive();
         self.spawn_money();
+        self.spawn_run_logs();
     }
 
     /// Stops working and waits until what is being done has been recorded, or the patience is over.
@@ -328,6 +331,23 @@ impl Controller {
 
     pub(crate) fn fact(&self, deployment: &DeploymentId, replica: Option<&ReplicaId>, text: String) -> Fact {
         Fact { at: self.now(), deployment: deployment.clone(), replica: replica.cloned(), text }
+    }
+
+    /// Writes a line into the time line of a deployment; of none where it is about something else.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn write_down(&self, deployment: &DeploymentId, text: String) -> Result<(), Error> {
+        let facts = vec![self.fact(deployment, None, text)];
+        self.store().commit(Commit { facts, ..Commit::default() }).await?;
+        self.changed();
+        Ok(())
+    }
+
+    /// Requests that a backend is answering now, as far as its gateways have told.
+    #[must_use]
+    pub fn answering(&self, backend: &str) -> u64 {
+        self.0.parts.data_plane.in_flight(backend, 0).unwrap_or(0)
     }
 
     /// Somebody who waits for a change should look.

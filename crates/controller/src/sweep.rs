@@ -3,6 +3,7 @@
 //! the lists is decided in `domain::sweep`.
 
 use crate::controller::Controller;
+use charter_domain::ids::DeploymentId;
 use charter_domain::inventory::Held;
 use charter_domain::replica::Replica;
 use charter_domain::sweep::{Judgement, List, Memory, Records, Restored, TOMBSTONE_KEPT, judge};
@@ -19,6 +20,20 @@ const PERIOD_FROZEN: Span = Span::s(15);
 const GAP: Span = Span::s(2);
 /// Where the store keeps what is known of a restored backup.
 const RESTORED: &str = "restored";
+
+/// Looks after an end by hand.
+const LOOKS: u32 = 10;
+
+/// Why an instance was not ended.
+#[derive(Debug, thiserror::Error)]
+pub enum EndError {
+    /// Nothing of that name is quarantined.
+    #[error("it is not there")]
+    NotThere,
+    /// The provider says no, or says nothing.
+    #[error("{0}")]
+    Provider(String),
+}
 
 impl Controller {
     pub(crate) fn spawn_sweep(&self) {
@@ -92,6 +107,33 @@ impl Controller {
         self.tell(&judged);
         *self.0.swept.lock().unwrap_or_else(PoisonError::into_inner) = judged;
         Ok(self.swept_says())
+    }
+
+    /// Ends what is quarantined, by a person's word, and looks whether it is gone.
+    ///
+    /// # Errors
+    /// It is not there, or its provider does not end it.
+    pub async fn end_quarantined(&self, provider: &str, id: &str, by: &str) -> Result<(), EndError> {
+        let found = self.swept().quarantined.into_iter().find(|q| q.provider == provider && q.held.id == id);
+        let (Some(found), Some(at)) = (found, self.provider(provider)) else { return Err(EndError::NotThere) };
+        let told = |e: charter_providers::ProviderError| EndError::Provider(e.to_string());
+        at.destroy_stray(found.held.tag.as_ref(), id).await.map_err(told)?;
+        for _ in 0..LOOKS {
+            let (held, whole) = at.inventory().await.map_err(told)?;
+            if whole && !held.iter().any(|h| h.id == id) {
+                let text = format!("`{by}` said to end the quarantined instance `{id}` at `{provider}`, and it is gone");
+                tracing::warn!(provider, id, by, "a quarantined instance was ended");
+                self.0
+                    .swept
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .quarantined
+                    .retain(|q| q.provider != provider || q.held.id != id);
+                return self.write_down(&DeploymentId(String::new()), text).await.map_err(|e| EndError::Provider(e.to_string()));
+            }
+            tokio::time::sleep(GAP.std()).await;
+        }
+        Err(EndError::Provider("it was told to end, and its list shows it still".to_owned()))
     }
 
     async fn end_stray(&self, name: &str, held: &Held) -> bool {

@@ -112,6 +112,7 @@ impl Stage {
             budgets,
             keep_on_error: false,
             logs: std::env::temp_dir(),
+            log_limits: charter_controller::LogLimits::default(),
             keep_alive: Span::min(45),
             look: (Span::s(2), Span::s(60)),
             lease: charter_controller::LEASE,

@@ -1,7 +1,5 @@
 //! Words that tell something, in four languages, as data: one line for each feature and language.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
 
 /// What a word may tell.
@@ -49,64 +47,116 @@ impl Cue {
 /// The longest word that is looked for.
 pub(crate) const LONGEST: usize = 20;
 
-/// Words are known in advance, so that nobody can choose some that fall together: a quick hash is good enough.
-#[derive(Default)]
-struct Quick(u64);
+/// Places of the table, a power of two and several times as many as there are words.
+const PLACES: usize = 8192;
 
-impl Hasher for Quick {
-    fn write(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(8) {
-            let mut eight = [0; 8];
-            eight[..part.len()].copy_from_slice(part);
-            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(eight)).wrapping_mul(0x517c_c1b7_2722_0a95);
+/// Mixes eight letters into what stands for a word so far. Words are known in advance, so that nobody can choose some that fall
+/// together: a quick mixture of 64 bits is good enough to tell one from all others.
+const fn mixed(so_far: u64, eight: u64) -> u64 {
+    (so_far.rotate_left(5) ^ eight).wrapping_mul(0x517c_c1b7_2722_0a95)
+}
+
+/// What stands for the word that begins a text and is so long, whatever the case of its letters of ASCII. What follows it in the
+/// text is read along where it is there, and does not count.
+fn print(text: &[u8], length: usize) -> u64 {
+    let (mut so_far, mut rest, mut left) = (0, text, length);
+    loop {
+        let eight = match rest.first_chunk::<8>() {
+            Some(eight) => u64::from_le_bytes(*eight),
+            None => {
+                let mut last = [0; 8];
+                last.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
+                u64::from_le_bytes(last)
+            }
+        };
+        let counts = if left >= 8 { u64::MAX } else { (1 << (left * 8)) - 1 };
+        so_far = mixed(so_far, small(eight & counts));
+        if left <= 8 {
+            return so_far;
         }
-    }
-
-    // The length of a word, which its bytes tell as well.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
+        left -= 8;
+        rest = rest.get(8..).unwrap_or_default();
     }
 }
 
-static WORDS: LazyLock<HashMap<&'static [u8], Cue, BuildHasherDefault<Quick>>> = LazyLock::new(|| {
-    let mut words = HashMap::default();
+/// Capital letters of ASCII as small ones; other bytes as they are.
+const fn small(eight: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let low = eight & (0x7f * ONES);
+    let from = low + (0x80 - b'A' as u64) * ONES;
+    let beyond = low + (0x80 - (b'Z' + 1) as u64) * ONES;
+    let capital = from & !beyond & !eight & (0x80 * ONES);
+    eight | (capital >> 2)
+}
+
+/// All words, by what stands for them. A place is empty where that is zero.
+static WORDS: LazyLock<Box<[(u64, Cue); PLACES]>> = LazyLock::new(|| {
+    let mut places = Box::new([(0, Cue::Code); PLACES]);
     for line in include_str!("../data/cues.tsv").lines() {
         let Some((kind, all)) = line.split_once('\t') else { continue };
         let Some((cue, _)) = Cue::ALL.iter().find(|(_, name)| *name == kind) else { continue };
-        words.extend(all.split(' ').filter(|word| !word.is_empty()).map(|word| (word.as_bytes(), *cue)));
+        for word in all.split(' ').filter(|word| !word.is_empty()) {
+            let print = print(word.as_bytes(), word.len());
+            let mut at = place(print);
+            // The last line that has a word says what it tells.
+            while places[at].0 != 0 && places[at].0 != print {
+                at = (at + 1) % PLACES;
+            }
+            places[at] = (print, *cue);
+        }
     }
-    words
+    places
 });
 
-/// The lengths that words have, by what they begin with: most words of a text are none of these, and need not be looked up.
-static LENGTHS: LazyLock<Box<[u32; BEGINNINGS]>> = LazyLock::new(|| {
-    let mut lengths = Box::new([0; BEGINNINGS]);
-    let lines = include_str!("../data/cues.tsv").lines().filter_map(|line| line.split_once('\t'));
-    for word in lines.flat_map(|(_, all)| all.split(' ')).filter(|word| !word.is_empty()) {
-        lengths[beginning(word.as_bytes())] |= of_length(word.len());
-    }
-    lengths
-});
-
-/// As many as there are places for beginnings.
-const BEGINNINGS: usize = 1024;
-
-/// A place for the first two bytes of a word.
-fn beginning(word: &[u8]) -> usize {
-    let byte = |at: usize| usize::from(word.get(at).copied().unwrap_or(0));
-    (byte(0) * 37 + byte(1)) % BEGINNINGS
+fn place(print: u64) -> usize {
+    // The high bits are mixed best.
+    usize::try_from(print >> 51).unwrap_or(0) % PLACES
 }
 
-fn of_length(bytes: usize) -> u32 {
-    1_u32.checked_shl(u32::try_from(bytes).unwrap_or(u32::MAX)).unwrap_or(0)
-}
-
-/// What a word tells, in lower case.
+/// What a word tells, in any case of its letters.
 pub(crate) fn of(word: &[u8]) -> Option<Cue> {
-    if LENGTHS[beginning(word)] & of_length(word.len()) == 0 {
+    beginning(word, word.len())
+}
+
+/// The same of the word that begins a text and is so long.
+pub(crate) fn beginning(text: &[u8], length: usize) -> Option<Cue> {
+    if length > LONGEST || length == 0 {
         return None;
     }
-    WORDS.get(word).copied()
+    let print = print(text, length);
+    let mut at = place(print);
+    loop {
+        match WORDS[at] {
+            (0, _) => return None,
+            (known, cue) if known == print => return Some(cue),
+            _ => at = (at + 1) % PLACES,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn every_word_is_found_and_no_two_are_taken_for_one() {
+        let mut all: BTreeMap<&str, &str> = BTreeMap::new();
+        for (kind, words) in include_str!("../data/cues.tsv").lines().filter_map(|line| line.split_once('\t')) {
+            all.extend(words.split(' ').filter(|w| !w.is_empty()).map(|w| (w, kind)));
+        }
+        let prints: std::collections::BTreeSet<u64> = all.keys().map(|w| print(w.as_bytes(), w.len())).collect();
+        assert_eq!(prints.len(), all.len());
+        assert!(all.len() * 3 < PLACES && !prints.contains(&0));
+        for (word, kind) in &all {
+            let found = of(word.as_bytes()).map(Cue::at);
+            assert_eq!(found, Cue::ALL.iter().position(|(_, name)| name == kind), "{word}");
+            assert_eq!(of(word.to_ascii_uppercase().as_bytes()).map(Cue::at), found, "{word} in capitals");
+            let followed = format!("{word} and more, much more");
+            assert_eq!(beginning(followed.as_bytes(), word.len()).map(Cue::at), found, "{word} with what follows it");
+        }
+        for word in ["lantern", "harbour", "qwertz", "", "a-very-long-word-that-is-none"] {
+            assert_eq!(of(word.as_bytes()), None, "{word}");
+        }
+    }
 }

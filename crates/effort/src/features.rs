@@ -1,7 +1,7 @@
 //! What can be seen in a prompt: each feature as a number from 0 to 1, found in one pass over its words.
 
 use crate::Prompt;
-use crate::cues::{Cue, KINDS, LONGEST, of};
+use crate::cues::{Cue, KINDS, LONGEST, beginning, of};
 
 /// How many features there are.
 pub(crate) const COUNT: usize = 20;
@@ -84,6 +84,7 @@ const OPERATOR: u8 = 3;
 const QUESTION: u8 = 4;
 const JOINER: u8 = 5;
 const BEYOND: u8 = 6;
+const LINE: u8 = 7;
 
 /// The same for every byte.
 static KINDS_OF_BYTES: [u8; 256] = kinds();
@@ -100,6 +101,7 @@ const fn kinds() -> [u8; 256] {
             b'=' | b'+' | b'^' | b'\\' | b'|' | b'*' | b'/' => OPERATOR,
             b'?' => QUESTION,
             b'-' | b'\'' => JOINER,
+            b'\n' => LINE,
             128.. => BEYOND,
             _ => PLAIN,
         };
@@ -109,58 +111,101 @@ const fn kinds() -> [u8; 256] {
 }
 
 fn read(text: &str, counts: &mut Counts) {
-    text.split('\n').for_each(|line| beginning(line.trim_start().as_bytes(), counts));
     let bytes = text.as_bytes();
     let mut at = 0;
+    line(bytes, 0, counts);
     while let Some(byte) = bytes.get(at) {
         match KINDS_OF_BYTES[usize::from(*byte)] {
-            LETTER => at = word(text, at, counts),
-            BEYOND => at = beyond(text, at, counts),
+            LETTER => {
+                at = word(text, at, counts);
+                continue;
+            }
+            BEYOND => {
+                at = beyond(text, at, counts);
+                continue;
+            }
             SYMBOL => counts.symbols += 1,
             OPERATOR => counts.operators += 1,
             QUESTION => counts.questions += 1,
+            LINE => line(bytes, at + 1, counts),
             _ => {}
         }
         // A word ends before what follows it, which is looked at next.
-        at += usize::from(!matches!(KINDS_OF_BYTES[usize::from(*byte)], LETTER | BEYOND));
+        at += 1;
     }
 }
 
+/// A line begins here.
+fn line(bytes: &[u8], from: usize, counts: &mut Counts) {
+    mark(bytes.get(from..).unwrap_or_default().trim_ascii_start(), counts);
+}
+
 /// What a line begins with: a number, a mark of a list, a fence.
-fn beginning(line: &[u8], counts: &mut Counts) {
+fn mark(line: &[u8], counts: &mut Counts) {
     let digits = line.iter().take_while(|b| b.is_ascii_digit()).count();
     let numbered = (1..3).contains(&digits) && matches!(line.get(digits), Some(b'.' | b')'));
     counts.items += u32::from(numbered || line.starts_with(b"- ") || line.starts_with(b"* "));
     counts.fences += u32::from(line.starts_with(b"```"));
 }
 
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TOPS: u64 = 0x80 * ONES;
+
+/// Marks the bytes of eight, in their top bits, that belong to a word: letters and digits of ASCII, and what joins words.
+const fn of_word(eight: u64) -> u64 {
+    let low = eight & !TOPS;
+    let small = low | (0x20 * ONES);
+    let letters = from(b'a', small) & !from(b'z' + 1, small);
+    let digits = from(b'0', low) & !from(b'9' + 1, low);
+    (letters | digits | is(b'-', low) | is(b'\'', low)) & TOPS & !eight
+}
+
+/// Marks those of eight bytes below 128 that are not below `byte`.
+const fn from(byte: u8, eight: u64) -> u64 {
+    eight + (0x80 - byte as u64) * ONES
+}
+
+/// Marks those of eight bytes below 128 that are `byte`.
+const fn is(byte: u8, eight: u64) -> u64 {
+    !((eight ^ (byte as u64 * ONES)) + (TOPS - ONES))
+}
+
+/// Where a word ends: eight bytes are looked at in one go.
+fn end_of_word(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(eight) = bytes.get(at..at + 8).and_then(|part| <[u8; 8]>::try_from(part).ok()) {
+        let others = !of_word(u64::from_le_bytes(eight)) & TOPS;
+        if others != 0 {
+            return at + (others.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|byte| !matches!(KINDS_OF_BYTES[usize::from(*byte)], LETTER | JOINER)).unwrap_or(rest.len())
+}
+
 /// Reads a word that begins with a letter of ASCII; where it ends.
 fn word(text: &str, from: usize, counts: &mut Counts) -> usize {
     let bytes = text.as_bytes();
-    let mut small = [0; LONGEST];
-    let mut at = from;
-    while let Some(byte) = bytes.get(at) {
-        match KINDS_OF_BYTES[usize::from(*byte)] {
-            LETTER | JOINER => {}
-            // It has other letters in it.
-            BEYOND => return foreign_word(text, from, counts),
-            _ => break,
-        }
-        if let Some(place) = small.get_mut(at - from) {
-            *place = byte.to_ascii_lowercase();
-        }
-        at += 1;
+    let at = end_of_word(bytes, from);
+    if bytes.get(at).is_some_and(|byte| *byte >= 128) {
+        // It has other letters in it.
+        return foreign_word(text, from, counts);
     }
     counts.words += 1;
-    if let Some(word) = small.get(..at - from) {
-        let end = word.iter().rposition(|b| !matches!(b, b'-' | b'\'')).map_or(0, |last| last + 1);
-        count(word.get(..end).unwrap_or_default(), counts);
+    let mut end = at;
+    while end > from && matches!(bytes.get(end - 1), Some(b'-' | b'\'')) {
+        end -= 1;
     }
+    tells(beginning(bytes.get(from..).unwrap_or_default(), end - from), counts);
     at
 }
 
 fn count(word: &[u8], counts: &mut Counts) {
-    if let Some(cue) = of(word) {
+    tells(of(word), counts);
+}
+
+fn tells(cue: Option<Cue>, counts: &mut Counts) {
+    if let Some(cue) = cue {
         counts.cues[cue.at()] += 1;
         counts.opens_as_chore |= counts.words == 1 && counts.unspaced == 0 && cue == Cue::Chore;
     }
@@ -257,4 +302,27 @@ fn features(prompt: &Prompt<'_>, counts: &Counts) -> [f32; COUNT] {
         short,
         of_most(u32::try_from(several).unwrap_or(0), 3.0),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_bytes_are_told_as_one_is() {
+        for byte in 0..=u8::MAX {
+            for place in 0..8 {
+                for around in [b'a', b' ', 0, 255, b'Z', b'9', b'-', b'/', b':', b'@', b'[', b'`', b'{'] {
+                    let mut eight = [around; 8];
+                    eight[place] = byte;
+                    let marked = of_word(u64::from_le_bytes(eight)).to_le_bytes();
+                    let alone = eight.map(|b| if matches!(KINDS_OF_BYTES[usize::from(b)], LETTER | JOINER) { 0x80 } else { 0 });
+                    assert_eq!(marked, alone, "{eight:?}");
+                }
+            }
+        }
+        assert_eq!(end_of_word(b"well-known words", 0), 10);
+        assert_eq!(end_of_word(b"abcdefghijklmno", 3), 15);
+        assert_eq!(end_of_word("caf\u{e9} noir".as_bytes(), 0), 3);
+    }
 }

@@ -85,7 +85,14 @@ impl Way {
             Some(steps) => Box::pin(self.in_steps(call, &table, target, steps)).await,
             None => {
                 let chain = chain(&table, &target, plan.as_ref());
-                self.walk(&mut call, &chain).await
+                // The first one mostly answers: the walk on to others is made room for where it is needed.
+                match chain.first() {
+                    Some(first) => match self.once(&mut call, first, chain.len() > 1).await {
+                        Err(refusal) => Box::pin(self.walk_from(&mut call, &chain, Some(refusal))).await,
+                        answered => answered,
+                    },
+                    None => Err(Refusal::NoBackend(call.asked.name.clone())),
+                }
             }
         }?;
         if let Some(value) = plan.and_then(|plan| HeaderValue::from_str(&plan.to_string()).ok()) {
@@ -96,9 +103,25 @@ impl Way {
 
     /// Asks one after the other until one begins to answer.
     pub(crate) async fn walk(&self, call: &mut Call, chain: &[Arc<Target>]) -> Result<Response<Answer>, Refusal> {
-        let (mut told, mut last, mut later) = (vec![], None, None);
+        self.walk_from(call, chain, None).await
+    }
+
+    /// The same where the first one has been asked, and this is what came of it.
+    async fn walk_from(
+        &self,
+        call: &mut Call,
+        chain: &[Arc<Target>],
+        first: Option<Refusal>,
+    ) -> Result<Response<Answer>, Refusal> {
+        let (mut told, mut last, mut later, mut first) = (vec![], None, None, first);
         for (at, target) in chain.iter().enumerate() {
-            let refusal = match self.one(call, target, at + 1 < chain.len()).await {
+            let others = at + 1 < chain.len();
+            let answer = match first.take() {
+                Some(Refusal::Upstream(no)) if no.again => Box::pin(self.once(call, target, others)).await,
+                Some(refusal) => Err(refusal),
+                None => self.one(call, target, others).await,
+            };
+            let refusal = match answer {
                 Ok(mut answer) => {
                     if !told.is_empty() {
                         target.state.counts.stood_in();

@@ -3,8 +3,9 @@
 use crate::chain::chain;
 use crate::errors::Refusal;
 use crate::plan;
-use crate::request::{asked, words};
+use crate::request::asked;
 use crate::table::{Table, Target};
+use crate::words::words;
 use charter_domain::routing::RouteTable;
 use serde_json::{Value, json};
 use std::sync::Arc;

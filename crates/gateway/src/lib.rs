@@ -46,6 +46,7 @@ mod table;
 mod ticket;
 mod turned;
 mod voice;
+mod words;
 
 pub use explain::explain;
 pub use purse::{Bank, Drawn};

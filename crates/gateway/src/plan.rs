@@ -3,8 +3,9 @@
 
 use crate::chain::Call;
 use crate::errors::Refusal;
-use crate::request::{Asked, words};
+use crate::request::Asked;
 use crate::table::{CHAT, MESSAGES, Table, Target};
+use crate::words::words;
 use charter_effort::{Part, Tier, effort_of};
 use std::fmt;
 
@@ -170,10 +171,14 @@ fn model(table: &Table, target: &Target, asked: &Asked, effort: u8) -> Result<(S
 impl Plan {
     /// Who answers in several steps, where it is hard enough, the key may, the request allows it, and both models are there.
     pub(crate) fn steps(&self, table: &Table, call: &Call) -> Option<Steps> {
+        // Most requests are not that hard: nothing more is looked at of them.
+        if self.effort < STEPS_FROM {
+            return None;
+        }
         let target = table.names.get(&call.asked.name)?;
         let off = call.headers.get("x-charter-agentic").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"off"));
         let may = call.holder.key.limits.agentic && !off && (call.path == CHAT || call.path == MESSAGES);
-        if self.effort < STEPS_FROM || !may || answers(&call.body) > 1 {
+        if !may || answers(&call.body) > 1 {
             return None;
         }
         let tier = |names: &[&str]| names.iter().find_map(|tier| target.route.tiers.get(*tier)).cloned();

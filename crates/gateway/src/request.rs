@@ -15,7 +15,7 @@ pub(crate) const BODY_MAX: usize = 32 * 1024 * 1024;
 /// Written where the client named no bound, for limits per minute, which are made right afterwards.
 const WRITTEN_USUAL: u64 = 1024;
 /// The same where money is set aside: as much as a large context holds.
-const WRITTEN_UNBOUND: u64 = 32_768;
+pub(crate) const WRITTEN_UNBOUND: u64 = 32_768;
 /// Nobody writes more: what is larger is a mistake, or meant to make sums overflow.
 pub(crate) const TOKENS_MAX: u64 = 1_000_000_000;
 
@@ -194,115 +194,6 @@ impl Asked {
         }
         out.extend_from_slice(&body[done..]);
         out.into()
-    }
-}
-
-/// The words of a request, as far as its effort is judged by them.
-#[derive(Debug, Default)]
-pub(crate) struct Words<'a> {
-    system: Cow<'a, str>,
-    last: Cow<'a, str>,
-    turns: u32,
-    images: u32,
-    tools: u32,
-    bytes: usize,
-}
-
-impl Words<'_> {
-    /// As it is judged.
-    pub(crate) fn prompt(&self, asked: &Asked) -> charter_effort::Prompt<'_> {
-        charter_effort::Prompt {
-            system: &self.system,
-            last_user: &self.last,
-            turns: self.turns,
-            total_bytes: self.bytes,
-            tools: self.tools,
-            images: self.images,
-            max_tokens: Some(asked.written_max).filter(|most| *most < WRITTEN_UNBOUND),
-        }
-    }
-}
-
-/// Reads the words of a body: of a conversation in OpenAI's or Anthropic's language, or of a plain prompt.
-pub(crate) fn words(body: &[u8]) -> Words<'_> {
-    #[derive(Deserialize)]
-    struct Message<'a> {
-        #[serde(borrow, default)]
-        role: Cow<'a, str>,
-        #[serde(borrow, default)]
-        content: Option<&'a RawValue>,
-    }
-    #[derive(Deserialize)]
-    struct Talk<'a> {
-        #[serde(borrow, default)]
-        messages: Vec<Message<'a>>,
-        #[serde(borrow, default)]
-        system: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        prompt: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        tools: Option<Vec<&'a RawValue>>,
-    }
-    let Ok(talk) = serde_json::from_slice::<Talk<'_>>(body) else { return Words::default() };
-    let mut words = Words { bytes: body.len(), ..Words::default() };
-    words.tools = talk.tools.map_or(0, |tools| u32::try_from(tools.len()).unwrap_or(u32::MAX));
-    if let Some(system) = talk.system {
-        text(system, &mut words.system, &mut words.images);
-    }
-    for message in &talk.messages {
-        let Some(content) = message.content else { continue };
-        match &*message.role {
-            "system" | "developer" => text(content, &mut words.system, &mut words.images),
-            "user" => {
-                let mut said = Cow::Borrowed("");
-                text(content, &mut said, &mut words.images);
-                // Results of tools are no words of a person.
-                if !said.is_empty() {
-                    words.turns += 1;
-                    words.last = said;
-                }
-            }
-            _ => {}
-        }
-    }
-    if let Some(prompt) = talk.prompt {
-        text(prompt, &mut words.last, &mut words.images);
-        words.turns = 1;
-    }
-    words
-}
-
-/// A text that is not copied where nothing in it has to be.
-#[derive(Deserialize)]
-struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The text of a content: a text, or parts.
-fn text<'a>(content: &'a RawValue, into: &mut Cow<'a, str>, images: &mut u32) {
-    #[derive(Deserialize)]
-    struct Part<'a> {
-        #[serde(borrow, default, rename = "type")]
-        kind: Cow<'a, str>,
-        #[serde(borrow, default)]
-        text: Option<Cow<'a, str>>,
-    }
-    let raw = content.get();
-    if raw.starts_with('"') {
-        let said = serde_json::from_str::<Borrowed<'_>>(raw).map_or(Cow::Borrowed(""), |said| said.0);
-        if into.is_empty() {
-            *into = said;
-        } else {
-            into.to_mut().push_str(&said);
-        }
-        return;
-    }
-    for part in serde_json::from_str::<Vec<Part<'_>>>(raw).unwrap_or_default() {
-        if part.kind.contains("image") {
-            *images += 1;
-        }
-        if let Some(text) = part.text {
-            into.to_mut().push_str(&text);
-            into.to_mut().push('\n');
-        }
     }
 }
 

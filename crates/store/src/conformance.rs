@@ -1,7 +1,7 @@
 //! What every store must do. Each behaviour is one function over the port; each store runs all of them.
 
 use crate::port::{
-    BackendRow, Begun, Close, Commit, Error, KeyRow, Lease, NewIntent, ReplicaWrite, Role, Store, Tombstone, Write,
+    BackendRow, Begun, Close, Commit, Error, KeyRow, Lease, Logged, NewIntent, ReplicaWrite, Role, Store, Tombstone, Write,
 };
 use charter_domain::budget::{BUILT_IN, Budget, Scope};
 use charter_domain::deployment::{Deployment, Wish};
@@ -129,6 +129,18 @@ async fn a_commit_is_read_back_whole(store: &dyn Store) {
     assert_eq!(open.len(), 1);
     assert_eq!((open[0].0.version, &open[0].0.state, open[0].1), (1, &replica("r"), Some(Time(7))));
     assert_eq!(store.facts(&DeploymentId::new("a"), 10).await.expect("read")[0].text, "made");
+    let first = store.logged_after(0, 10).await.expect("read");
+    assert_eq!((first.len(), first[0].fact.text.as_str()), (1, "made"));
+    for text in ["two", "three", "four"] {
+        let facts = vec![Fact { at: Time(1), deployment: DeploymentId(String::new()), replica: None, text: text.into() }];
+        store.commit(Commit { facts, ..Commit::default() }).await.expect("a line of no deployment");
+    }
+    let texts = |all: &[Logged]| all.iter().map(|l| l.fact.text.clone()).collect::<Vec<_>>();
+    let next = store.logged_after(first[0].seq, 2).await.expect("read");
+    assert_eq!(texts(&next), ["two", "three"]);
+    assert!(next[0].seq > first[0].seq && next[1].seq > next[0].seq);
+    assert_eq!(texts(&store.logged_before(None, 2).await.expect("read")), ["four", "three"]);
+    assert_eq!(texts(&store.logged_before(Some(next[1].seq), 9).await.expect("read")), ["two", "made"]);
 }
 
 async fn a_stale_version_changes_nothing_at_all(store: &dyn Store) {

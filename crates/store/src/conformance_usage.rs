@@ -44,6 +44,12 @@ pub(crate) async fn usage_conforms(store: Arc<dyn Store>) {
     let sum = all.get(&of).expect("a sum");
     assert_eq!((all.len(), sum.requests, sum.prompt_tokens, sum.cost, sum.rent), (1, 4, 40, Usd(30), Usd(4)));
     assert_eq!(store.totals(Time(DAY)).await.expect("read").get(&of).map(|s| s.requests), Some(1));
+    let days = store.daily(Time(0)).await.expect("read");
+    assert_eq!(
+        days.iter().map(|(day, _, sum)| (*day, sum.requests, sum.cost)).collect::<Vec<_>>(),
+        [(0, 3, Usd(21)), (1, 1, Usd(9))]
+    );
+    assert_eq!(store.daily(Time(DAY)).await.expect("read").len(), 1);
     let newest = store.used(Time(0), 2, &|_| true).await.expect("read");
     assert_eq!(newest.iter().map(|u| u.request.as_str()).collect::<Vec<_>>(), ["req_3", "req_2"]);
     assert_eq!(store.used(Time(0), 9, &|u| u.cost == Usd(7)).await.expect("read").len(), 3);

@@ -3,7 +3,9 @@
 
 use crate::connection::{Connection, Row, failed, values};
 use crate::migrations::{migrate_postgres, migrate_sqlite};
-use crate::port::{BackendRow, Begun, Claimed, Commit, ControlPlane, Error, KeyRow, Store, StoredIntent, Tombstone, Versioned};
+use crate::port::{
+    BackendRow, Begun, Claimed, Commit, ControlPlane, Error, KeyRow, Logged, Store, StoredIntent, Tombstone, Versioned,
+};
 use crate::{persist, rows, sql};
 use async_trait::async_trait;
 use charter_domain::clock_jump::NEVER_SO_FAR;
@@ -339,6 +341,16 @@ impl Store for Database {
 
     async fn facts(&self, of: &DeploymentId, limit: u32) -> Result<Vec<Fact>, Error> {
         Ok(self.read(sql::FACTS, values![&of.0, limit]).await?.iter().map(rows::fact).collect())
+    }
+
+    async fn logged_after(&self, seq: u64, limit: u32) -> Result<Vec<Logged>, Error> {
+        let seq = i64::try_from(seq).unwrap_or(i64::MAX);
+        Ok(self.read(sql::LOGGED_AFTER, values![seq, limit]).await?.iter().map(rows::logged).collect())
+    }
+
+    async fn logged_before(&self, seq: Option<u64>, limit: u32) -> Result<Vec<Logged>, Error> {
+        let seq = seq.map_or(i64::MAX, |seq| i64::try_from(seq).unwrap_or(i64::MAX));
+        Ok(self.read(sql::LOGGED_BEFORE, values![seq, limit]).await?.iter().map(rows::logged).collect())
     }
 
     async fn reservations(&self) -> Result<Vec<Reservation>, Error> {

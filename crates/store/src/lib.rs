@@ -23,6 +23,6 @@ pub mod usage;
 mod usage_rows;
 
 pub use port::{
-    BackendRow, Begun, Claimed, Close, Commit, ControlPlane, Error, KeyRow, Lease, NewIntent, ReplicaWrite, Role, Store,
+    BackendRow, Begun, Claimed, Close, Commit, ControlPlane, Error, KeyRow, Lease, Logged, NewIntent, ReplicaWrite, Role, Store,
     StoredIntent, Tombstone, Versioned, Write,
 };

@@ -1,6 +1,8 @@
 //! The store in memory, for simulations: maps under one lock. A clone of its [`State`] is the image that a crash leaves.
 
-use crate::port::{BackendRow, Begun, Claimed, Commit, ControlPlane, Error, KeyRow, Store, StoredIntent, Tombstone, Versioned};
+use crate::port::{
+    BackendRow, Begun, Claimed, Commit, ControlPlane, Error, KeyRow, Logged, Store, StoredIntent, Tombstone, Versioned,
+};
 use crate::usage::{Of, Total};
 use async_trait::async_trait;
 use charter_domain::clock_jump::is_from_another_clock;
@@ -277,6 +279,19 @@ impl Store for Mem {
         let all: Vec<&Fact> = state.facts.iter().filter(|f| f.deployment == *deployment).collect();
         let skip = all.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(all.into_iter().skip(skip).cloned().collect())
+    }
+
+    async fn logged_after(&self, seq: u64, limit: u32) -> Result<Vec<Logged>, Error> {
+        let state = self.state();
+        let logged = state.facts.iter().zip(1_u64..).map(|(fact, seq)| Logged { seq, fact: fact.clone() });
+        Ok(logged.filter(|l| l.seq > seq).take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
+    }
+
+    async fn logged_before(&self, seq: Option<u64>, limit: u32) -> Result<Vec<Logged>, Error> {
+        let state = self.state();
+        let logged: Vec<Logged> = state.facts.iter().zip(1_u64..).map(|(fact, seq)| Logged { seq, fact: fact.clone() }).collect();
+        let before = logged.into_iter().rev().filter(|l| seq.is_none_or(|seq| l.seq < seq));
+        Ok(before.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
     }
 
     async fn reservations(&self) -> Result<Vec<Reservation>, Error> {

@@ -85,6 +85,15 @@ pub struct ControlPlane {
     pub report: String,
 }
 
+/// A line of a time line with its place among all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Rises with every line, in the order in which they were committed.
+    pub seq: u64,
+    /// The line.
+    pub fact: Fact,
+}
+
 /// An intent that ended. It is removed only under the fence that its performer holds.
 #[derive(Clone, Debug)]
 pub struct Close {
@@ -291,6 +300,10 @@ pub trait Store: crate::usage::Usage + Send + Sync {
     async fn intents(&self) -> Result<Vec<StoredIntent>, Error>;
     /// The newest `limit` lines of a deployment's time line, oldest first.
     async fn facts(&self, deployment: &DeploymentId, limit: u32) -> Result<Vec<Fact>, Error>;
+    /// At most so many lines of all time lines that come after one, in their order.
+    async fn logged_after(&self, seq: u64, limit: u32) -> Result<Vec<Logged>, Error>;
+    /// At most so many lines of all time lines before one, or the last ones; the newest first.
+    async fn logged_before(&self, seq: Option<u64>, limit: u32) -> Result<Vec<Logged>, Error>;
     /// Money set aside at present.
     async fn reservations(&self) -> Result<Vec<Reservation>, Error>;
     /// What ended rentals did cost from `since` on, those that began before in proportion.

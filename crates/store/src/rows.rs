@@ -2,7 +2,8 @@
 
 use crate::connection::{Connection, Row, values};
 use crate::port::{
-    BackendRow, Commit, ControlPlane, Error, KeyRow, NewIntent, ReplicaWrite, Role, StoredIntent, Tombstone, Versioned, Write,
+    BackendRow, Commit, ControlPlane, Error, KeyRow, Logged, NewIntent, ReplicaWrite, Role, StoredIntent, Tombstone, Versioned,
+    Write,
 };
 use crate::{persist, sql};
 use charter_domain::deployment::Deployment;
@@ -73,6 +74,10 @@ pub(crate) fn fact(row: &Row) -> Fact {
         replica: row.opt_text(2).map(ReplicaId),
         text: row.text(3),
     }
+}
+
+pub(crate) fn logged(row: &Row) -> Logged {
+    Logged { seq: row.uint(4), fact: fact(row) }
 }
 
 pub(crate) fn key(row: &Row) -> Result<KeyRow, Error> {

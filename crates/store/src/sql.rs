@@ -54,6 +54,11 @@ pub(crate) const FACT_ADD: &str = "INSERT INTO facts (at, deployment_id, replica
 pub(crate) const FACTS: &str = "SELECT at, deployment_id, replica_id, text FROM
     (SELECT seq, at, deployment_id, replica_id, text FROM facts WHERE deployment_id = $1 ORDER BY seq DESC LIMIT $2) AS newest ORDER BY seq";
 
+pub(crate) const LOGGED_AFTER: &str =
+    "SELECT at, deployment_id, replica_id, text, seq FROM facts WHERE seq > $1 ORDER BY seq LIMIT $2";
+pub(crate) const LOGGED_BEFORE: &str =
+    "SELECT at, deployment_id, replica_id, text, seq FROM facts WHERE seq < $1 ORDER BY seq DESC LIMIT $2";
+
 pub(crate) const HOSTS: &str =
     "SELECT provider, host, class, count, weight, last_at FROM host_failures ORDER BY provider, host, class";
 pub(crate) const HOST: &str =
@@ -142,6 +147,11 @@ pub(crate) const USAGE_TOTALS: &str = "SELECT key_id, tenant, model, backend_gro
       CAST(SUM(reasoning_tokens) AS BIGINT), CAST(SUM(busy_ms) AS BIGINT), CAST(SUM(cost_usd_micros) AS BIGINT),
       CAST(SUM(rent_usd_micros) AS BIGINT), CAST(SUM(saved_usd_micros) AS BIGINT)
     FROM usage_totals WHERE day >= $1 GROUP BY key_id, tenant, model, backend_group ORDER BY key_id, tenant, model, backend_group";
+
+pub(crate) const USAGE_DAILY: &str =
+    "SELECT key_id, tenant, model, backend_group, requests, prompt_tokens, cached_tokens, completion_tokens,
+      reasoning_tokens, busy_ms, cost_usd_micros, rent_usd_micros, saved_usd_micros, day
+    FROM usage_totals WHERE day >= $1 ORDER BY day, key_id, tenant, model, backend_group";
 
 pub(crate) const DRAW_BEGIN: &str =
     "INSERT INTO draws (key_id, day, drawn_usd_micros) VALUES ($1, $2, 0) ON CONFLICT (key_id, day) DO NOTHING";

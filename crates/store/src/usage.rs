@@ -130,6 +130,8 @@ pub trait Usage: Send + Sync {
     async fn used(&self, since: Time, limit: usize, wanted: &Wanted) -> Result<Vec<Used>, Error>;
     /// Sums since the day of a time.
     async fn totals(&self, since: Time) -> Result<BTreeMap<Of, Total>, Error>;
+    /// The same for each day, with the day, the oldest first.
+    async fn daily(&self, since: Time) -> Result<Vec<(i64, Of, Total)>, Error>;
     /// Forgets single requests that ended before a time; their sums stay.
     async fn forget_used(&self, before: Time) -> Result<(), Error>;
     /// Draws at most so much of what the limits of a key leave today.

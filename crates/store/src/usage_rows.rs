@@ -114,6 +114,15 @@ impl Usage for Database {
         Ok(self.read(sql::USAGE_TOTALS, values![day_of(since)]).await?.iter().map(total).collect())
     }
 
+    async fn daily(&self, since: Time) -> Result<Vec<(i64, Of, Total)>, Error> {
+        let rows = self.read(sql::USAGE_DAILY, values![day_of(since)]).await?;
+        let day = |row: &Row| {
+            let (of, sum) = total(row);
+            (row.int(13), of, sum)
+        };
+        Ok(rows.iter().map(day).collect())
+    }
+
     async fn forget_used(&self, before: Time) -> Result<(), Error> {
         self.writer().await?.connection().run(sql::USAGE_FORGET, values![before.0]).await.map(drop)
     }
@@ -188,6 +197,14 @@ impl Usage for Mem {
             *sum = sum.and(*total);
         }
         Ok(sums)
+    }
+
+    async fn daily(&self, since: Time) -> Result<Vec<(i64, Of, Total)>, Error> {
+        let usage = self.usage();
+        let days = usage.totals.iter().filter(|((_, day), _)| *day >= day_of(since));
+        let mut all: Vec<_> = days.map(|((of, day), total)| (*day, of.clone(), *total)).collect();
+        all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        Ok(all)
     }
 
     async fn forget_used(&self, before: Time) -> Result<(), Error> {

@@ -5,9 +5,9 @@ use crate::auth::Caller;
 use crate::cloud_model::{dollars, session};
 use crate::deployments::{Wanted, clash, declare};
 use crate::money::refused;
-use crate::problem::{Answer, Body, failed, unknown};
+use crate::problem::{Answer, Body, Query, failed, unknown};
 use crate::router::App;
-use axum::extract::{Json, Query, State};
+use axum::extract::{Json, State};
 use axum::http::StatusCode;
 use charter_controller::Extension;
 use charter_domain::deployment::{Deployment, Status};
@@ -16,7 +16,7 @@ use charter_domain::time::{Span, Time};
 use charter_store::Role;
 use serde_json::{Value, json};
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Launch {
     #[serde(default)]
@@ -28,13 +28,13 @@ pub(crate) struct Launch {
     profile: Option<String>,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Which {
     #[serde(default)]
     deployment: Option<String>,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct More {
     additional_minutes: u32,
@@ -77,9 +77,9 @@ pub(crate) async fn launch(
 }
 
 /// The deployment that is meant: the one that is named, or the only one that is not over. `None` where there is none.
-async fn meant(app: &App, which: Option<String>) -> Answer<Option<(Deployment, Vec<Replica>)>> {
+async fn meant(app: &App, caller: &Caller, which: Option<String>) -> Answer<Option<(Deployment, Vec<Replica>)>> {
     let mut active = vec![];
-    for row in app.controller.store().deployments().await? {
+    for row in app.controller.store().deployments().await?.into_iter().filter(|row| caller.sees(&row.state.tenant)) {
         let replicas = app.controller.replicas_of(&row.state.id).await?;
         let named = which.as_ref().is_some_and(|w| *w == row.state.name || *w == row.state.id.0);
         if named {
@@ -115,7 +115,7 @@ const fn word(phase: &Phase) -> &'static str {
 /// What runs, what it costs, and how long it will.
 pub(crate) async fn status(State(app): State<App>, caller: Caller, Query(which): Query<Which>) -> Answer<Json<Value>> {
     caller.need(Role::Viewer)?;
-    let Some((state, replicas)) = meant(&app, which.deployment).await? else {
+    let Some((state, replicas)) = meant(&app, &caller, which.deployment).await? else {
         return Ok(Json(json!({"status": "IDLE"})));
     };
     let now = app.controller.now();
@@ -135,9 +135,9 @@ pub(crate) async fn status(State(app): State<App>, caller: Caller, Query(which):
     })))
 }
 
-async fn named(app: &App, which: Which) -> Answer<Deployment> {
+async fn named(app: &App, caller: &Caller, which: Which) -> Answer<Deployment> {
     let nothing = || failed(409, "A0418", "nothing runs", "launch it first: `POST /api/admin/vllm/launch`");
-    Ok(meant(app, which.deployment).await?.ok_or_else(nothing)?.0)
+    Ok(meant(app, caller, which.deployment).await?.ok_or_else(nothing)?.0)
 }
 
 /// Gives it more time.
@@ -148,7 +148,7 @@ pub(crate) async fn extend(
     Body(more): Body<More>,
 ) -> Answer<Json<Value>> {
     caller.need(Role::Admin)?;
-    let state = named(&app, which).await?;
+    let state = named(&app, &caller, which).await?;
     let by = Extension::By(Span::min(i64::from(more.additional_minutes.min(5_256_000))));
     let state = app.controller.extend(state.id.as_str(), by).await.map_err(|e| refused(&state.name, e))?;
     let Some(state) = state else { return Err(failed(404, "A0404", "it is gone", "launch it again")) };
@@ -165,7 +165,7 @@ pub(crate) async fn destroy(
     Query(which): Query<Which>,
 ) -> Answer<(StatusCode, Json<Value>)> {
     caller.need(Role::Admin)?;
-    let state = named(&app, which).await?;
+    let state = named(&app, &caller, which).await?;
     app.controller.end(state.id.as_str()).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"status": "DESTROYING", "deployment": state.name}))))
 }

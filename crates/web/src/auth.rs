@@ -5,7 +5,8 @@ use crate::router::App;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Method, header};
-use charter_store::Role;
+use charter_domain::routing::KeyLimits;
+use charter_store::{KeyRow, Role};
 use ring::digest;
 
 /// SHA-256 of a key, in hex.
@@ -26,10 +27,13 @@ pub fn prefix_of(key: &str) -> String {
 }
 
 /// A caller who showed a known key.
+#[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) name: String,
     pub(crate) role: Role,
     pub(crate) tenant: String,
+    /// What the key may ask for.
+    pub(crate) limits: KeyLimits,
 }
 
 impl Caller {
@@ -40,7 +44,23 @@ impl Caller {
 
     /// Somebody whose word was written down: what they asked for goes on in their name.
     pub(crate) fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), role: Role::Operator, tenant: "default".to_owned() }
+        // Whatever tenant it is of: what goes on in somebody's name was allowed when it was asked for.
+        Self { name: name.to_owned(), role: Role::Admin, tenant: "default".to_owned(), limits: KeyLimits::default() }
+    }
+
+    /// The holder of a key that still stands.
+    pub(crate) async fn of_key(app: &App, id: &str) -> Result<Option<Self>, Failed> {
+        let (keys, now) = (app.controller.store().keys().await?, app.controller.now());
+        Ok(keys.into_iter().find(|k| k.id.0 == id && k.expires_at.is_none_or(|at| now < at)).map(Self::of_row))
+    }
+
+    pub(crate) fn of_row(key: KeyRow) -> Self {
+        Self { name: key.name, role: key.role, tenant: key.tenant, limits: key.limits }
+    }
+
+    /// May it see what belongs to a tenant? An admin sees everything.
+    pub(crate) fn sees(&self, tenant: &str) -> bool {
+        self.role == Role::Admin || self.tenant == tenant
     }
 
     /// Only a role that is at least this one.
@@ -57,6 +77,13 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Failed;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failed> {
+        // A browser that is logged in may read, so that what is downloaded needs no page of its own.
+        if parts.method == Method::GET
+            && !parts.headers.contains_key(header::AUTHORIZATION)
+            && let Some(caller) = crate::console::of_cookie(parts, app).await?
+        {
+            return Ok(caller);
+        }
         let shown = parts.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.split_once(' '));
         let secret = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, secret)| secret.trim());
         let sha256 = hash(secret);
@@ -67,7 +94,7 @@ impl FromRequestParts<App> for Caller {
             let hint = "set `CHARTER_KEY`, or run as the user who started the server";
             return Err(failed(401, "A0002", "the API key is missing, unknown or expired", hint));
         };
-        let caller = Self { name: key.name, role: key.role, tenant: key.tenant };
+        let caller = Self::of_row(key);
         // Whatever a handler asks beyond this: looking needs any role, changing needs an operator.
         if parts.method != Method::GET {
             caller.need(Role::Operator)?;

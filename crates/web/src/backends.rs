@@ -1,15 +1,16 @@
 //! Backends that people register by hand: asked once, and then routed to beside our own.
 
 use crate::auth::Caller;
-use crate::problem::{Answer, Body, Failed, failed, unknown};
+use crate::events::told;
+use crate::problem::{Answer, Body, Failed, Path, failed, unknown};
 use crate::router::App;
-use axum::extract::{Json, Path, State};
+use axum::extract::{Json, State};
 use axum::http::StatusCode;
 use charter_api::problem::Problem;
 use charter_domain::ids::BackendId;
 use charter_store::{BackendRow, Error, Role};
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     name: String,
@@ -85,6 +86,7 @@ pub(crate) async fn register(
         other => other?,
     }
     app.controller.publish().await?;
+    told(&app, &caller, format!("registered the backend `{}` at `{}`", row.name, row.base_url)).await?;
     let answer = serde_json::json!({"name": row.name, "served_names": row.served_names, "healthy": true});
     Ok((StatusCode::CREATED, Json(answer)))
 }
@@ -100,5 +102,6 @@ pub(crate) async fn remove(State(app): State<App>, caller: Caller, Path(name): P
         return Err(unknown("backend", &name));
     }
     app.controller.publish().await?;
+    told(&app, &caller, format!("removed the backend `{name}`")).await?;
     Ok(StatusCode::NO_CONTENT)
 }

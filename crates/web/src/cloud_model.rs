@@ -19,7 +19,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What a caller asks for. Fields that are not known are refused: a field that is dropped in silence rents the wrong machine.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Order {
     profile: Option<String>,
@@ -176,7 +176,7 @@ pub(crate) fn dollars(micros: i64) -> f64 {
 pub(crate) async fn running(State(app): State<App>, caller: Caller) -> Answer<Json<Value>> {
     caller.need(Role::Viewer)?;
     let mut sessions = vec![];
-    for row in app.controller.store().deployments().await? {
+    for row in app.controller.store().deployments().await?.into_iter().filter(|row| caller.sees(&row.state.tenant)) {
         let state = row.state;
         let replicas = app.controller.replicas_of(&state.id).await?;
         let status = state.status(&replicas);

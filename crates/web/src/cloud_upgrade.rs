@@ -1,10 +1,10 @@
 //! `/deploy/cloud-model/upgrade...`: upgrades under the paths of a system that charter replaces. They do what `POST upgrades` does.
 
 use crate::auth::Caller;
-use crate::problem::{Answer, Body, failed, unknown};
+use crate::problem::{Answer, Body, Path, failed, unknown};
 use crate::router::App;
 use crate::upgrades::{begin_all, begin_one, find_fleet, shown};
-use axum::extract::{Json, Path, State};
+use axum::extract::{Json, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use charter_domain::deployment::{Deployment, Wish};
@@ -16,14 +16,14 @@ use std::time::Duration;
 /// How long a caller who waits is kept waiting.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-#[derive(Default, serde::Deserialize)]
+#[derive(Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct One {
     wait: bool,
     tenant_id: Option<String>,
 }
 
-#[derive(Default, serde::Deserialize)]
+#[derive(Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct All {
     profile: Option<String>,

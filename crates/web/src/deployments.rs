@@ -2,10 +2,10 @@
 
 use crate::auth::Caller;
 use crate::convert;
-use crate::problem::{Answer, Body, Failed, failed, unknown};
+use crate::problem::{Answer, Body, Failed, Path, Query, failed, unknown};
 use crate::router::App;
 use crate::status::{self, rfc3339};
-use axum::extract::{Json, Path, Query, State};
+use axum::extract::{Json, State};
 use axum::http::StatusCode;
 use charter_api::problem::Problem;
 use charter_api::status as wire;
@@ -16,7 +16,7 @@ use charter_store::{Error, Role};
 use std::time::Duration;
 
 /// The body of `POST deployments`, and one entry of `POST plan`.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     name: String,
@@ -76,6 +76,13 @@ pub(crate) fn read(app: &App, caller: &Caller, wanted: Wanted) -> Answer<Declare
         charter_api::file::from_wire(&wanted.profile, &wanted.deployment).map_err(|faults| invalid(faults.join("\n")))?;
     let profile = convert::profile(profile, app.limits);
     let mut declared = convert::declared(wanted.name, &caller.name, wanted.source_file, profile, deployment);
+    if !caller.sees(&declared.tenant) {
+        // Nothing said is the key's own tenant; another one is an admin's to name.
+        if declared.tenant != "default" {
+            caller.need(Role::Admin)?;
+        }
+        declared.tenant.clone_from(&caller.tenant);
+    }
     declared.engine_version = app.versions.resolve(&declared.profile);
     Ok(declared)
 }
@@ -96,7 +103,10 @@ pub(crate) async fn create(
     }
     let name = declared.name.clone();
     match app.controller.declare(declared).await {
-        Ok(state) => Ok((StatusCode::ACCEPTED, Json(status::one(&app, &state).await?))),
+        Ok(state) => {
+            app.controller.write_down(&state.id, format!("`{}` said to run it", caller.name)).await?;
+            Ok((StatusCode::ACCEPTED, Json(status::one(&app, &state).await?)))
+        }
         Err(DeclareError::Store(Error::NameTaken)) => {
             Err(failed(409, "A0410", format!("another tenant has a deployment `{name}`"), "choose another name"))
         }
@@ -139,20 +149,48 @@ pub(crate) async fn clash(app: &App, declared: &Declared) -> Answer<Option<Strin
     Ok(names.into_iter().find(|n| backends.iter().any(|b| b.served_names.contains(n))))
 }
 
-pub(crate) async fn list(State(app): State<App>, _: Caller) -> Answer<Json<serde_json::Value>> {
-    Ok(Json(serde_json::json!({"items": status::all(&app).await?.deployments, "next": null})))
+/// Which part of a list is asked for.
+#[derive(Default, serde::Deserialize, schemars::JsonSchema)]
+pub(crate) struct Page {
+    limit: Option<usize>,
+    /// The name of the last one that is known already.
+    after: Option<String>,
 }
 
-pub(crate) async fn overview(State(app): State<App>, _: Caller) -> Answer<Json<wire::Status>> {
-    Ok(Json(status::all(&app).await?))
+/// Deployments in one answer, where nobody says how many, and at the most.
+const EACH: usize = 1000;
+
+pub(crate) async fn list(State(app): State<App>, caller: Caller, Query(page): Query<Page>) -> Answer<Json<serde_json::Value>> {
+    let limit = page.limit.unwrap_or(EACH).clamp(1, EACH);
+    let mut skipping = page.after.clone();
+    let seen = status::some(&app, &caller, (0, limit), |d| match &skipping {
+        Some(after) => {
+            if d.name == *after {
+                skipping = None;
+            }
+            false
+        }
+        None => true,
+    })
+    .await?;
+    if let Some(after) = skipping {
+        return Err(failed(422, "A0422", format!("there is no deployment `{after}` to go on after"), "begin the list anew"));
+    }
+    let next = (seen.total > seen.shown.len()).then(|| seen.shown.last().map(|d| d.name.clone()));
+    Ok(Json(serde_json::json!({"items": seen.shown, "next": next.flatten()})))
 }
 
-pub(crate) async fn find(app: &App, name: &str) -> Answer<Deployment> {
+pub(crate) async fn overview(State(app): State<App>, caller: Caller) -> Answer<Json<wire::Status>> {
+    Ok(Json(status::all(&app, &caller).await?))
+}
+
+/// The deployment of that name or id, if it is one that the caller may see.
+pub(crate) async fn find(app: &App, caller: &Caller, name: &str) -> Answer<Deployment> {
     let row = app.controller.store().deployment(name).await?;
-    row.map(|r| r.state).ok_or_else(|| unknown("deployment", name))
+    row.map(|r| r.state).filter(|d| caller.sees(&d.tenant)).ok_or_else(|| unknown("deployment", name))
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Wait {
     /// Answer when something has changed after this number, or after a while.
     #[serde(default)]
@@ -177,12 +215,13 @@ const WAIT: Duration = Duration::from_secs(20);
 
 pub(crate) async fn get(
     State(app): State<App>,
-    _: Caller,
+    caller: Caller,
     Path(name): Path<String>,
     Query(wait): Query<Wait>,
 ) -> Answer<Json<serde_json::Value>> {
+    find(&app, &caller, &name).await?;
     let change = wait.until(&app).await;
-    let state = find(&app, &name).await?;
+    let state = find(&app, &caller, &name).await?;
     let facts = app.controller.store().facts(&state.id, 50).await?;
     let facts: Vec<_> = facts
         .into_iter()
@@ -191,25 +230,36 @@ pub(crate) async fn get(
     Ok(Json(serde_json::json!({"change": change, "deployment": status::one(&app, &state).await?, "facts": facts})))
 }
 
+/// Its time line, oldest first.
+pub(crate) async fn facts(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<serde_json::Value>> {
+    let state = find(&app, &caller, &name).await?;
+    let facts = app.controller.store().facts(&state.id, 1000).await?;
+    let fact = |f: charter_domain::fact::Fact| serde_json::json!({"at": rfc3339(f.at), "replica": f.replica.map(|r| r.0), "text": f.text});
+    Ok(Json(serde_json::json!({"items": facts.into_iter().map(fact).collect::<Vec<_>>(), "next": null})))
+}
+
 pub(crate) async fn remove(
     State(app): State<App>,
-    _: Caller,
+    caller: Caller,
     Path(name): Path<String>,
 ) -> Answer<(StatusCode, Json<wire::Deployment>)> {
-    let Some(state) = app.controller.end(&name).await? else {
+    caller.need(Role::Operator)?;
+    let id = find(&app, &caller, &name).await?.id;
+    app.controller.write_down(&id, format!("`{}` said to end it", caller.name)).await?;
+    let Some(state) = app.controller.end(id.as_str()).await? else {
         return Err(unknown("deployment", &name));
     };
     Ok((StatusCode::ACCEPTED, Json(status::one(&app, &state).await?)))
 }
 
 /// The replica whose engine people mean: the newest that has one, or the newest that failed.
-async fn replica_of(app: &App, state: &Deployment) -> Answer<Option<Replica>> {
+pub(crate) async fn replica_of(app: &App, state: &Deployment) -> Answer<Option<Replica>> {
     let mut all = app.controller.replicas_of(&state.id).await?;
     all.sort_by_key(|r| (r.process().is_some(), r.instance().is_some(), r.generation, r.since));
     Ok(all.pop())
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Part {
     #[serde(default)]
     from: Option<u64>,
@@ -223,11 +273,11 @@ const LOG_MAX: usize = 256 * 1024;
 /// The engine's log: its end, or what follows a position. `start` names the run, so that a follower notices a new one.
 pub(crate) async fn logs(
     State(app): State<App>,
-    _: Caller,
+    caller: Caller,
     Path(name): Path<String>,
     Query(part): Query<Part>,
 ) -> Answer<Json<serde_json::Value>> {
-    let state = find(&app, &name).await?;
+    let state = find(&app, &caller, &name).await?;
     let Some(replica) = replica_of(&app, &state).await? else {
         return Ok(Json(serde_json::json!({"start": "", "next": 0, "text": "", "ended": true})));
     };
@@ -270,7 +320,7 @@ fn must_have_ssh(name: &str, replica: Option<&Replica>) -> Answer<()> {
 /// How to reach the machine by SSH. The key itself is never sent: its place on the server's machine is.
 pub(crate) async fn ssh(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<serde_json::Value>> {
     caller.need(Role::Admin)?;
-    let state = find(&app, &name).await?;
+    let state = find(&app, &caller, &name).await?;
     let replica = replica_of(&app, &state).await?.filter(|r| r.instance().is_some());
     must_have_ssh(&name, replica.as_ref())?;
     let link = replica.as_ref().and_then(|r| app.controller.link_of(r));
@@ -285,7 +335,7 @@ pub(crate) async fn ssh(State(app): State<App>, caller: Caller, Path(name): Path
     })))
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Port {
     #[serde(default = "loopback")]
@@ -313,7 +363,7 @@ pub(crate) async fn forward(
     Body(port): Body<Port>,
 ) -> Answer<Json<serde_json::Value>> {
     caller.need(Role::Operator)?;
-    let state = find(&app, &name).await?;
+    let state = find(&app, &caller, &name).await?;
     if port.close {
         app.controller.set_forward(&state.id, None).await?;
         return Ok(Json(serde_json::json!({"address": null, "key": null})));

@@ -1,9 +1,9 @@
 //! Gateways in processes of their own: they ask for the table, say which one they use, and count requests.
 
 use crate::auth::Caller;
-use crate::problem::{Answer, Body};
+use crate::problem::{Answer, Body, Query};
 use crate::router::App;
-use axum::extract::{Json, Query, State};
+use axum::extract::{Json, State};
 use charter_domain::routing::RouteTable;
 use charter_domain::time::{Span, Time};
 use charter_store::Role;
@@ -97,7 +97,7 @@ impl Gateways {
     }
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Poll {
     /// The gateway's own id.
     id: String,

@@ -1,10 +1,11 @@
 //! API keys: made, listed, revoked. A key is shown once.
 
 use crate::auth::{Caller, hash, prefix_of};
-use crate::problem::{Answer, Body, failed, unknown};
+use crate::events::told;
+use crate::problem::{Answer, Body, Path, failed, unknown};
 use crate::router::App;
 use crate::status::rfc3339;
-use axum::extract::{Json, Path, State};
+use axum::extract::{Json, State};
 use axum::http::StatusCode;
 use charter_domain::ids::KeyId;
 use charter_domain::money::Usd;
@@ -12,7 +13,7 @@ use charter_domain::routing::KeyLimits;
 use charter_domain::time::Span;
 use charter_store::{KeyRow, Role};
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     #[serde(default)]
@@ -97,6 +98,8 @@ pub(crate) async fn create(
     };
     app.controller.store().put_key(key.clone()).await?;
     app.controller.publish().await?;
+    let until = key.expires_at.map_or_else(|| "without an end".to_owned(), |at| format!("until {}", rfc3339(at)));
+    told(&app, &caller, format!("made the key `{}` ({}) for tenant `{}`, {until}", key.name, role.as_str(), key.tenant)).await?;
     let mut answer = shown(&key);
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("key".to_owned(), secret.into());
@@ -130,5 +133,6 @@ pub(crate) async fn revoke(State(app): State<App>, caller: Caller, Path(id): Pat
     }
     app.controller.store().remove_key(&key.id).await?;
     app.controller.publish().await?;
+    told(&app, &caller, format!("revoked the key `{}` ({})", key.name, key.prefix)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

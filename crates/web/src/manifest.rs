@@ -3,10 +3,10 @@
 
 use crate::auth::Caller;
 use crate::deployments::{Wanted, clash, declare, find};
-use crate::problem::{Answer, Body, failed};
+use crate::problem::{Answer, Body, Path, failed};
 use crate::router::App;
 use crate::status::{self, rfc3339};
-use axum::extract::{Json, Path, State};
+use axum::extract::{Json, State};
 use axum::http::StatusCode;
 use charter_api::status as wire;
 use charter_domain::deployment::Deployment;
@@ -126,13 +126,13 @@ pub(crate) fn of(state: &Deployment, replicas: &[Replica]) -> Value {
     })
 }
 
-pub(crate) async fn export(State(app): State<App>, _: Caller, Path(name): Path<String>) -> Answer<Json<Value>> {
-    let state = find(&app, &name).await?;
+pub(crate) async fn export(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<Value>> {
+    let state = find(&app, &caller, &name).await?;
     let replicas = app.controller.replicas_of(&state.id).await?;
     Ok(Json(of(&state, &replicas)))
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Variable {
     key: String,
@@ -140,7 +140,7 @@ pub(crate) struct Variable {
 }
 
 /// A manifest, and what it does not hold.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Order {
     pub(crate) manifest: Value,

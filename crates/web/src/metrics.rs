@@ -47,7 +47,7 @@ fn text(all: &[Deployment]) -> String {
 }
 
 /// In the text format of Prometheus.
-pub(crate) async fn metrics(State(app): State<App>, _: Caller) -> Answer<impl IntoResponse> {
-    let all = status::all(&app).await?;
+pub(crate) async fn metrics(State(app): State<App>, caller: Caller) -> Answer<impl IntoResponse> {
+    let all = status::all(&app, &caller).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text(&all.deployments)))
 }

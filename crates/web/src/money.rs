@@ -1,10 +1,10 @@
 //! Money over HTTP: the limits with what counts against them, and more time for a deployment.
 
 use crate::auth::Caller;
-use crate::problem::{Answer, Body, Failed, failed, unknown};
+use crate::problem::{Answer, Body, Failed, Path, failed, unknown};
 use crate::router::App;
 use crate::status::rfc3339;
-use axum::extract::{Json, Path, State};
+use axum::extract::{Json, State};
 use charter_controller::{Account, ExtendError, Extension};
 use charter_domain::budget::Scope;
 use charter_domain::sweep::Quarantined;
@@ -13,7 +13,7 @@ use charter_store::{Error, Role};
 use serde_json::{Value, json};
 
 /// How far an account has come, for people who look at one word.
-fn mark(account: &Account) -> &'static str {
+pub(crate) fn mark(account: &Account) -> &'static str {
     let committed = account.committed;
     match () {
         () if committed >= account.budget.hard => "hard",
@@ -39,7 +39,7 @@ fn quarantined(shown: &Quarantined) -> Value {
 }
 
 /// When the month of a time ends, in UTC.
-fn month_end(now: Time) -> Time {
+pub(crate) fn month_end(now: Time) -> Time {
     let begin = Scope::Month.since(now);
     // Any day of the next month: 32 days after the first of this one.
     Scope::Month.since(begin + Span::min(32 * 24 * 60))
@@ -65,7 +65,7 @@ pub(crate) async fn budget(State(app): State<App>, caller: Caller) -> Answer<Jso
     })))
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct More {
     #[serde(default)]
@@ -120,8 +120,11 @@ pub(crate) async fn extend(
     Body(more): Body<More>,
 ) -> Answer<Json<Value>> {
     caller.need(Role::Operator)?;
-    let state = app.controller.extend(&name, more.extension()?).await.map_err(|e| refused(&name, e))?;
+    let id = crate::deployments::find(&app, &caller, &name).await?.id;
+    let state = app.controller.extend(id.as_str(), more.extension()?).await.map_err(|e| refused(&name, e))?;
     let Some(state) = state else { return Err(unknown("deployment", &name)) };
+    let until = state.expires_at.map_or_else(|| "without an end".to_owned(), |at| format!("until {}", rfc3339(at)));
+    app.controller.write_down(&state.id, format!("`{}` said to let it run {until}", caller.name)).await?;
     Ok(Json(json!({"expires_at": state.expires_at.map(rfc3339), "kept_until": state.keep_until.map(rfc3339)})))
 }
 

@@ -2,9 +2,9 @@
 
 use crate::auth::Caller;
 use crate::deployments::{Wanted, declare};
-use crate::problem::{Answer, Body};
+use crate::problem::{Answer, Body, Query};
 use crate::router::App;
-use axum::extract::{Json, Query, State};
+use axum::extract::{Json, State};
 use charter_domain::filter::Filter;
 use charter_domain::placement::{Ranked, explain, rank};
 use serde_json::{Value, json};
@@ -13,21 +13,21 @@ use std::collections::BTreeMap;
 /// Offers that one answer shows at most.
 const SHOWN_MAX: usize = 200;
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Question {
     profile: Value,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wish {
     /// Only this card.
     #[serde(default)]
-    gpu: Option<String>,
+    pub(crate) gpu: Option<String>,
     /// In US dollars per hour, as a decimal.
     #[serde(default)]
-    max_price: Option<String>,
+    pub(crate) max_price: Option<String>,
 }
 
 fn row(ranked: &Ranked<'_>) -> Value {

@@ -15,7 +15,7 @@ use charter_domain::placement::{Requirement, choose, explain};
 use charter_domain::replica::Replica;
 use charter_domain::upgrade::{self, Strategy};
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Question {
     deployments: Vec<Wanted>,

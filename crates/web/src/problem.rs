@@ -1,6 +1,7 @@
 //! Failures on their way out.
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use charter_api::problem::Problem;
@@ -29,6 +30,43 @@ impl From<charter_store::Error> for Failed {
             Problem::new(500, "D0001", "the database failed", "look at the server's log; is the disk full?")
                 .with_detail(error.to_string()),
         )
+    }
+}
+
+/// What stands behind the question mark.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Failed;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failed> {
+        let text = parts.uri.query().unwrap_or_default();
+        serde_urlencoded::from_str(text).map(Self).map_err(|e| {
+            failed(
+                422,
+                "A0422",
+                "what stands behind the question mark cannot be used",
+                "the description of the API names what may stand there",
+            )
+            .detail(e.to_string())
+        })
+    }
+}
+
+/// What stands in the path.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Failed;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failed> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(rejection) => {
+                let problem = Problem::new(404, "A0404", "there is nothing of that name", "names are text in UTF-8");
+                Err(Failed(problem.with_detail(rejection.body_text())))
+            }
+        }
     }
 }
 

@@ -2,17 +2,16 @@
 
 use crate::afresh::Files;
 use crate::auth::Caller;
-use crate::gateways::{self, Gateways};
+use crate::console::{Ask, Console, guard};
+use crate::endpoint::Endpoint;
+use crate::endpoints;
+use crate::gateways::Gateways;
+use crate::once::once;
 use crate::problem::{Answer, Failed, failed};
-use crate::{
-    admin_vllm, backends, cloud_model, cloud_upgrade, deployments, hosts, keys, manifest, metrics, money, offers, plan, routes,
-    saved, upgrades, usage,
-};
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Json, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use axum::routing::{delete, get, post};
 use charter_api::problem::Problem;
 use charter_controller::Controller;
 use charter_domain::profile::{Limits, Profile};
@@ -24,13 +23,14 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Largest body of an API request.
-const BODY_MAX: usize = 1024 * 1024;
-const USAGE_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const BODY_MAX: usize = 1024 * 1024;
 
 /// Resolves what a profile's engine version means now.
 pub trait Versions: Send + Sync {
     /// The version that is stored.
     fn resolve(&self, profile: &Profile) -> String;
+    /// What a blank version comes to now.
+    fn newest(&self) -> String;
 }
 
 /// Asks a backend that a person names.
@@ -60,6 +60,10 @@ pub struct App {
     pub files: Arc<Files>,
     /// Tells what a gateway would do with a request: the present table, the request's body, and the effort that is forced.
     pub explain: Arc<Explain>,
+    /// The way to the gateway, for questions of the dashboard.
+    pub ask: Arc<dyn Ask>,
+    /// Names of this server beside those of its own computer: a page that was led here under another one is refused.
+    pub hosts: Vec<String>,
     /// Our address.
     pub url: String,
     /// The gateway's address.
@@ -84,69 +88,31 @@ impl App {
 
 /// The API. Every route but the two health questions asks for a key: they tell nothing but that the process lives.
 pub fn router(app: App) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { axum::Json(serde_json::json!({"status": "ok"})) }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics::metrics))
-        .route("/api/v1/status", get(deployments::overview))
-        .route("/api/v1/deployments", get(deployments::list).post(deployments::create))
-        .route("/api/v1/deployments/{name}", get(deployments::get).delete(deployments::remove))
-        .route("/api/v1/budget", get(money::budget))
-        .route("/api/v1/hosts", get(hosts::list))
-        .route("/api/v1/deployments/{name}/extend", post(money::extend))
-        .route("/api/deployments/{name}/extend", post(money::extend))
-        .route("/api/admin/vllm/launch", post(admin_vllm::launch))
-        .route("/api/admin/vllm/status", get(admin_vllm::status))
-        .route("/api/admin/vllm/extend", post(admin_vllm::extend))
-        .route("/api/admin/vllm/destroy", post(admin_vllm::destroy))
-        .route("/api/v1/deployments/{name}/logs", get(deployments::logs))
-        .route("/api/v1/deployments/{name}/ssh", get(deployments::ssh))
-        .route("/api/v1/deployments/{name}/forward", post(deployments::forward))
-        .route("/api/v1/plan", post(plan::plan))
-        .route("/api/v1/upgrades", get(upgrades::list).post(upgrades::start_all))
-        .route("/api/v1/upgrades/{id}", get(upgrades::get))
-        .route("/api/v1/upgrades/{id}/stream", get(upgrades::stream))
-        .route("/api/v1/deployments/{name}/upgrade", post(upgrades::upgrade))
-        .route("/api/v1/deployments/{name}/rollback", post(upgrades::rollback))
-        .route("/api/v1/deployments/{name}/migrate", post(upgrades::migrate))
-        .route("/api/v1/deployments/{name}/generations", get(upgrades::generations))
-        .route("/api/v1/deployments/{name}/manifest", get(manifest::export))
-        .route("/api/deployments/from-manifest", post(manifest::apply))
-        .route("/api/v1/saved-configs", get(saved::list).post(saved::save))
-        .route("/api/v1/saved-configs/{name}", get(saved::get).delete(saved::remove))
-        .route("/api/v1/saved-configs/{name}/deploy", post(saved::deploy))
-        .route("/api/v1/offers", get(offers::list).post(offers::ask))
-        .route("/api/v1/keys", get(keys::list).post(keys::create))
-        .route("/api/v1/keys/{id}", delete(keys::revoke))
-        .route("/api/v1/backends", get(backends::list).post(backends::register))
-        .route("/api/v1/backends/{name}", delete(backends::remove))
-        .route("/api/v1/routes", get(routes::list))
-        .route("/api/v1/routes/explain", post(routes::explain))
-        .route("/api/v1/rented", get(routes::rented).put(routes::switch_rented))
-        .route("/api/v1/routes/{name}", get(routes::get).put(routes::put).delete(routes::remove))
-        .route("/api/v1/requests", get(usage::requests))
-        .route("/api/v1/spend", get(usage::spend))
-        .route("/api/v1/gateway/table", post(gateways::table))
-        // A batch of usage is larger than what people send.
-        .route("/api/v1/gateway/usage", post(usage::record).layer(DefaultBodyLimit::max(USAGE_MAX)))
-        .route("/api/v1/gateway/draw", post(usage::draw))
-        .route("/api/v1/doctor", get(gateways::doctor))
-        .route("/api/v1/server/stop", post(stop))
-        .route("/deploy/cloud-model", post(cloud_model::start))
-        .route("/deploy/cloud-model/sync", post(cloud_model::wait))
-        .route("/deploy/cloud-model/upgrade/{session}", post(cloud_upgrade::one))
-        .route("/deploy/cloud-model/upgrade-all", post(cloud_upgrade::all))
-        .route("/deploy/cloud-model/running", get(cloud_model::running))
-        .route("/deploy/cloud-model/register-backend", post(backends::register))
+    let console = Console::new(app.clone());
+    let pages = crate::console::pages().with_state(console.clone());
+    let api = api().layer(axum::middleware::from_fn_with_state(app.clone(), once));
+    api.with_state(app).merge(pages).layer(axum::middleware::from_fn_with_state(console, guard))
+}
+
+/// What programs speak to. Every path but the two health questions and the description asks for a key: those tell nothing of this
+/// server but that it lives.
+fn api() -> Router<App> {
+    let add = |router: Router<App>, endpoint: Endpoint| router.route(endpoint.path, endpoint.route);
+    endpoints::all()
+        .into_iter()
+        .fold(Router::new(), add)
         .fallback(nothing)
         .method_not_allowed_fallback(|_: Caller| async {
             failed(405, "A0405", "this path does not take that method", "the methods are listed in the documentation of the API")
         })
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .with_state(app)
 }
 
-async fn ready(State(app): State<App>) -> impl IntoResponse {
+pub(crate) async fn alive() -> Json<serde_json::Value> {
+    Json(serde_json::json!({"status": "ok"}))
+}
+
+pub(crate) async fn ready(State(app): State<App>) -> impl IntoResponse {
     match app.controller.store().reservations().await {
         Ok(_) => (StatusCode::OK, axum::Json(serde_json::json!({"status": "ready"}))),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(serde_json::json!({"status": "the database fails"}))),
@@ -157,7 +123,7 @@ async fn nothing(_: Caller) -> Failed {
     failed(404, "A0405", "there is nothing at this path", "the paths are listed in the documentation of the API")
 }
 
-async fn stop(State(app): State<App>, caller: Caller) -> Answer<StatusCode> {
+pub(crate) async fn stop(State(app): State<App>, caller: Caller) -> Answer<StatusCode> {
     caller.need(Role::Admin)?;
     app.stop.cancel();
     Ok(StatusCode::ACCEPTED)
@@ -169,5 +135,6 @@ async fn stop(State(app): State<App>, caller: Caller) -> Answer<StatusCode> {
 /// What the listener says.
 pub async fn serve(listener: tokio::net::TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
     let ended = async move { stop.cancelled().await };
-    axum::serve(listener, router).with_graceful_shutdown(ended).await
+    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(ended).await
 }

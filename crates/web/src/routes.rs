@@ -1,9 +1,10 @@
 //! Routes: what people say of a public name.
 
 use crate::auth::Caller;
-use crate::problem::{Answer, Body, failed, unknown};
+use crate::events::told;
+use crate::problem::{Answer, Body, Path, failed, unknown};
 use crate::router::App;
-use axum::extract::{Json, Path, State};
+use axum::extract::{Json, State};
 use axum::http::StatusCode;
 use charter_api::file::route::TIERS;
 use charter_domain::money::Usd;
@@ -16,10 +17,12 @@ use std::collections::BTreeMap;
 /// Members that one route may have.
 const MEMBERS_MAX: usize = 256;
 
-#[derive(Default, serde::Deserialize)]
+#[derive(Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Wanted {
+    #[schemars(with = "policy::Shape")]
     policy: Policy,
+    #[schemars(with = "Vec<Member>")]
     backends: Vec<Weighted>,
     start_seconds: Option<i64>,
     queue_seconds: Option<i64>,
@@ -33,13 +36,38 @@ pub(crate) struct Wanted {
 }
 
 /// Micro-dollars for a million tokens.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Price {
+pub(crate) struct Price {
     input_usd_micros: i64,
     #[serde(default)]
     cached_usd_micros: Option<i64>,
     output_usd_micros: i64,
+}
+
+/// How policies and members are described.
+mod policy {
+    /// How a backend is chosen.
+    #[derive(schemars::JsonSchema)]
+    #[serde(rename_all = "kebab-case")]
+    #[expect(dead_code, reason = "its names are what it is for")]
+    pub(super) enum Shape {
+        LeastLoad,
+        Prefix,
+        Session,
+        Weighted,
+    }
+}
+
+/// A member of a route.
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "its fields are what it is for")]
+struct Member {
+    /// A deployment, or a registered backend.
+    backend: String,
+    /// How much of the requests it takes, beside the others.
+    #[serde(default)]
+    weight: u32,
 }
 
 impl Wanted {
@@ -129,6 +157,7 @@ pub(crate) async fn put(
     }
     store.put_route(route.clone()).await?;
     app.controller.publish().await?;
+    told(&app, &caller, format!("changed the route `{name}`")).await?;
     Ok(Json(shown(&route)))
 }
 
@@ -138,11 +167,12 @@ pub(crate) async fn remove(State(app): State<App>, caller: Caller, Path(name): P
         return Err(unknown("route", &name));
     }
     app.controller.publish().await?;
+    told(&app, &caller, format!("removed the route `{name}`")).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// What is to be explained.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Question {
     /// The body of a request, as a client would send it.
@@ -164,7 +194,7 @@ pub(crate) async fn explain(State(app): State<App>, caller: Caller, Body(questio
 }
 
 /// Whether rented machines get requests.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Switch {
     on: bool,
@@ -179,5 +209,6 @@ pub(crate) async fn rented(State(app): State<App>, caller: Caller) -> Answer<Jso
 pub(crate) async fn switch_rented(State(app): State<App>, caller: Caller, Body(switch): Body<Switch>) -> Answer<Json<Value>> {
     caller.need(Role::Operator)?;
     app.controller.switch_rented(switch.on, &caller.name).await?;
+    told(&app, &caller, format!("said that rented machines get {} requests", if switch.on { "their" } else { "no" })).await?;
     rented(State(app), caller).await
 }

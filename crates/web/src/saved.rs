@@ -3,10 +3,10 @@
 use crate::auth::Caller;
 use crate::deployments::find;
 use crate::manifest::{self, Order, Variable};
-use crate::problem::{Answer, Body, failed};
+use crate::problem::{Answer, Body, Path, failed};
 use crate::router::App;
 use crate::status::rfc3339;
-use axum::extract::{Json, Path, State};
+use axum::extract::{Json, State};
 use axum::http::StatusCode;
 use charter_api::status as wire;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 const PREFIX: &str = "saved:";
 
 /// What is saved: a deployment as it is now, or a manifest.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Save {
     name: String,
@@ -24,7 +24,7 @@ pub(crate) struct Save {
     manifest: Option<Value>,
 }
 
-#[derive(Default, serde::Deserialize)]
+#[derive(Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Deploy {
     name: Option<String>,
@@ -48,7 +48,7 @@ pub(crate) async fn save(State(app): State<App>, caller: Caller, Body(wanted): B
     }
     let manifest = match (wanted.deployment, wanted.manifest) {
         (Some(name), None) => {
-            let state = find(&app, &name).await?;
+            let state = find(&app, &caller, &name).await?;
             let replicas = app.controller.replicas_of(&state.id).await?;
             manifest::of(&state, &replicas)
         }

@@ -1,5 +1,6 @@
 //! Views of deployments for people and programs.
 
+use crate::auth::Caller;
 use crate::router::App;
 use charter_api::status as wire;
 use charter_controller::Controller;
@@ -8,6 +9,8 @@ use charter_domain::replica::{Phase, Replica};
 use charter_domain::time::{Span, Time};
 use charter_domain::upgrade::{Stage, Upgrade};
 use charter_store::Error;
+use charter_store::usage::Total;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A time as RFC 3339 in UTC, to the second.
 #[must_use]
@@ -16,13 +19,59 @@ pub fn rfc3339(time: Time) -> String {
     stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Everything that `charter status` shows.
-pub(crate) async fn all(app: &App) -> Result<wire::Status, Error> {
-    let mut deployments = vec![];
-    for row in app.controller.store().deployments().await? {
-        deployments.push(one(app, &row.state).await?);
+/// What requests have used, by deployment: added up once for many.
+struct Sums(BTreeMap<String, Total>);
+
+impl Sums {
+    async fn read(app: &App) -> Result<Self, Error> {
+        let mut sums: BTreeMap<String, Total> = BTreeMap::new();
+        for (of, total) in app.controller.store().totals(Time(0)).await? {
+            let sum = sums.entry(of.group).or_default();
+            *sum = sum.and(total);
+        }
+        Ok(Self(sums))
     }
-    let price = deployments.iter().flat_map(|d| &d.replicas).map(|r| r.price_usd_micros_per_hour).sum();
+}
+
+/// A part of all deployments.
+pub(crate) struct Window {
+    /// These.
+    pub(crate) shown: Vec<wire::Deployment>,
+    /// Their models.
+    pub(crate) models: Vec<String>,
+    /// How many there are that fit.
+    pub(crate) total: usize,
+    /// What all machines that the caller may see cost.
+    pub(crate) price_usd_micros_per_hour: i64,
+}
+
+/// So many deployments that fit, from a place on, of those that the caller may see.
+pub(crate) async fn some(
+    app: &App,
+    caller: &Caller,
+    (from, limit): (usize, usize),
+    mut fits: impl FnMut(&Deployment) -> bool,
+) -> Result<Window, Error> {
+    let rows = app.controller.store().deployments().await?.into_iter().map(|row| row.state);
+    let mine: Vec<Deployment> = rows.filter(|d| caller.sees(&d.tenant)).collect();
+    let ids: BTreeSet<&str> = mine.iter().map(|d| d.id.as_str()).collect();
+    let open = app.controller.store().replicas(None).await?;
+    let held = open.iter().filter(|(row, _)| ids.contains(row.state.deployment.as_str()));
+    let price = held.filter_map(|(row, _)| row.state.instance()).map(|i| i.placement.offer.price.0).sum();
+    let fitting: Vec<&Deployment> = mine.iter().filter(|d| fits(d)).collect();
+    let sums = Sums::read(app).await?;
+    let (mut shown, mut models) = (vec![], vec![]);
+    for state in fitting.iter().skip(from).take(limit) {
+        shown.push(view(app, state, &sums).await?);
+        models.push(state.profile.model.clone());
+    }
+    Ok(Window { shown, models, total: fitting.len(), price_usd_micros_per_hour: price })
+}
+
+/// Everything that `charter status` shows.
+pub(crate) async fn all(app: &App, caller: &Caller) -> Result<wire::Status, Error> {
+    let seen = some(app, caller, (0, usize::MAX), |_| true).await?;
+    let (deployments, price) = (seen.shown, seen.price_usd_micros_per_hour);
     let committed = app.controller.reserved().await?.0;
     let spent = app.controller.spent(None, Time(0)).await?.0;
     Ok(wire::Status {
@@ -35,6 +84,10 @@ pub(crate) async fn all(app: &App) -> Result<wire::Status, Error> {
 
 /// One deployment.
 pub(crate) async fn one(app: &App, state: &Deployment) -> Result<wire::Deployment, Error> {
+    view(app, state, &Sums::read(app).await?).await
+}
+
+async fn view(app: &App, state: &Deployment, sums: &Sums) -> Result<wire::Deployment, Error> {
     let controller = &app.controller;
     let all = controller.replicas_of(&state.id).await?;
     let status = state.status(&all);
@@ -75,7 +128,7 @@ pub(crate) async fn one(app: &App, state: &Deployment) -> Result<wire::Deploymen
         upgrade: state.upgrade.as_ref().map(upgrading),
         wanted: state.replicas,
         replicas: shown.map(|r| replica(controller, r)).collect(),
-        usage: usage(controller, &state.name).await?,
+        usage: usage(sums.0.get(&state.name).copied().unwrap_or_default()),
         spent_usd_micros: controller.spent(Some(&state.id), Time(0)).await?.0,
     })
 }
@@ -97,17 +150,14 @@ fn upgrading(of: &Upgrade) -> wire::Upgrading {
 }
 
 /// What a deployment's requests have used, all of them together.
-async fn usage(controller: &Controller, name: &str) -> Result<wire::Usage, charter_store::Error> {
-    let totals = controller.store().totals(Time(0)).await?;
-    let mine = totals.iter().filter(|(of, _)| of.group == name);
-    let sum = mine.fold(charter_store::usage::Total::default(), |sum, (_, total)| sum.and(*total));
-    Ok(wire::Usage {
+fn usage(sum: Total) -> wire::Usage {
+    wire::Usage {
         requests: sum.requests,
         prompt_tokens: sum.prompt_tokens,
         completion_tokens: sum.completion_tokens,
         tokens_per_second: (sum.completion_tokens * 1000).checked_div(sum.busy_ms).unwrap_or(0),
         cost_usd_micros: sum.cost.0,
-    })
+    }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "all phases but one hold their instance in the same way")]

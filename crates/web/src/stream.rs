@@ -29,6 +29,23 @@ pub(crate) fn event(id: u64, data: &serde_json::Value) -> Bytes {
     Bytes::from(format!("id: {id}\ndata: {data}\n\n"))
 }
 
+/// Files, one after the other, as they are read.
+pub(crate) fn files(files: Vec<tokio::fs::File>) -> Body {
+    use tokio::io::AsyncReadExt;
+    let (sender, receiver) = mpsc::channel(2);
+    tokio::spawn(async move {
+        for mut file in files {
+            let mut piece = vec![0; 64 * 1024];
+            while let Ok(read @ 1..) = file.read(&mut piece).await {
+                if sender.send(Bytes::copy_from_slice(&piece[..read])).await.is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    Body::new(Events(receiver))
+}
+
 /// A response that passes on what the channel brings, to its end.
 pub(crate) fn response(events: mpsc::Receiver<Bytes>) -> Response {
     let mut response = Response::new(Body::new(Events(events)));

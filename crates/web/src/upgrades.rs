@@ -4,10 +4,10 @@
 use crate::afresh::{differences, lost, target};
 use crate::auth::Caller;
 use crate::plan::what_if;
-use crate::problem::{Answer, Body, Failed, failed, unknown};
+use crate::problem::{Answer, Body, Failed, Path, Query, failed, unknown};
 use crate::router::App;
 use crate::status::{self, rfc3339};
-use axum::extract::{Json, Path, State as Shared};
+use axum::extract::{Json, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use charter_api::upgrade as wire;
@@ -29,7 +29,7 @@ const PERIOD: Span = Span::s(1);
 const KEPT: usize = 50;
 
 /// The body of `POST upgrades`.
-#[derive(Default, serde::Deserialize)]
+#[derive(Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Wanted {
     all: bool,
@@ -43,7 +43,7 @@ pub(crate) struct Wanted {
 }
 
 /// The body of an upgrade of one deployment.
-#[derive(Default, serde::Deserialize)]
+#[derive(Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct One {
     what_if: bool,
@@ -77,8 +77,9 @@ fn strategy(word: Option<&str>) -> Answer<Option<Strategy>> {
 }
 
 /// The deployments that are meant, in the order in which they were made.
-async fn meant(app: &App, wanted: &Wanted) -> Answer<Vec<Deployment>> {
-    let all: Vec<Deployment> = app.controller.store().deployments().await?.into_iter().map(|row| row.state).collect();
+pub(crate) async fn meant(app: &App, caller: &Caller, wanted: &Wanted) -> Answer<Vec<Deployment>> {
+    let rows = app.controller.store().deployments().await?.into_iter().map(|row| row.state);
+    let all: Vec<Deployment> = rows.filter(|d| caller.sees(&d.tenant)).collect();
     for name in &wanted.names {
         if !all.iter().any(|d| d.name == *name || d.id.0 == *name) {
             return Err(unknown("deployment", name));
@@ -363,7 +364,7 @@ fn seconds(span: Span) -> f64 {
 pub(crate) async fn start_all(Shared(app): Shared<App>, caller: Caller, Body(wanted): Body<Wanted>) -> Answer<Response> {
     caller.need(Role::Operator)?;
     let how = strategy(wanted.strategy.as_deref())?;
-    let states = meant(&app, &wanted).await?;
+    let states = meant(&app, &caller, &wanted).await?;
     if wanted.what_if {
         return Ok(Json(what_if(&app, &caller, &states, &Target::File, how).await?).into_response());
     }
@@ -387,7 +388,7 @@ pub(crate) async fn get(
     Shared(app): Shared<App>,
     _: Caller,
     Path(id): Path<String>,
-    axum::extract::Query(wait): axum::extract::Query<crate::deployments::Wait>,
+    Query(wait): Query<crate::deployments::Wait>,
 ) -> Answer<Json<serde_json::Value>> {
     let change = wait.until(&app).await;
     let fleet = find_fleet(&app, &id).await?;
@@ -414,7 +415,7 @@ pub(crate) async fn upgrade(
     Path(name): Path<String>,
     Body(wanted): Body<One>,
 ) -> Answer<Response> {
-    let state = crate::deployments::find(&app, &name).await?;
+    let state = crate::deployments::find(&app, &caller, &name).await?;
     one(&app, &caller, state, Target::File, &wanted).await
 }
 
@@ -425,7 +426,7 @@ pub(crate) async fn rollback(
     Path(name): Path<String>,
     Body(wanted): Body<One>,
 ) -> Answer<Response> {
-    let state = crate::deployments::find(&app, &name).await?;
+    let state = crate::deployments::find(&app, &caller, &name).await?;
     if state.wish == Wish::Stop {
         return Err(failed(409, "A0418", format!("`{name}` does not run"), "start it with `charter up`"));
     }
@@ -433,7 +434,7 @@ pub(crate) async fn rollback(
     if let Some(upgrade) = under_way.filter(|_| !wanted.what_if) {
         let why = format!("`{}` said to go back", caller.name);
         if app.controller.abort_upgrade(&state.id.0, &why).await? {
-            let now = crate::deployments::find(&app, &name).await?;
+            let now = crate::deployments::find(&app, &caller, &name).await?;
             let answer = json!({"schema": "charter.upgrade/1", "aborted": format!("{}.{}", state.id, upgrade.to),
                 "serves": format!("{}.{}", state.id, now.generation)});
             return Ok((StatusCode::ACCEPTED, Json(answer)).into_response());
@@ -453,7 +454,7 @@ pub(crate) async fn migrate(
     Path(name): Path<String>,
     Body(wanted): Body<One>,
 ) -> Answer<Response> {
-    let state = crate::deployments::find(&app, &name).await?;
+    let state = crate::deployments::find(&app, &caller, &name).await?;
     let Some(provider) = wanted.provider.clone() else {
         return Err(failed(422, "A0422", "it is not said where to", "name a `provider` of the server's configuration"));
     };
@@ -463,10 +464,10 @@ pub(crate) async fn migrate(
 /// Every generation that is remembered: who, when, what, and what became of it.
 pub(crate) async fn generations(
     Shared(app): Shared<App>,
-    _: Caller,
+    caller: Caller,
     Path(name): Path<String>,
 ) -> Answer<Json<serde_json::Value>> {
-    let state = crate::deployments::find(&app, &name).await?;
+    let state = crate::deployments::find(&app, &caller, &name).await?;
     let upgrade = state.upgrade.as_ref();
     let items: Vec<wire::Generation> = state
         .history

@@ -1,10 +1,10 @@
 //! Usage: what gateways report and draw, and what people ask.
 
 use crate::auth::Caller;
-use crate::problem::{Answer, Body, failed};
+use crate::problem::{Answer, Body, Query, failed};
 use crate::router::App;
 use crate::status::rfc3339;
-use axum::extract::{Json, Query, State};
+use axum::extract::{Json, State};
 use charter_domain::money::Usd;
 use charter_domain::time::{Span, Time};
 use charter_domain::usage::Used;
@@ -23,7 +23,7 @@ pub struct Batch {
 }
 
 /// A wish for money of a key.
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Draw {
     /// The key's id.
     pub key: String,
@@ -55,7 +55,7 @@ pub(crate) async fn draw(State(app): State<App>, caller: Caller, Body(draw): Bod
     Ok(Json(Drawn { drawn_usd_micros: drawn.0 }))
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Asked {
     /// Rows, 50 without a word.
     limit: Option<usize>,
@@ -78,7 +78,11 @@ pub(crate) async fn requests(State(app): State<App>, caller: Caller, Query(asked
     let wanted = move |u: &Used| {
         let is = |said: &Option<String>, is: &str| said.as_ref().is_none_or(|s| s == is);
         let key = asked.key.as_ref().is_none_or(|k| **k == *u.key || known.get(&*u.key) == Some(k));
-        key && is(&asked.model, &u.model) && is(&asked.deployment, &u.group) && is(&asked.tenant, &u.tenant)
+        caller.sees(&u.tenant)
+            && key
+            && is(&asked.model, &u.model)
+            && is(&asked.deployment, &u.group)
+            && is(&asked.tenant, &u.tenant)
     };
     let found = app.controller.store().used(since, limit, &wanted).await?;
     let row = |u: &Used| {
@@ -111,7 +115,11 @@ pub(crate) async fn spend(State(app): State<App>, caller: Caller, Query(asked): 
     let is = |said: &Option<String>, is: &str| said.as_ref().is_none_or(|s| s == is);
     let wanted = |of: &Of| {
         let key = asked.key.as_ref().is_none_or(|k| *k == of.key || names.get(&of.key) == Some(k));
-        key && is(&asked.model, &of.model) && is(&asked.deployment, &of.group) && is(&asked.tenant, &of.tenant)
+        caller.sees(&of.tenant)
+            && key
+            && is(&asked.model, &of.model)
+            && is(&asked.deployment, &of.group)
+            && is(&asked.tenant, &of.tenant)
     };
     let items: Vec<Value> = totals.iter().filter(|(of, _)| wanted(of)).map(row).collect();
     Ok(Json(json!({"schema": "charter.spend/1", "since": rfc3339(since), "items": items})))
@@ -125,6 +133,6 @@ fn since(app: &App, hours: Option<i64>) -> Answer<Time> {
     Ok(app.controller.now() - Span::min(hours * 60))
 }
 
-async fn key_names(app: &App) -> Answer<BTreeMap<String, String>> {
+pub(crate) async fn key_names(app: &App) -> Answer<BTreeMap<String, String>> {
     Ok(app.controller.store().keys().await?.into_iter().map(|k| (k.id.0, k.name)).collect())
 }

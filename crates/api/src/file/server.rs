@@ -19,6 +19,8 @@ pub struct Server {
     pub dead_man_switch_ms: Option<Option<u64>>,
     /// What rented machines may cost in a day before they get no more requests, in micro-dollars.
     pub runaway_micros: Option<i64>,
+    /// Names under which browsers may open the dashboard, beside those of this computer.
+    pub hosts: Vec<String>,
     /// How long a control plane may work on something before another one takes it over, in milliseconds.
     pub lease_ms: Option<u64>,
 }
@@ -105,6 +107,7 @@ pub fn server(d: &mut Decoder, node: &Node) -> Server {
     }
     server.runaway_micros = f.get("runaway-usd-per-day").map(|n| d.parsed(n, "`runaway-usd-per-day`", usd_micros));
     server.dead_man_switch_ms = f.get("dead-man-switch").map(|n| d.parsed(n, "`dead-man-switch`", duration_or_never));
+    server.hosts = f.get("hosts").map(|n| d.texts(n, "`hosts`")).unwrap_or_default();
     server.lease_ms = f.get("lease").map(|n| d.parsed(n, "`lease`", duration_ms));
     if let (Some(ms), Some(n)) = (server.lease_ms, f.get("lease"))
         && ms < LEASE_MIN_MS

@@ -53,6 +53,7 @@ impl Plane {
             budgets: budgets.to_vec(),
             keep_on_error: false,
             logs: std::env::temp_dir(),
+            log_limits: charter_controller::LogLimits::default(),
             keep_alive: Span::min(45),
             look: (Span::s(5), Span::min(2)),
             lease: Span::s(90),

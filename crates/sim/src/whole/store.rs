@@ -13,7 +13,9 @@ use charter_domain::routing::{KeyLimits, Route};
 use charter_domain::time::Time;
 use charter_domain::usage::Used;
 use charter_store::usage::{Of, Total, Usage, Wanted};
-use charter_store::{BackendRow, Begun, Claimed, Commit, ControlPlane, Error, KeyRow, Store, StoredIntent, Tombstone, Versioned};
+use charter_store::{
+    BackendRow, Begun, Claimed, Commit, ControlPlane, Error, KeyRow, Logged, Store, StoredIntent, Tombstone, Versioned,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -80,6 +82,8 @@ pass! {
     fn replica(&self, id: &ReplicaId) -> Option<Versioned<Replica>>;
     fn intents(&self) -> Vec<StoredIntent>;
     fn facts(&self, deployment: &DeploymentId, limit: u32) -> Vec<Fact>;
+    fn logged_after(&self, seq: u64, limit: u32) -> Vec<Logged>;
+    fn logged_before(&self, seq: Option<u64>, limit: u32) -> Vec<Logged>;
     fn reservations(&self) -> Vec<Reservation>;
     fn spent(&self, of: &Whose, since: Time) -> Usd;
     fn hosts(&self) -> Vec<HostRecord>;
@@ -134,6 +138,10 @@ impl Usage for Flaky {
 
     async fn totals(&self, since: Time) -> Result<BTreeMap<Of, Total>, Error> {
         self.inner.totals(since).await
+    }
+
+    async fn daily(&self, since: Time) -> Result<Vec<(i64, Of, Total)>, Error> {
+        self.inner.daily(since).await
     }
 
     async fn forget_used(&self, before: Time) -> Result<(), Error> {

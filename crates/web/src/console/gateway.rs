@@ -1,0 +1,204 @@
+//! The gateway: names and who answers them, how busy they are, how long people waited, who stood in, and backends by hand.
+
+use super::act::{back, body};
+use super::console::Console;
+use super::deployment::percentile;
+use super::figures::{count, many};
+use super::layout::{Place, asks, card, empty, encoded, form, form_of, page as whole, sign};
+use super::visitor::{Act, Visitor};
+use crate::problem::Answer;
+use crate::problem::Path;
+use crate::router::App;
+use crate::{backends, routes};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use charter_domain::routing::{Backend, Route, RouteTable};
+use charter_domain::time::Span;
+use charter_domain::usage::{End, Used};
+use charter_store::Role;
+use maud::{Markup, html};
+use serde_json::json;
+use std::collections::BTreeSet;
+
+/// Requests that the latencies are counted from, and how far back.
+const REQUESTS: usize = 20_000;
+const BACK: Span = Span::min(24 * 60);
+
+pub(crate) async fn page(State(console): State<Console>, visitor: Visitor) -> Response {
+    match shown(&console.app, &visitor).await {
+        Ok(body) => whole(&visitor, Place::Gateway, "Gateway", body),
+        Err(failed) => failed.into_response(),
+    }
+}
+
+async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
+    let table = app.controller.routes().borrow().clone();
+    let now = app.controller.now();
+    let used = app.controller.store().used(now - BACK, REQUESTS, &|_| true).await?;
+    let may = visitor.caller.is(Role::Operator);
+    let closed = app.controller.rented_closed();
+    let registered = app.controller.store().backends().await?;
+    Ok(html! {
+        div.head {
+            div { h1 { "Gateway" } p.soft { @match &app.gateway_url { Some(url) => { "One address for everything: " code { (url) } }, None => "It runs in a process of its own." } } }
+            @if may { div.actions { (rented_switch(visitor, closed.as_deref())) } }
+        }
+        @if let Some(why) = &closed { div.said.warn { p { strong { "Rented machines get no requests" } } p { small { (why) } } } }
+        div #routes data-live { (card("names", "Names", html! { "the last 24 hours" }, names(&table, &used))) }
+        div #backends data-live { (card("places", "Backends", html! { (many(table.backends.len(), "place", "places")) }, places(app, &table))) }
+        (card("hand", "Registered by hand", html! {}, html! {
+            @if registered.is_empty() {
+                (empty("None", html! { p { "Any OpenAI-compatible server can stand behind the gateway beside charter’s own: it gets the same keys, limits and accounting." } }))
+            } @else {
+                ul.notes { @for row in &registered {
+                    @let (healthy, why) = app.controller.health(&row.name);
+                    li { (sign(if healthy { "healthy" } else { "unhealthy" }))
+                        p { strong { (row.name) } " " code { (row.base_url) } small { "serves " (row.served_names.join(", ")) @if let Some(why) = why { " · " (why) } } }
+                        div { @if may { (asks(&format!("remove-{}", row.id), "small bad", "Remove…", &format!("Remove {}?", row.name), form(visitor, &format!("/gateway/backends/{}/remove", encoded(&row.name)), html! {
+                            p { "Requests that are under way finish; new ones for " (row.served_names.join(", ")) " are refused unless somebody else serves them. The server itself is not touched." }
+                            div.actions { button.bad { "Remove it" } } }))) } } }
+                } }
+            }
+            @if may { (form_of("row", visitor, "/gateway/backends", html! {
+                input name="name" placeholder="name" aria-label="Name" required; input name="url" placeholder="http://10.0.0.7:8000" aria-label="Address" required; input name="model" placeholder="model (all it lists)" aria-label="Model"; button { "Register" }
+            })) }
+        }))
+    })
+}
+
+fn rented_switch(visitor: &Visitor, closed: Option<&str>) -> Markup {
+    if closed.is_some() {
+        return form(
+            visitor,
+            "/gateway/rented",
+            html! { input type="hidden" name="on" value="yes"; button { "Send requests to rented machines again" } },
+        );
+    }
+    asks(
+        "rented",
+        "",
+        "Rented machines off…",
+        "Send nothing to rented machines?",
+        form(
+            visitor,
+            "/gateway/rented",
+            html! {
+                p { "New requests go to what is yours, and to hosted providers behind it. Machines that are rented stay, and cost on, until they are ended." }
+                div.actions { button.bad { "Off" } }
+            },
+        ),
+    )
+}
+
+fn serves<'a>(table: &'a RouteTable, name: &'a str) -> impl Iterator<Item = &'a Backend> {
+    table.backends.iter().filter(move |b| b.served_names.iter().any(|s| s.name == name))
+}
+
+fn state_of(table: &RouteTable, name: &str, route: Option<&Route>) -> &'static str {
+    let any = |is: fn(&Backend) -> bool| serves(table, name).any(is);
+    match () {
+        () if any(|b| b.ready) => "ready",
+        () if any(|b| b.starting) => "starting",
+        () if any(|b| b.asleep) => "asleep",
+        () if any(|b| b.hosted.is_some()) => "hosted",
+        () if route.is_some_and(|r| !r.tiers.is_empty() || !r.fallback.is_empty()) => "chooses",
+        () => "nobody",
+    }
+}
+
+fn names(table: &RouteTable, used: &[Used]) -> Markup {
+    let mut all: BTreeSet<&str> = table
+        .backends
+        .iter()
+        .filter(|b| b.hosted.is_none())
+        .flat_map(|b| b.served_names.iter().map(|s| s.name.as_str()))
+        .collect();
+    all.extend(table.routes.iter().map(|r| r.name.as_str()));
+    if all.is_empty() {
+        return empty(
+            "No name is served",
+            html! { p { "A deployment that answers, or a registered backend, appears here under its served name." } p { a.button href="/deploy" { "Deploy a model" } } },
+        );
+    }
+    html! {
+        div.scroll { table.cards {
+            thead { tr { th { "Name" } th { "State" } th { "How" } th.num { "Requests" } th.num { "First token" } th.num { "95 of 100" } th.num { "Whole" } th.num { "95 of 100" } th.num { "Waited" } th.num { "Failed" } } }
+            tbody { @for name in all {
+                @let route = table.routes.iter().find(|r| r.name == name);
+                @let mine: Vec<&Used> = used.iter().filter(|u| *u.model == *name).collect();
+                @let done: Vec<&Used> = mine.iter().copied().filter(|u| matches!(u.end, End::Done)).collect();
+                tr {
+                    td.lead { strong { (name) } }
+                    td data-label="State" { (sign(state_of(table, name, route))) }
+                    td data-label="How" { div { (how(table, name, route)) } }
+                    td.num data-label="Requests" { (count(u64::try_from(mine.len()).unwrap_or(0))) }
+                    td.num data-label="First token" { (percentile(&done, 50, |u| u.first_ms)) } td.num data-label="95 of 100" { (percentile(&done, 95, |u| u.first_ms)) }
+                    td.num data-label="Whole" { (percentile(&done, 50, |u| u.duration_ms)) } td.num data-label="95 of 100" { (percentile(&done, 95, |u| u.duration_ms)) }
+                    td.num data-label="Waited" { (mine.iter().filter(|u| u.queue_ms + u.cold_ms > 0).count()) }
+                    td.num data-label="Failed" { (mine.iter().filter(|u| matches!(u.end, End::Failed | End::Cut)).count()) }
+                }
+            } }
+        } }
+        p.small.soft { "An answer that another name gave in its place stands in the row of the name that answered." }
+    }
+}
+
+fn how(table: &RouteTable, name: &str, route: Option<&Route>) -> Markup {
+    let groups: BTreeSet<&str> = serves(table, name).map(|b| b.group.as_str()).collect();
+    html! {
+        (groups.into_iter().collect::<Vec<_>>().join(", "))
+        @if let Some(route) = route {
+            @for (tier, model) in &route.tiers { span.under { (tier) " → " (model) } }
+            @if !route.fallback.is_empty() { span.under { "then " (route.fallback.join(" → ")) } }
+            @if route.cache.is_some() { " " span.tag { "keeps answers" } }
+        }
+    }
+}
+
+fn places(app: &App, table: &RouteTable) -> Markup {
+    html! {
+        @if table.backends.is_empty() { (empty("None", html! { p { "Copies of deployments, registered backends and hosted providers stand here." } })) }
+        @else { div.scroll { table.cards {
+            thead { tr { th { "Of" } th { "State" } th { "Serves" } th.num { "Answering" } th.num { "At most" } th.num { "Queue in the engine" } } }
+            tbody { @for b in &table.backends {
+                tr {
+                    td.lead { strong { (b.group) } span.under { (b.id) } }
+                    td data-label="State" { @if b.hosted.is_some() { (sign("hosted")) } @else if b.ready { (sign("ready")) } @else if b.starting { (sign("starting")) } @else if b.asleep { (sign("asleep")) } @else { (sign("unreachable")) } }
+                    td data-label="Serves" { (b.served_names.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ")) }
+                    td.num data-label="Answering" { (app.controller.answering(&b.id)) }
+                    td.num data-label="At most" { (b.max_concurrent) }
+                    td.num data-label="Queue" { (b.queue) }
+                }
+            } }
+        } } }
+    }
+}
+
+pub(crate) async fn register(State(console): State<Console>, act: Act) -> Response {
+    let said = async {
+        let wanted = json!({"name": act.text("name"), "base_url": act.text("url"), "model": act.said("model")});
+        let (_, made) = backends::register(State(console.app.clone()), act.caller(), body(wanted)?).await?;
+        Ok(format!("`{}` answers, and is registered: it serves {}.", act.text("name"), names_of(&made.0)))
+    }
+    .await;
+    back("/gateway", said)
+}
+
+fn names_of(made: &serde_json::Value) -> String {
+    made["served_names"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) async fn remove(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
+    let gone = backends::remove(State(console.app.clone()), act.caller(), Path(name.clone())).await;
+    back("/gateway", gone.map(|_| format!("`{name}` is registered no more.")))
+}
+
+pub(crate) async fn rented(State(console): State<Console>, act: Act) -> Response {
+    let said = async {
+        let on = act.is_on("on");
+        let _now = routes::switch_rented(State(console.app.clone()), act.caller(), body(json!({"on": on}))?).await?;
+        Ok(if on { "Rented machines get requests again." } else { "Rented machines get no new requests." }.to_owned())
+    }
+    .await;
+    back("/gateway", said)
+}

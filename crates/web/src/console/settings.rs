@@ -1,0 +1,75 @@
+//! How this server is set, and how it is: providers, limits, its own tasks. What is secret is told to be there, and never shown.
+
+use super::console::Console;
+use super::figures::{many, span, thousands, usd};
+use super::layout::{Place, card, page as whole, sign};
+use super::visitor::Visitor;
+use crate::problem::Answer;
+use crate::router::App;
+use crate::saved;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use charter_store::Role;
+use maud::{Markup, html};
+
+pub(crate) async fn page(State(console): State<Console>, visitor: Visitor) -> Response {
+    match shown(&console.app, &visitor).await {
+        Ok(body) => whole(&visitor, Place::Settings, "Settings", body),
+        Err(failed) => failed.into_response(),
+    }
+}
+
+async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
+    let saved = saved::list(State(app.clone()), visitor.caller.clone()).await?.0;
+    let saved: Vec<&str> = saved["items"].as_array().into_iter().flatten().filter_map(|s| s["name"].as_str()).collect();
+    Ok(html! {
+        div.head { div { h1 { "Settings" } p.soft { "The server reads these from its file and its environment when it starts: change them there." } } }
+        div.halves {
+            (card("server", "Server", html! {}, html! { dl.pairs {
+                dt { "Version" } dd { (app.version) }
+                dt { "Control plane" } dd { code { (app.url) } }
+                dt { "Gateway" } dd { @match &app.gateway_url { Some(url) => code { (url) }, None => "in a process of its own" } }
+                dt { "Database" } dd { @if app.controller.store().shared() { "shared with other control planes" } @else { "a file of this server’s own" } ", " (thousands(app.controller.store().commits())) " commits since the start" }
+                dt { "Newest engine" } dd { "vLLM " (app.versions.newest()) }
+                dt { "API" } dd { a href="/api/docs" { "described and browsable" } ", " a href="/api/v1/openapi.json" { "OpenAPI" } }
+            } }))
+            (card("providers", "Providers", html! {}, providers(app)))
+            (card("limits", "Limits on money", html! { a href="/spend" { "what counts against them" } }, html! { div.scroll { table { thead { tr { th { "Scope" } th.num { "Target" } th.num { "Alert" } th.num { "Limit" } } }
+                tbody { @for b in app.controller.budgets() { tr { td { (b.scope.as_str()) } td.num { (usd(b.target.0)) } td.num { (usd(b.alert.0)) } td.num { (usd(b.hard.0)) } } } } } } }))
+            (card("files", "Profiles and saved configurations", html! {}, html! { dl.pairs {
+                dt { "Profiles" } dd { @let all = (app.profiles)(); @if all.is_empty() { "the server was started without a file" } @for (name, _) in &all { a href={ "/deploy?profile=" (super::layout::encoded(name)) } { (name) } " " } }
+                dt { "Saved" } dd { @if saved.is_empty() { "none yet: a deployment’s page saves one" } @for name in &saved { a href={ "/deploy?saved=" (super::layout::encoded(name)) } { (name) } " " } }
+            } }))
+        }
+        @if visitor.caller.is(Role::Operator) { div #tasks data-live { (card("own", "The server’s own work", html! { "what each task did last" }, tasks(app))) } }
+    })
+}
+
+fn providers(app: &App) -> Markup {
+    let swept = app.controller.swept();
+    html! {
+        @if app.controller.providers().is_empty() { p.soft { "None: start the server from a file with " code { "providers:" } ", or with " code { "VASTAI_API_KEY" } " set." } }
+        ul.notes { @for p in app.controller.providers() {
+            @let (name, described) = (p.name(), p.descriptor());
+            @let frozen = swept.suspicious.get(name);
+            li { (sign(if frozen.is_some() { "alert" } else if app.controller.proven(name) { "ok" } else { "waiting" }))
+                p { strong { (name) } small { @if described.rented { "rented by the hour" } @else { "machines of one’s own" }
+                    @match frozen { Some(why) => { "; its list is not believed: " (why) }, None => @if app.controller.proven(name) { "; it has accepted our key" } @else { "; it has not been asked yet" } } } }
+                span {} }
+        } }
+    }
+}
+
+fn tasks(app: &App) -> Markup {
+    let all = app.controller.tasks().activations();
+    html! {
+        p.small.soft { (many(all.len(), "task", "tasks")) ", each of which looks at everything anew when it is woken, and at least now and then." }
+        div.scroll { table.cards { thead { tr { th { "Task" } th { "State" } th.num { "Runs" } th.num { "Took" } th { "Said" } } }
+            tbody { @for (name, a) in &all { tr {
+                td.lead { strong { (name) } } td data-label="State" { (sign(if a.failed { "failed" } else { "ok" })) }
+                td.num data-label="Runs" { (thousands(a.count)) }
+                td.num data-label="Took" { @if a.took_ms < 1000 { (a.took_ms) " ms" } @else { (span(i64::try_from(a.took_ms).unwrap_or(i64::MAX))) } }
+                td data-label="Said" { (a.said) }
+            } } } } }
+    }
+}

@@ -1,0 +1,153 @@
+//! Idempotency keys: a change that is sent twice under one key is made once, and its first answer is given again.
+
+use crate::auth::{Caller, hash};
+use crate::problem::failed;
+use crate::router::{App, BODY_MAX};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use charter_domain::time::{Span, Time};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replay");
+const PREFIX: &str = "once:";
+/// The longest key.
+const KEY_MAX: usize = 255;
+/// Answers are given again for so long.
+const KEPT: Span = Span::min(24 * 60);
+
+/// What is remembered of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Made {
+    at: Time,
+    /// What was asked, so that a key is not used for something else.
+    print: String,
+    /// Different for every try.
+    by: String,
+    /// What came of it.
+    answer: Option<Told>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Told {
+    status: u16,
+    kind: Option<String>,
+    body: String,
+}
+
+/// Before every handler.
+pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -> Response {
+    let asked = request.headers().get(KEY).cloned();
+    let Some(key) = asked.filter(|_| *request.method() != Method::GET) else { return next.run(request).await };
+    let Some(key) = key.to_str().ok().map(str::trim).filter(|k| (1..=KEY_MAX).contains(&k.len())) else {
+        let hint = "send at most 255 visible characters, different for every change";
+        return failed(422, "A0422", "`Idempotency-Key` cannot be used", hint).into_response();
+    };
+    let (mut parts, body) = request.into_parts();
+    // Whoever is not let in leaves nothing behind.
+    let Ok(caller) = Caller::from_request_parts(&mut parts, &app).await else {
+        return next.run(Request::from_parts(parts, body)).await;
+    };
+    let Ok(body) = to_bytes(body, BODY_MAX).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
+    let name = format!("{PREFIX}{}", hash(&format!("{}\n{}\n{key}", caller.tenant, caller.name)));
+    let print = hash(&format!("{} {}\n{}", parts.method, parts.uri, String::from_utf8_lossy(&body)));
+    let request = Request::from_parts(parts, Body::from(body));
+    match made_once(&app, (&name, print), request, next).await {
+        Ok(response) => response,
+        Err(error) => crate::problem::Failed::from(error).into_response(),
+    }
+}
+
+async fn made_once(
+    app: &App,
+    (name, print): (&str, String),
+    request: Request,
+    next: Next,
+) -> Result<Response, charter_store::Error> {
+    let (store, now) = (app.controller.store(), app.controller.now());
+    let mine = Made { at: now, print: print.clone(), by: app.controller.fresh(), answer: None };
+    let text = serde_json::to_string(&mine).unwrap_or_default();
+    let known: Made = serde_json::from_str(&store.meta(name, &text).await?).unwrap_or_else(|_| mine.clone());
+    if known != mine {
+        return Ok(again(known, &print));
+    }
+    forget(app, now).await?;
+    let response = next.run(request).await;
+    // What failed for a reason that is not the caller's may be tried again.
+    if response.status().is_server_error() {
+        store.remove_meta(name).await?;
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, BODY_MAX).await.unwrap_or_default();
+    let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let answer = Some(Told { status: parts.status.as_u16(), kind, body: without_secrets(&body) });
+    store.put_meta(name, &serde_json::to_string(&Made { answer, ..mine }).unwrap_or_default()).await?;
+    Ok(Response::from_parts(parts, body.into()))
+}
+
+fn again(known: Made, print: &str) -> Response {
+    if known.print != print {
+        let hint = "take another key for another change";
+        return failed(422, "A0425", "this `Idempotency-Key` was used for something else", hint).into_response();
+    }
+    let Some(told) = known.answer else {
+        let hint = "look at what there is; the same request can be sent again a moment later";
+        return failed(409, "A0426", "the first request with this `Idempotency-Key` has not been answered yet", hint)
+            .into_response();
+    };
+    let mut response = (StatusCode::from_u16(told.status).unwrap_or(StatusCode::OK), told.body).into_response();
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    headers.extend(told.kind.and_then(|kind| HeaderValue::from_str(&kind).ok()).map(|kind| (header::CONTENT_TYPE, kind)));
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}
+
+/// A key is shown once, and is written down nowhere.
+fn without_secrets(body: &Bytes) -> String {
+    let Ok(mut value) = serde_json::from_slice::<Value>(body) else { return String::from_utf8_lossy(body).into_owned() };
+    let Some(secret) = value.get_mut("key").filter(|key| key.as_str().is_some_and(|k| k.starts_with("chk_"))) else {
+        return String::from_utf8_lossy(body).into_owned();
+    };
+    *secret = Value::Null;
+    value.to_string()
+}
+
+/// Forgets what is older than a day.
+async fn forget(app: &App, now: Time) -> Result<(), charter_store::Error> {
+    for (name, text) in app.controller.store().metas(PREFIX).await? {
+        let old = serde_json::from_str::<Made>(&text).map_or(true, |made| now.since(made.at) >= KEPT);
+        if old {
+            app.controller.store().remove_meta(&name).await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_not_written_down() {
+        let body = Bytes::from_static(br#"{"id":"key_1","key":"chk_secret"}"#);
+        assert_eq!(without_secrets(&body), r#"{"id":"key_1","key":null}"#);
+        for other in [&br#"{"key":"plain"}"#[..], b"no json", br#"{"a":1}"#] {
+            assert_eq!(without_secrets(&Bytes::from_static(other)).as_bytes(), other);
+        }
+    }
+
+    #[test]
+    fn a_second_try_hears_what_the_first_one_heard() {
+        let told = Told { status: 202, kind: Some("application/json".into()), body: "{}".into() };
+        let made = |answer| Made { at: Time(1), print: "p".into(), by: "x".into(), answer };
+        assert_eq!(again(made(Some(told)), "p").status(), 202);
+        assert_eq!(again(made(None), "p").status(), 409);
+        assert_eq!(again(made(None), "q").status(), 422);
+    }
+}
