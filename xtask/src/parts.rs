@@ -8,6 +8,8 @@ use std::process::Command;
 const PARTS: &[(&str, &[&str], &str)] = &[
     ("sshd", &["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"], "openssh-server"),
     ("ssh-keygen", &["/usr/bin/ssh-keygen", "/usr/local/bin/ssh-keygen"], "openssh-client"),
+    ("chromium", &["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"], "chromium"),
+    ("npm", &["/usr/bin/npm", "/usr/local/bin/npm", "/usr/local/node/bin/npm"], "npm"),
     ("setpriv", &["/usr/bin/setpriv", "/bin/setpriv"], "util-linux"),
 ];
 
@@ -28,6 +30,8 @@ fn missing() -> Vec<(&'static str, &'static str)> {
 const CLIENT: (&str, &str) = ("vastai", "1.9.1");
 const OPENAI: (&str, &str) = ("openai", "3.54.0");
 const ANTHROPIC: (&str, &str) = ("anthropic", "2.14.0");
+const PLAYWRIGHT: (&str, &str) = ("playwright", "1.65.2");
+const SCHEMATHESIS: (&str, &str) = ("schemathesis", "4.32.5");
 const ROUTER: (&str, &str) = ("vllm-router", "0.1.17");
 
 /// Where such a program's environment stands.
@@ -90,7 +94,29 @@ pub(crate) fn check() -> Result<(), String> {
     programs()?;
     program(CLIENT)?;
     program(OPENAI)?;
-    program(ANTHROPIC)
+    program(ANTHROPIC)?;
+    program(PLAYWRIGHT)?;
+    program(SCHEMATHESIS)?;
+    axe()
+}
+
+/// What looks at pages for people who cannot see them, from the npm registry.
+const AXE: &str = "4.14.1";
+
+fn axe() -> Result<(), String> {
+    let folder = root().join("target/clients").join(format!("axe-core-{AXE}"));
+    if folder.join("package/axe.min.js").exists() {
+        return Ok(());
+    }
+    say(&format!("installing what is needed: axe-core {AXE} from the npm registry"));
+    std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+    let run =
+        |program: &str, args: &[&str]| Command::new(program).args(args).current_dir(&folder).status().is_ok_and(|s| s.success());
+    let archive = format!("axe-core-{AXE}.tgz");
+    if run("npm", &["pack", "--silent", &format!("axe-core@{AXE}")]) && run("tar", &["xzf", &archive]) {
+        return Ok(());
+    }
+    Err(format!("`axe-core` is needed: `npm pack axe-core@{AXE}` in `{}`, unpacked (Debian package npm)", folder.display()))
 }
 
 fn programs() -> Result<(), String> {

@@ -185,6 +185,7 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         profiles: profiles(options.config.clone()),
         files: files(options.config.clone()),
         explain: Arc::new(charter_gateway::explain),
+        pages: crate::pages::page,
         ask: Arc::new(crate::asking::Gateway { url: gateway_url.clone() }),
         hosts: hosts(&section, options.listen),
         url: format!("http://{address}"),

@@ -16,6 +16,11 @@ pub(crate) async fn document() -> Json<Value> {
     Json(DOCUMENT.clone())
 }
 
+/// The same for pages.
+pub(crate) fn value() -> &'static Value {
+    &DOCUMENT
+}
+
 /// The description, with its keys in order.
 #[must_use]
 pub fn text() -> String {

@@ -60,6 +60,8 @@ pub struct App {
     pub files: Arc<Files>,
     /// Tells what a gateway would do with a request: the present table, the request's body, and the effort that is forced.
     pub explain: Arc<Explain>,
+    /// The page of an error code.
+    pub pages: fn(&str) -> Option<&'static str>,
     /// The way to the gateway, for questions of the dashboard.
     pub ask: Arc<dyn Ask>,
     /// Names of this server beside those of its own computer: a page that was led here under another one is refused.

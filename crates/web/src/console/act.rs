@@ -39,8 +39,12 @@ pub(crate) async fn extend(State(console): State<Console>, Path(name): Path<Stri
         let hours: Option<u32> = act.said("hours").map(|h| h.parse().unwrap_or(0));
         let wanted = if act.is_on("infinite") { json!({"infinite": true}) } else { json!({"hours": hours}) };
         let answer = money::extend(State(console.app.clone()), act.caller(), Path(name.clone()), body(wanted)?).await?;
-        let until = answer.0.get("expires_at").and_then(serde_json::Value::as_str).map(str::to_owned);
-        Ok(until.map_or_else(|| "It has no end now.".to_owned(), |at| format!("It runs until {at} now.")))
+        let time = |name: &str| answer.0.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
+        Ok(match (time("expires_at"), time("kept_until")) {
+            (Some(at), _) => format!("It runs until {at} now."),
+            (None, Some(at)) if !act.is_on("infinite") => format!("It stays until {at} now, whether anybody asks or not."),
+            (None, _) => "It has no end now.".to_owned(),
+        })
     }
     .await;
     back(&of_deployment(&name), said)

@@ -10,6 +10,7 @@ mod chart;
 mod console;
 mod deploy;
 mod deployment;
+mod docs;
 mod events;
 mod figures;
 mod form;
@@ -72,5 +73,7 @@ pub(crate) fn pages() -> Router<Console> {
         .route("/playground", get(playground::page).post(playground::ask))
         .route("/events", get(events::page))
         .route("/settings", get(settings::page))
+        .route("/api/docs", get(docs::page))
+        .route("/errors/{code}", get(docs::error))
         .route("/quarantine/end", post(act::end_quarantined))
 }

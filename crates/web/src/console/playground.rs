@@ -140,6 +140,9 @@ pub(crate) async fn ask(State(console): State<Console>, act: Act) -> Response {
         if let Err(why) = ended {
             events.send(said("error", &json!({"message": why}))).await.ok();
         }
+        if let Some(text) = cost(&app, &row.id.0).await {
+            events.send(said("cost", &json!({"text": text}))).await.ok();
+        }
         events.send(said("end", &json!({}))).await.ok();
         // What was asked is in the books under its name; the key itself is of no more use.
         let gone = app.controller.store().remove_key(&row.id).await.is_ok();
@@ -147,6 +150,21 @@ pub(crate) async fn ask(State(console): State<Console>, act: Act) -> Response {
         app.controller.publish().await.ok();
     });
     crate::stream::response(receiver)
+}
+
+/// What the question was charged, once the gateway has written it down.
+async fn cost(app: &App, key: &str) -> Option<String> {
+    let since = app.controller.now() - GOOD_FOR;
+    for _ in 0..30 {
+        let owned = key.to_owned();
+        let mine = move |used: &charter_domain::usage::Used| *used.key == *owned;
+        if let Some(used) = app.controller.store().used(since, 1, &mine).await.ok()?.first() {
+            let (cost, rent) = (super::figures::usd(used.cost.0), super::figures::usd(used.rent.0));
+            return Some(format!("{cost} charged, {rent} of the machine’s rent"));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    None
 }
 
 async fn tell(

@@ -2,7 +2,7 @@
 
 use super::console::Console;
 use super::figures::{many, span, thousands, usd};
-use super::layout::{Place, card, page as whole, sign};
+use super::layout::{Place, card, form, page as whole, sign};
 use super::visitor::Visitor;
 use crate::problem::Answer;
 use crate::router::App;
@@ -41,6 +41,16 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
                 dt { "Saved" } dd { @if saved.is_empty() { "none yet: a deployment’s page saves one" } @for name in &saved { a href={ "/deploy?saved=" (super::layout::encoded(name)) } { (name) } " " } }
             } }))
         }
+        (card("you", "You", html! {}, html! {
+            p { strong { (visitor.caller.name) } ", " (visitor.caller.role.as_str()) " of tenant " (visitor.caller.tenant) }
+            div.actions {
+                (form(visitor, "/theme", html! {
+                    input type="hidden" name="back" value="/settings";
+                    div.row { @for name in ["light", "dark", "auto"] { button.small name="theme" value=(name) { (name) } } }
+                }))
+                (form(visitor, "/logout", html! { button.small { "Log out" } }))
+            }
+        }))
         @if visitor.caller.is(Role::Operator) { div #tasks data-live { (card("own", "The server’s own work", html! { "what each task did last" }, tasks(app))) } }
     })
 }

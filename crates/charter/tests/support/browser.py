@@ -1,0 +1,288 @@
+"""What a person does in the dashboard, in a real browser. Told by the environment where everything is."""
+import http.server, json, os, re, sys, threading, urllib.request
+from playwright.sync_api import sync_playwright, expect
+
+URL, KEY, BED, BED_KEY = (os.environ[name] for name in ("URL", "KEY", "BED", "BED_KEY"))
+FILE, SHOTS, AXE, STRAY = (os.environ[name] for name in ("FILE", "SHOTS", "AXE", "STRAY"))
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
+PAGES = {"overview": "/", "deploy": "/deploy?profile=demo", "deployment": "/deployments/web", "log": "/deployments/web/log",
+         "playground": "/playground", "gateway": "/gateway", "spend": "/spend", "market": "/market", "upgrades": "/upgrades",
+         "keys": "/keys", "events": "/events", "settings": "/settings", "api": "/api/docs"}
+faults = []
+
+
+class Backend(http.server.BaseHTTPRequestHandler):
+    """A backend of somebody else's, as far as it is asked to register."""
+    def do_GET(self):
+        body = json.dumps({"object": "list", "data": [{"id": "other-model", "object": "model"}]}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def watch(page):
+    """No page may complain, ask for anything elsewhere, or run what was smuggled into it."""
+    page.on("console", lambda m: faults.append(("console", m.text)) if m.type == "error" and "401" not in m.text and "422" not in m.text else None)
+    page.on("pageerror", lambda e: faults.append(("page", str(e))))
+    page.on("dialog", lambda d: (faults.append(("dialog", d.message)), d.dismiss()))
+    page.on("request", lambda r: faults.append(("elsewhere", r.url)) if not r.url.startswith((URL, "data:", "blob:")) else None)
+    return page
+
+
+def enter(page):
+    page.goto(URL + "/login")
+    page.get_by_label("Key").fill(KEY)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
+
+
+def said(page, text, role="status"):
+    expect(page.locator(f"main [role={role}]").first).to_contain_text(text, timeout=20000)
+
+
+def step(name):
+    print("step:", name, flush=True)
+
+
+def the_door(page):
+    step("a wrong key is refused, a right one lets in, and leads to where one wanted")
+    page.goto(URL + "/spend")
+    expect(page).to_have_url(re.compile("/login"))
+    page.get_by_label("Key").fill("chk_wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_contain_text("unknown, revoked or expired")
+    page.get_by_label("Key").fill(KEY)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Spend", level=1)).to_be_visible()
+
+
+def deploy(page):
+    step("a model is deployed from the form, and is seen to become ready without a reload")
+    page.goto(URL + "/deploy")
+    page.locator("[name=model]").fill("demo/stand-in-7B")
+    page.locator("[name=name]").fill("web")
+    page.locator("[name=served-name]").fill("web-model")
+    page.locator("[name=owner]").fill("<img src=x onerror=alert(1)>")
+    page.locator("[name=max-price]").fill("0.30")
+    page.locator("[name=min-vram]").fill("24GB")
+    page.get_by_text("Cards, disk, an offer").click()
+    page.locator("[name=disk]").fill("40GB")
+    page.get_by_text("Extra arguments, adapters, environment").click()
+    page.locator("[name=env]").fill("STANDIN_START_MS=900\nSTANDIN_TOKEN_MS=20")
+    check = page.locator("#check")
+    expect(check).to_contain_text("Would run on", timeout=20000)
+    expect(check).to_contain_text("/h")
+    expect(check).to_contain_text("the newest now")
+    page.get_by_role("button", name="Deploy", exact=True).click()
+    said(page, "is on its way")
+    page.evaluate("window.never = 'loaded again'")
+    expect(page.locator("#state .sign.good")).to_have_text("running", timeout=60000)
+    assert page.evaluate("window.never") == "loaded again", "it was seen live"
+    expect(page.locator("#facts")).to_contain_text("answers requests")
+
+
+def ask(page):
+    step("it is asked in the playground; plan, tokens and cost are shown")
+    page.goto(URL + "/playground?model=web-model")
+    page.locator("[name=question]").fill("What is the capital of France?")
+    page.locator("[name=max_tokens]").fill("12")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator("[data-answer]")).to_contain_text(re.compile(r"\w+"), timeout=20000)
+    expect(page.locator("[data-way]")).to_contain_text("Tokens", timeout=20000)
+    expect(page.locator("[data-way]")).to_contain_text("Answered by")
+    expect(page.locator("[data-answer]")).to_have_attribute("aria-busy", "false", timeout=20000)
+
+
+def log(page):
+    step("the log is followed, searched and downloaded; no terminal codes, no noise")
+    page.goto(URL + "/deployments/web")
+    expect(page.locator("pre.log")).to_contain_text("startup complete", timeout=30000)
+    page.goto(URL + "/deployments/web/log?q=startup")
+    lines = page.locator("pre.log").text_content().splitlines()
+    assert lines and all("startup" in line.lower() for line in lines), lines
+    assert re.match(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \[engine\] ", lines[0]), lines[0]
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the whole log").click()
+    text = open(download.value.path()).read()
+    assert "startup complete" in text and "\x1b" not in text and "GET /health" not in text, text[:500]
+
+
+def lease(page):
+    step("it is given more time; what there is no money for is told before and after")
+    page.goto(URL + "/deployments/web")
+    page.get_by_role("button", name="+4 h").click()
+    said(page, "It stays until")
+    expect(page.locator("#lease-now")).to_contain_text("in 5 h")
+    page.goto(URL + "/deploy")
+    page.locator("[name=model]").fill("demo/dear-7B")
+    page.locator("[name=max-price]").fill("9")
+    page.locator("[name=min-vram]").fill("80GB")
+    expect(page.locator("#check")).to_contain_text("M0001", timeout=20000)
+    page.get_by_role("button", name="Deploy", exact=True).click()
+    expect(page.locator("#steps")).to_contain_text("month", timeout=20000)
+    page.get_by_role("button", name="End…").click()
+    page.locator("[popover]:popover-open").get_by_role("button", name="End it").click()
+    said(page, "is being ended")
+
+
+def upgrade(page):
+    step("the file changes: drift, what-if, upgrade, generations, and back")
+    page.goto(URL + "/deploy?profile=demo")
+    page.get_by_role("button", name="Deploy", exact=True).click()
+    said(page, "is on its way")
+    expect(page.locator("#state .sign.good")).to_have_text("running", timeout=60000)
+    text = open(FILE).read()
+    open(FILE, "w").write(text.replace("max-model-len: 8192", "max-model-len: 16384"))
+    page.goto(URL + "/")
+    expect(page.locator("#attention")).to_contain_text("lags behind its file")
+    page.locator("#attention").get_by_role("link", name="What if").first.click()
+    expect(page.locator("#what-if")).to_contain_text("max-model-len")
+    expect(page.locator("#what-if")).to_contain_text("16384")
+    page.get_by_role("button", name="Upgrade…").click()
+    page.locator("#go").get_by_role("button", name="Upgrade", exact=True).click()
+    said(page, "has begun")
+    expect(page.locator("#fleets .sign.good").first).to_have_text("upgraded", timeout=90000)
+    page.goto(URL + "/deployments/demo")
+    expect(page.locator("#gens li").first).to_contain_text("Generation 2")
+    expect(page.locator("#gens li").first).to_contain_text("serving")
+    page.locator("#gens").get_by_role("button", name="Back to it…").first.click()
+    page.locator("[popover]:popover-open").get_by_role("button", name="Go back").click()
+    said(page, "goes back")
+    expect(page.locator("#gens li").first).to_contain_text("Generation 3")
+    try:
+        expect(page.locator("#gens li").first.locator(".sign.good")).to_have_text("serving", timeout=30000)
+    except AssertionError:
+        print(page.locator("main").inner_text())
+        raise
+
+
+def backend(page, port):
+    step("a backend is registered and removed")
+    page.goto(URL + "/gateway")
+    page.get_by_label("Name", exact=True).fill("other")
+    page.get_by_label("Address").fill("http://127.0.0.1:1")
+    page.get_by_role("button", name="Register").click()
+    said(page, "does not answer", "alert")
+    page.get_by_label("Name", exact=True).fill("other")
+    page.get_by_label("Address").fill(f"http://127.0.0.1:{port}")
+    page.get_by_role("button", name="Register").click()
+    said(page, "other-model")
+    expect(page.locator("#routes")).to_contain_text("other-model")
+    page.get_by_role("button", name="Remove…").click()
+    page.locator("[popover]:popover-open").get_by_role("button", name="Remove it").click()
+    said(page, "registered no more")
+
+
+def keys(page):
+    step("a key is made, shown once, works, and is revoked")
+    page.goto(URL + "/keys")
+    page.get_by_label("Name", exact=True).fill("<script>alert(1)</script>")
+    page.get_by_role("button", name="Make a key").click()
+    secret = page.locator("#new-key").text_content()
+    assert secret.startswith("chk_"), secret
+    asked = urllib.request.Request(URL + "/api/v1/status", headers={"authorization": "Bearer " + secret})
+    assert urllib.request.urlopen(asked).status == 200
+    page.goto(URL + "/keys")
+    assert secret not in page.content(), "it is shown once"
+    row = page.locator("tr", has_text="<script>")
+    row.get_by_role("button", name="Revoke…").click()
+    page.locator("[popover]:popover-open").get_by_role("button", name="Revoke it").click()
+    said(page, "is revoked")
+    try:
+        urllib.request.urlopen(asked)
+        raise AssertionError("a revoked key works")
+    except urllib.error.HTTPError as error:
+        assert error.code == 401, error.code
+
+
+def quarantine(page):
+    step("what nobody knows is shown, told what it costs, and ended by a person's word")
+    page.goto(URL + "/")
+    needs = page.locator("#attention")
+    expect(needs).to_contain_text("An instance that nobody knows", timeout=30000)
+    expect(needs).to_contain_text(STRAY)
+    needs.get_by_role("button", name="End it…").click()
+    expect(page.locator("[popover]:popover-open")).to_contain_text("<img src=x onerror=alert(2)>")
+    page.locator("[popover]:popover-open").get_by_role("button", name="End it", exact=True).click()
+    said(page, "seen to be gone")
+    expect(page.locator("#attention")).not_to_contain_text("An instance that nobody knows")
+
+
+def without_scripts(browser):
+    step("reading and forms work without scripts")
+    page = watch(browser.new_context(java_script_enabled=False).new_page())
+    enter(page)
+    expect(page.locator("#deployments")).to_contain_text("web")
+    page.goto(URL + "/deployments/web")
+    page.get_by_role("button", name="no end").click()
+    said(page, "It has no end now")
+    page.goto(URL + "/deploy?profile=demo")
+    page.get_by_role("button", name="Show it").click()
+    expect(page.get_by_role("heading", name="What this would be", level=1)).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page).to_have_url(re.compile("/login"))
+
+
+def look(browser):
+    step("every page, wide and narrow, light and dark: nothing too wide, nothing serious for people who cannot see it")
+    axe = open(AXE).read()
+    for width in (1280, 390):
+        for theme in ("light", "dark"):
+            page = watch(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce").new_page())
+            enter(page)
+            for name, path in PAGES.items():
+                page.goto(URL + path)
+                expect(page.get_by_role("heading", level=1)).to_be_visible()
+                if name == "deploy":
+                    expect(page.locator("#check")).to_contain_text("What happens", timeout=20000)
+                page.screenshot(path=f"{SHOTS}/{name}-{width}-{theme}.png", full_page=True)
+                wide = page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, f"{name} is {wide} pixels wide on a page of {width}"
+                # What is shown by scripts of the test is not subject to the page's own policy.
+                found = page.evaluate(f"async () => {{ {axe}; const r = await axe.run(document, {{resultTypes: ['violations']}}); "
+                                      "return r.violations.filter(v => ['serious', 'critical'].includes(v.impact)).map(v => [v.id, v.impact, v.nodes.slice(0, 3).map(n => n.html.slice(0, 160))]); }")
+                if found:
+                    faults.append(("axe", name, width, theme, found))
+            page.context.close()
+
+
+def end(page):
+    step("it is ended, and says what that costs before")
+    page.goto(URL + "/deployments/web")
+    page.get_by_role("button", name="End…").click()
+    expect(page.locator("[popover]:popover-open")).to_contain_text("/h are spent no more")
+    page.locator("[popover]:popover-open").get_by_role("button", name="End it").click()
+    said(page, "is being ended")
+    expect(page.locator("#state .sign")).to_have_text("stopped", timeout=60000)
+
+
+def main():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=os.environ["CHROMIUM"], args=FLAGS)
+        page = watch(browser.new_context(viewport={"width": 1280, "height": 900}).new_page())
+        the_door(page)
+        quarantine(page)
+        deploy(page)
+        ask(page)
+        log(page)
+        lease(page)
+        upgrade(page)
+        backend(page, server.server_address[1])
+        keys(page)
+        without_scripts(browser)
+        look(browser)
+        end(page)
+        browser.close()
+    assert not faults, "\n".join(str(fault) for fault in faults[:30])
+    print("all is well")
+
+
+main()
