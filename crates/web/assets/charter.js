@@ -38,13 +38,15 @@
     asking = true;
     again = false;
     try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html" }, credentials: "same-origin" });
+      const answer = await fetch(location.href, { headers: { accept: "text/html", "x-charter-live": "1" }, credentials: "same-origin" });
       if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return; }
       if (answer.ok) {
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
         for (const part of all("[data-live]")) {
           const next = fresh.getElementById(part.id);
-          if (next && next.innerHTML !== part.innerHTML) Idiomorph.morph(part, next.innerHTML, { morphStyle: "innerHTML", ...keep });
+          if (!next || next.innerHTML === part.innerHTML) continue;
+          // A part that cannot be changed in place is put there anew: nothing stays that is not true any more.
+          try { Idiomorph.morph(part, next.innerHTML, { morphStyle: "innerHTML", ...keep }); } catch (error) { console.error(error); part.replaceChildren(...next.childNodes); }
         }
         times();
       }

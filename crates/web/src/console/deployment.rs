@@ -61,7 +61,7 @@ async fn shown(app: &App, visitor: &Visitor, name: &str) -> Answer<(String, Mark
             div.stack {
                 (card("log", "Log", html! { a href={ (of_deployment(&d.name)) "/log" } { "search, download" } }, log(&d)))
                 (card("history", "What happened", html! { "newest first, UTC on hover" }, html! { div #facts data-live { (history(&facts, now)) } }))
-                (card("charts", "Last 24 hours", html! {}, html! { div #charts data-live { (charts(app, &state, now).await?) } }))
+                (card("charts", "Last 24 hours", html! {}, html! { div #charts-now data-live { (charts(app, &state, now).await?) } }))
             }
             div.stack {
                 (card("endpoint", "Endpoint", html! {}, endpoint(app, visitor, &d)))

@@ -194,6 +194,9 @@ pub(crate) fn fields(name: &str, profile: &Value, deployment: &Value) -> Fields 
         all.insert(field.to_owned(), text);
     };
     put("name", &name.into());
+    if profile.pointer("/gpu/other-names").is_none() {
+        put("other-names", &true.into());
+    }
     for (field, pointer) in [
         ("model", "/model"),
         ("served-name", "/served-name"),
@@ -252,6 +255,9 @@ mod tests {
         assert_eq!(shown["env"], "HF_TOKEN\nX_SECRET", "no value is shown");
         assert!(!shown.values().any(|text| text.contains("literal")));
         assert_eq!(profile(&shown, &whole), whole);
+        let plain = json!({"model": "org/m", "gpu": {"max-usd-per-hour": "0.25"}});
+        let sent = Fields::from_iter(fields("m", &plain, &Value::Null).into_iter().chain([("tiers".to_owned(), String::new())]));
+        assert_eq!(profile(&sent, &plain)["gpu"]["other-names"], true, "what a file does not say stays as it is");
         assert_eq!(deployment(&shown, "m"), json!({"profile": "m", "replicas": 1, "owner": "alice"}));
     }
 

@@ -13,6 +13,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use std::collections::BTreeMap;
 
+/// Sent by an open page that asks for what has changed.
+const LIVE: &str = "x-charter-live";
+
 /// One who looks.
 #[derive(Clone)]
 pub(crate) struct Visitor {
@@ -66,7 +69,8 @@ async fn visitor(parts: &Parts, console: &Console) -> Result<(Visitor, Session),
         caller,
         form_token: console.signer.form_token(&session),
         theme: theme_of(&parts.headers),
-        note: cookie_of(&parts.headers, super::note::COOKIE).and_then(Note::read),
+        // A page that only asks for what has changed must not take away what the next one is to say.
+        note: cookie_of(&parts.headers, super::note::COOKIE).filter(|_| !parts.headers.contains_key(LIVE)).and_then(Note::read),
         path,
     };
     Ok((made, session))
