@@ -8,7 +8,7 @@ use crate::ports::now;
 use crate::serve::{bind, prefix, refuse_open, signal_problem};
 use charter_api::problem::Problem;
 use charter_domain::routing::RouteTable;
-use charter_gateway::{Gateway, Notice, Outside};
+use charter_gateway::{Door, Gateway, Notice, Outside};
 use charter_remote::Links;
 use hyper::Method;
 use std::collections::BTreeSet;
@@ -27,7 +27,9 @@ const SAY_EVERY: u32 = 120;
 
 /// `charter gateway`: takes its table from a control plane, and goes on with the last one while that is away.
 pub(crate) async fn gateway(global: Global, args: GatewayArgs) -> Result<(), Problem> {
-    refuse_open(args.listen, args.insecure_listen)?;
+    let tls = crate::tls::acceptor(args.tls_cert.as_deref(), args.tls_key.as_deref())?;
+    refuse_open(args.listen, args.insecure_listen || tls.is_some())?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let listener = bind(args.listen, "gateway").await?;
     let address = listener.local_addr().map_err(|e| signal_problem(&e))?;
     let mut terminated =
@@ -68,8 +70,8 @@ pub(crate) async fn gateway(global: Global, args: GatewayArgs) -> Result<(), Pro
     let over = CancellationToken::new();
     let following = tokio::spawn(follower.follow(tables, over.clone()));
     let (serving, ended) = (gateway.clone(), stop.clone());
-    let served = tokio::spawn(async move { serving.serve(listener, receiver, ended).await });
-    writeln!(std::io::stdout(), "gateway: http://{address}/v1\nready").ok();
+    let served = tokio::spawn(async move { serving.serve_at(vec![Door { listener, tls }], receiver, ended).await });
+    writeln!(std::io::stdout(), "gateway: {scheme}://{address}/v1\nready").ok();
     std::io::stdout().flush().ok();
     tokio::select! {
         _ = terminated.recv() => {}

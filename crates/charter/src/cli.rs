@@ -194,6 +194,12 @@ pub(crate) struct Serve {
     /// Listen on other addresses than loopback without TLS
     #[arg(long)]
     pub(crate) insecure_listen: bool,
+    /// Speak TLS: the certificate with those behind it, in PEM
+    #[arg(long, env = "CHARTER_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, env = "CHARTER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -207,6 +213,12 @@ pub(crate) struct Gateway {
     /// Listen on other addresses than loopback without TLS
     #[arg(long)]
     pub(crate) insecure_listen: bool,
+    /// Speak TLS: the certificate with those behind it, in PEM
+    #[arg(long, env = "CHARTER_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, env = "CHARTER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

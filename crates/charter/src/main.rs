@@ -21,12 +21,10 @@ mod ports;
 mod releases;
 mod retired;
 mod serve;
+mod tls;
 
 use clap::Parser;
 use std::process::ExitCode;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     // One crypto provider for the whole process; a second call would only repeat it.

@@ -15,7 +15,7 @@ use charter_api::problem::Problem;
 use charter_controller::{Controller, LEASE, Parts, Settings};
 use charter_domain::money::Usd;
 use charter_domain::time::Span;
-use charter_gateway::{Gateway, Notice, Outside};
+use charter_gateway::{Door, Gateway, Notice, Outside};
 use charter_remote::{KeyPair, Links};
 use charter_store::Store;
 use charter_store::database::Database;
@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// What a stopping server gives its work to be recorded.
@@ -50,11 +51,25 @@ pub(crate) struct Options {
     pub(crate) database: Option<String>,
     /// Between looks at what starts and at what runs.
     pub(crate) look: (Span, Span),
+    /// What is spoken at both addresses, where it is not plain HTTP.
+    pub(crate) tls: Option<Tls>,
+}
+
+/// What is spoken with a certificate.
+#[derive(Clone)]
+pub(crate) struct Tls(pub(crate) TlsAcceptor);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
 }
 
 /// A running server.
 pub(crate) struct Running {
     pub(crate) url: String,
+    /// Where the command line of this computer asks: plain HTTP on loopback.
+    local_url: String,
     pub(crate) gateway_url: Option<String>,
     pub(crate) admin_key: Option<String>,
     pub(crate) stop: CancellationToken,
@@ -154,12 +169,16 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
     let destroys = environment::flag("VASTAI_AUTO_DESTROY_ON_SHUTDOWN")?.unwrap_or(section.destroy_on_shutdown);
     let settings = settings(&section, &options)?;
     let listener = bind(options.listen, "control plane").await?;
+    let tls = options.tls.as_ref().map(|tls| tls.0.clone());
+    let (inner, gateway_inner) = (inside(tls.is_some()).await?, inside(tls.is_some() && options.gateway_listen.is_some()).await?);
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let address = listener.local_addr().map_err(|e| data_problem(&data_dir, &e))?;
     let gateway_listener = match options.gateway_listen {
         Some(wanted) => Some(bind(wanted, "gateway").await?),
         None => None,
     };
-    let gateway_url = gateway_listener.as_ref().and_then(|l| l.local_addr().ok()).map(|a| format!("http://{a}/v1"));
+    let gateway_url = gateway_listener.as_ref().and_then(|l| l.local_addr().ok()).map(|a| format!("{scheme}://{a}/v1"));
+    let gateway_here = gateway_inner.as_ref().map_or_else(|| gateway_url.clone(), |(_, url)| Some(format!("{url}/v1")));
     let (store, admin_key) = database(&data_dir, options.database.as_deref()).await?;
     let links = Links::default();
     let doors = Own::default();
@@ -186,9 +205,9 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         files: files(options.config.clone()),
         explain: Arc::new(charter_gateway::explain),
         pages: crate::pages::page,
-        ask: Arc::new(crate::asking::Gateway { url: gateway_url.clone() }),
+        ask: Arc::new(crate::asking::Gateway { url: gateway_here }),
         hosts: hosts(&section, options.listen),
-        url: format!("http://{address}"),
+        url: format!("{scheme}://{address}"),
         gateway_url: gateway_url.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         epoch: prefix(),
@@ -196,10 +215,13 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
     };
     let url = app.url.clone();
     charter_web::spawn_fleets(&app);
-    serve_api(listener, app, stop.clone());
+    let local_url = inner.as_ref().map_or_else(|| url.clone(), |(_, url)| url.clone());
+    serve_api((listener, tls.clone()), inner.map(|(listener, _)| listener), app, stop.clone());
     let gateway = gateway.zip(gateway_listener).map(|(gateway, listener)| {
         let (routes, stop) = (controller.routes(), stop.clone());
-        tokio::spawn(async move { gateway.serve(listener, routes, stop).await })
+        let inner = gateway_inner.map(|(listener, _)| Door { listener, tls: None });
+        let doors = std::iter::once(Door { listener, tls }).chain(inner).collect();
+        tokio::spawn(async move { gateway.serve_at(doors, routes, stop).await })
     });
     controller.start();
     let (secret, named) = controller.secrets_for_keeping();
@@ -207,7 +229,8 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
     if let Some(notices) = notices {
         tokio::spawn(heed(notices, controller.clone()));
     }
-    let running = Running { url, gateway_url, admin_key, stop, controller, store, data_dir, gateway, destroys, _lock: lock };
+    let running =
+        Running { url, local_url, gateway_url, admin_key, stop, controller, store, data_dir, gateway, destroys, _lock: lock };
     running.write_file()?;
     Ok(running)
 }
@@ -318,14 +341,34 @@ async fn parts(
     })
 }
 
-fn serve_api(listener: TcpListener, app: App, stop: CancellationToken) {
+/// A listener of this computer alone, beside one that speaks TLS: what is asked from here need not know a certificate.
+async fn inside(wanted: bool) -> Result<Option<(TcpListener, String)>, Problem> {
+    if !wanted {
+        return Ok(None);
+    }
+    let listener = bind(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)), "control plane").await?;
+    let address = listener.local_addr().map_err(|e| signal_problem(&e))?;
+    Ok(Some((listener, format!("http://{address}"))))
+}
+
+fn serve_api((listener, tls): (TcpListener, Option<TlsAcceptor>), inner: Option<TcpListener>, app: App, stop: CancellationToken) {
+    let router = charter_web::router(app);
+    if let Some(inner) = inner {
+        let (router, stop) = (router.clone(), stop.clone());
+        tokio::spawn(async move { tell(charter_web::serve(inner, router, stop).await) });
+    }
     tokio::spawn(async move {
-        let router = charter_web::router(app);
-        let served = charter_web::serve(listener, router, stop).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the control plane stopped listening");
-        }
+        tell(match tls {
+            Some(tls) => charter_web::serve_encrypted(listener, tls, router, stop).await,
+            None => charter_web::serve(listener, router, stop).await,
+        });
     });
+}
+
+fn tell(served: std::io::Result<()>) {
+    if let Err(error) = served {
+        tracing::error!(%error, "the control plane stopped listening");
+    }
 }
 
 /// What begins the request ids of a gateway: different at every start.
@@ -337,7 +380,7 @@ impl Running {
     fn write_file(&self) -> Result<(), Problem> {
         let file = ServerFile {
             pid: std::process::id(),
-            url: self.url.clone(),
+            url: self.local_url.clone(),
             gateway_url: self.gateway_url.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
@@ -389,16 +432,18 @@ pub(crate) fn refuse_open(address: SocketAddr, insecure: bool) -> Result<(), Pro
     if address.ip().is_loopback() || insecure {
         return Ok(());
     }
-    let hint = "put a proxy with TLS in front and listen on loopback, or say `--insecure-listen`";
+    let hint = "give it a certificate: `--tls-cert FILE --tls-key FILE`; or listen on loopback behind a proxy; or say `--insecure-listen`";
     Err(Problem::new(0, "A0009", format!("`{address}` can be reached from outside, and nothing would be encrypted"), hint))
 }
 
 /// `charter serve`.
 pub(crate) async fn serve(global: &Global, args: Serve) -> Result<(), Problem> {
-    refuse_open(args.listen, args.insecure_listen)?;
+    let tls = crate::tls::acceptor(args.tls_cert.as_deref(), args.tls_key.as_deref())?;
+    let safe = args.insecure_listen || tls.is_some();
+    refuse_open(args.listen, safe)?;
     let next = if args.listen.port() == 0 { 0 } else { args.listen.port().saturating_add(1) };
     let gateway = args.gateway_listen.unwrap_or_else(|| SocketAddr::new(args.listen.ip(), next));
-    refuse_open(gateway, args.insecure_listen)?;
+    refuse_open(gateway, safe)?;
     let data_dir = config::data_dir(global)?;
     let options = Options {
         listen: args.listen,
@@ -407,6 +452,7 @@ pub(crate) async fn serve(global: &Global, args: Serve) -> Result<(), Problem> {
         config: config::find(global, None),
         database: args.database.filter(|d| !d.is_empty()),
         look: (Span::s(2), Span::s(60)),
+        tls: tls.map(Tls),
     };
     let mut terminated =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(|e| signal_problem(&e))?;

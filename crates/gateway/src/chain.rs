@@ -4,12 +4,13 @@
 use crate::body::Answer;
 use crate::errors::Refusal;
 use crate::form::Form;
-use crate::forward::Way;
-use crate::plan::{self, Plan};
+use crate::forward::{Admitted, Way};
+use crate::plan::{self, Plan, Steps};
 use crate::request::Asked;
 use crate::table::{Holder, Table, Target};
 use bytes::Bytes;
 use charter_domain::routing::Patience;
+use charter_translate::Names;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,37 +69,53 @@ impl Drop for Permit {
 }
 
 impl Way {
-    /// Answers a request whose way is planned: by its effort, along a chain, in several steps, or in another language.
-    pub(crate) async fn planned(
-        &self,
-        mut call: Call,
-        target: Arc<Target>,
-        effort: Option<u8>,
-    ) -> Result<Response<Answer>, Refusal> {
-        let table = self.shared.table.load_full();
+    /// Plans a request: by its effort, along a chain, in several steps, or in another language; and puts it to the first one.
+    pub(crate) fn planned(&self, call: &mut Call, target: &Arc<Target>, effort: Option<u8>) -> Result<Planned, Refusal> {
+        let table = self.shared.table.load();
         call.patience = Some(target.route.patience);
-        let plan = plan::made(&table, &target, &call.asked, &call.body, effort)?;
+        let plan = plan::made(&table, target, &call.asked, &call.body, effort)?;
         if let Some(plan) = &plan {
             self.shared.plans.applied(plan, &call.id);
         }
-        let mut answer = match plan.as_ref().and_then(|plan| plan.steps(&table, &call)) {
-            Some(steps) => Box::pin(self.in_steps(call, &table, target, steps)).await,
-            None => {
-                let chain = chain(&table, &target, plan.as_ref());
-                // The first one mostly answers: the walk on to others is made room for where it is needed.
-                match chain.first() {
-                    Some(first) => match self.once(&mut call, first, chain.len() > 1).await {
-                        Err(refusal) => Box::pin(self.walk_from(&mut call, &chain, Some(refusal))).await,
-                        answered => answered,
-                    },
-                    None => Err(Refusal::NoBackend(call.asked.name.clone())),
-                }
-            }
-        }?;
-        if let Some(value) = plan.and_then(|plan| HeaderValue::from_str(&plan.to_string()).ok()) {
-            answer.headers_mut().insert(PLAN, value);
+        if let Some(steps) = plan.as_ref().and_then(|plan| plan.steps(&table, call)) {
+            return Ok(Planned::Steps(steps, Rest { plan, ..Rest::default() }));
         }
-        Ok(answer)
+        let chain = chain(&table, target, plan.as_ref());
+        let Some(first) = chain.first() else { return Err(Refusal::NoBackend(call.asked.name.clone())) };
+        Ok(match self.asks(call, first, chain.len() > 1) {
+            Ok((admitted, turn)) => Planned::First(admitted, Box::new(Rest { chain, plan, turn })),
+            Err(refusal) => Planned::Refused(refusal, Box::new(Rest { chain, plan, turn: None })),
+        })
+    }
+
+    /// What came of the first one, in the client's language; and where it could not answer, of those after it.
+    pub(crate) async fn after_first(
+        &self,
+        mut call: Call,
+        mut rest: Box<Rest>,
+        answer: Result<Response<Answer>, Refusal>,
+    ) -> Result<Response<Answer>, Refusal> {
+        let answer = match (answer, rest.turn.take()) {
+            (Ok(answer), Some(names)) => crate::turned::turned(answer, names).await,
+            (answer, _) => answer,
+        };
+        match answer {
+            Err(refusal) => self.walk_from(&mut call, &rest.chain, Some(refusal)).await,
+            answered => answered,
+        }
+        .map(|answer| rest.told(answer))
+    }
+
+    /// Answers in several steps.
+    pub(crate) async fn stepwise(
+        &self,
+        call: Call,
+        target: Arc<Target>,
+        steps: Steps,
+        rest: Rest,
+    ) -> Result<Response<Answer>, Refusal> {
+        let table = self.shared.table.load_full();
+        Ok(rest.told(self.in_steps(call, &table, target, steps).await?))
     }
 
     /// Asks one after the other until one begins to answer.
@@ -161,18 +178,58 @@ impl Way {
     }
 
     async fn once(&self, call: &mut Call, target: &Arc<Target>, others: bool) -> Result<Response<Answer>, Refusal> {
+        let (admitted, turn) = self.asks(call, target, others)?;
+        let answer = self.admitted(admitted).await;
+        match turn {
+            Some(names) => crate::turned::turned(answer?, names).await,
+            None => answer,
+        }
+    }
+
+    /// The request as it is put to one of them.
+    fn asks(&self, call: &mut Call, target: &Arc<Target>, others: bool) -> Result<(Box<Admitted>, Option<Names>), Refusal> {
         if call.asked.tools && !target.calls_tools() {
             return Err(Refusal::NoTools(call.asked.name.clone()));
         }
         let form = Form::of(call, target)?;
         let turn = form.turn();
-        let mut admitted = self.admit(call, Arc::clone(target), Some(Box::new(form)));
+        let mut admitted = Box::new(self.admit(call, Arc::clone(target), Some(Box::new(form))));
         admitted.others = others;
-        let answer = self.admitted(Box::new(admitted)).await;
-        match turn {
-            Some(names) => crate::turned::turned(answer?, names).await,
-            None => answer,
+        Ok((admitted, turn))
+    }
+}
+
+/// What a plan makes of a request.
+pub(crate) enum Planned {
+    /// It is answered in several steps.
+    Steps(Steps, Rest),
+    /// It is on its way to the first one.
+    First(Box<Admitted>, Box<Rest>),
+    /// The first one cannot be asked.
+    Refused(Refusal, Box<Rest>),
+}
+
+/// What is needed of a plan once the first one has been asked.
+#[derive(Default)]
+pub(crate) struct Rest {
+    chain: Vec<Arc<Target>>,
+    plan: Option<Plan>,
+    /// The answer is turned for a client of Anthropic's language.
+    turn: Option<Names>,
+}
+
+impl Rest {
+    /// Nothing is to be done with an answer but to tell the plan.
+    pub(crate) fn is_over(&self) -> bool {
+        self.turn.is_none()
+    }
+
+    /// An answer that tells the plan.
+    pub(crate) fn told(&self, mut answer: Response<Answer>) -> Response<Answer> {
+        if let Some(value) = self.plan.as_ref().and_then(|plan| HeaderValue::from_str(&plan.to_string()).ok()) {
+            answer.headers_mut().insert(PLAN, value);
         }
+        answer
     }
 }
 

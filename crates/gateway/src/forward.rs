@@ -3,7 +3,7 @@
 use crate::arrival::collect;
 use crate::body::{Answer, Later};
 use crate::cache::{Kept, print};
-use crate::chain::{Call, Permit};
+use crate::chain::{Call, Permit, Planned};
 use crate::errors::Refusal;
 use crate::form::Form;
 use crate::lane::Pool;
@@ -122,8 +122,15 @@ impl Way {
             let admitted = self.admit(&mut call, target, None);
             return self.admitted(Box::new(admitted)).await;
         }
-        // Behind a pointer: most requests go straight on, and all would carry the room for it.
-        Box::pin(self.planned(call, target, effort)).await
+        match self.planned(&mut call, &target, effort)? {
+            Planned::First(admitted, rest) => match self.admitted(admitted).await {
+                Ok(answer) if rest.is_over() => Ok(rest.told(answer)),
+                // Behind a pointer: most requests are over by now, and all would carry the room for it.
+                answer => Box::pin(self.after_first(call, rest, answer)).await,
+            },
+            Planned::Refused(refusal, rest) => Box::pin(self.after_first(call, rest, Err(refusal))).await,
+            Planned::Steps(steps, rest) => Box::pin(self.stepwise(call, target, steps, rest)).await,
+        }
     }
 
     /// A request on its way to a name.

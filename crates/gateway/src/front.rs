@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 /// A client that takes nothing of its answer for so long is let go.
@@ -31,20 +30,20 @@ enum Next {
 }
 
 /// A client's socket.
-pub(crate) struct Front {
-    socket: TcpStream,
+pub(crate) struct Front<S> {
+    socket: S,
     next: Next,
     /// Runs while the client takes nothing of what is written.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
-impl Front {
-    pub(crate) fn new(socket: TcpStream) -> Self {
+impl<S> Front<S> {
+    pub(crate) fn new(socket: S) -> Self {
         Self { socket, next: Next::Head(vec![]), stuck: None }
     }
 }
 
-impl Front {
+impl<S> Front<S> {
     /// A client that takes nothing for too long holds a place that others wait for: its connection ends.
     fn patient<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
@@ -181,7 +180,7 @@ fn starts(line: &[u8], name: &[u8]) -> bool {
     line.len() > name.len() && line[..name.len()].eq_ignore_ascii_case(name) && matches!(line[name.len()], b':' | b' ' | b'\t')
 }
 
-impl AsyncRead for Front {
+impl<S: AsyncRead + Unpin> AsyncRead for Front<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
@@ -192,7 +191,7 @@ impl AsyncRead for Front {
     }
 }
 
-impl AsyncWrite for Front {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Front<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.next.answered();
         let polled = Pin::new(&mut self.socket).poll_write(cx, buf);

@@ -51,4 +51,4 @@ mod words;
 pub use explain::explain;
 pub use purse::{Bank, Drawn};
 pub use record::{Sink, Written};
-pub use server::{Gateway, Notice, Now, Outside, Stats};
+pub use server::{Door, Gateway, Notice, Now, Outside, Stats};

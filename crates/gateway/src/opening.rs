@@ -46,18 +46,16 @@ impl Way {
         member: &Member,
     ) -> Result<Response<Answer>, Refusal> {
         let Some(form) = admitted.form.take() else { return self.answered((lane, head), admitted, member) };
-        let Admitted { mut ticket, asked, .. } = *admitted;
         let entry = &member.entry;
-        let status = self.met(&mut ticket, head.status, entry)?;
+        let status = self.met(&mut admitted.ticket, head.status, entry)?;
         let mut headers = downstream(head.headers, entry);
         if form.translates || entry.backend.hosted.is_some() {
             headers = known(&headers);
         }
         if !status.is_success() {
-            let body = self.said_no(lane, &mut ticket).await;
-            let fault = fault::of(form.api, status.as_u16(), retry_after(&headers), &body);
-            return Err(self.refused(&mut ticket, entry, &form, (status, &headers, body), &fault));
+            return Err(Box::pin(self.no((lane, status, headers), admitted, &form, entry)).await);
         }
+        let Admitted { ticket, asked, .. } = *admitted;
         let kind = headers.get(header::CONTENT_TYPE).cloned();
         let is_plain = !headers.contains_key(header::CONTENT_ENCODING);
         let is_events = kind.as_ref().is_some_and(|k| k.as_bytes().starts_with(b"text/event-stream"));
@@ -76,6 +74,19 @@ impl Way {
         }
         let relay = Box::new(Relay::new(lane, ticket, None, kind));
         self.whole(relay, (status, headers), entry, &form).await
+    }
+
+    /// What becomes of an answer that says no.
+    async fn no(
+        &self,
+        (lane, status, headers): (Box<Lane>, StatusCode, HeaderMap),
+        mut admitted: Box<Admitted>,
+        form: &Form,
+        entry: &Entry,
+    ) -> Refusal {
+        let body = self.said_no(lane, &mut admitted.ticket).await;
+        let fault = fault::of(form.api, status.as_u16(), retry_after(&headers), &body);
+        self.refused(&mut admitted.ticket, entry, form, (status, &headers, body), &fault)
     }
 
     /// Reads a stream up to its first content.

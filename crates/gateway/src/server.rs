@@ -24,11 +24,15 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -66,6 +70,17 @@ pub struct Outside {
     /// Where usage goes.
     pub sink: Arc<dyn Sink>,
 }
+
+/// A place where connections come in.
+pub struct Door {
+    /// Where it listens.
+    pub listener: TcpListener,
+    /// What is spoken there, if it is not plain HTTP.
+    pub tls: Option<TlsAcceptor>,
+}
+
+/// A connection, and how it is spoken on.
+type Arrived = (std::net::TcpStream, Option<TlsAcceptor>);
 
 /// A gateway. Clones share everything.
 #[derive(Clone)]
@@ -170,7 +185,12 @@ impl Gateway {
     }
 
     /// Takes tables from `tables` and serves on `listener` until `ended`; then lets requests finish, and writes their usage.
-    pub async fn serve(&self, listener: TcpListener, mut tables: watch::Receiver<Arc<RouteTable>>, ended: CancellationToken) {
+    pub async fn serve(&self, listener: TcpListener, tables: watch::Receiver<Arc<RouteTable>>, ended: CancellationToken) {
+        self.serve_at(vec![Door { listener, tls: None }], tables, ended).await;
+    }
+
+    /// The same at several doors.
+    pub async fn serve_at(&self, doors: Vec<Door>, mut tables: watch::Receiver<Arc<RouteTable>>, ended: CancellationToken) {
         self.update(&tables.borrow_and_update().clone());
         let (served, exit) = (CancellationToken::new(), self.0.exit.lock().unwrap_or_else(PoisonError::into_inner).take());
         // New tables are taken to the very end: who waits for a start while the gateway ends must see it.
@@ -191,7 +211,7 @@ impl Gateway {
             let (recorder, sink) = (self.0.shared.recorder.clone(), Arc::clone(&self.0.sink));
             tokio::spawn(write_all(recorder, exit, sink, served.clone()))
         });
-        self.accept_all(listener, &ended).await;
+        self.accept_all(doors, &ended).await;
         self.put_money_back().await;
         self.put_back_of_providers().await;
         served.cancel();
@@ -227,9 +247,24 @@ impl Gateway {
         }
     }
 
-    async fn accept_all(&self, listener: TcpListener, ended: &CancellationToken) {
+    async fn accept_all(&self, doors: Vec<Door>, ended: &CancellationToken) {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(THREADS_MAX);
         let workers: Vec<Worker> = (0..threads).map(|n| Worker::start(self, n, ended)).collect();
+        let mut loops: Vec<_> = doors.into_iter().map(|door| Box::pin(self.accept(door, &workers, ended))).collect();
+        // All of them end at the same word, and are looked at together until then.
+        poll_fn(|cx| {
+            loops.retain_mut(|accepting| accepting.as_mut().poll(cx).is_pending());
+            if loops.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        drop(loops);
+        for worker in workers {
+            worker.finish().await;
+        }
+    }
+
+    async fn accept(&self, door: Door, workers: &[Worker], ended: &CancellationToken) {
+        let Door { listener, tls } = door;
         loop {
             let accepted = tokio::select! {
                 () = ended.cancelled() => break,
@@ -249,16 +284,12 @@ impl Gateway {
             {
                 worker.open.fetch_add(1, Ordering::Relaxed);
                 // A worker that is gone has taken the process with it.
-                worker.sockets.send(socket).ok();
+                worker.sockets.send((socket, tls.clone())).ok();
             }
-        }
-        drop(listener);
-        for worker in workers {
-            worker.finish().await;
         }
     }
 
-    async fn connection(&self, socket: tokio::net::TcpStream, way: Way, ended: CancellationToken) {
+    async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin>(&self, socket: S, way: Way, ended: CancellationToken) {
         let service = service_fn(|request| async { Ok::<_, std::convert::Infallible>(self.answer(request, &way).await) });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -277,6 +308,14 @@ impl Gateway {
         };
         if let Err(error) = result {
             tracing::debug!(%error, "a client connection ended");
+        }
+    }
+
+    async fn encrypted(&self, socket: tokio::net::TcpStream, tls: TlsAcceptor, way: Way, ended: CancellationToken) {
+        match tokio::time::timeout(HEADER_PATIENCE, tls.accept(socket)).await {
+            Ok(Ok(stream)) => self.connection(stream, way, ended).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a client's TLS was not understood"),
+            Err(_) => tracing::debug!("a client took too long for its TLS"),
         }
     }
 
@@ -332,7 +371,7 @@ impl Gateway {
 
 /// A thread that serves connections.
 struct Worker {
-    sockets: mpsc::UnboundedSender<std::net::TcpStream>,
+    sockets: mpsc::UnboundedSender<Arrived>,
     open: Arc<AtomicUsize>,
     over: tokio::sync::oneshot::Receiver<()>,
 }
@@ -366,19 +405,23 @@ impl Worker {
 
 async fn serve_here(
     gateway: Gateway,
-    mut incoming: mpsc::UnboundedReceiver<std::net::TcpStream>,
+    mut incoming: mpsc::UnboundedReceiver<Arrived>,
     counted: Arc<AtomicUsize>,
     ended: CancellationToken,
 ) {
     let pool = Pool::new(gateway.0.connector.clone());
     let way = Way { shared: Arc::clone(&gateway.0.shared), pool };
     let open = TaskTracker::new();
-    while let Some(socket) = incoming.recv().await {
+    while let Some((socket, tls)) = incoming.recv().await {
         let Ok(socket) = tokio::net::TcpStream::from_std(socket) else { continue };
         let (gateway, way, ended, counted) = (gateway.clone(), way.clone(), ended.clone(), Arc::clone(&counted));
         gateway.0.connections.fetch_add(1, Ordering::Relaxed);
         open.spawn(async move {
-            gateway.connection(socket, way, ended).await;
+            match tls {
+                None => gateway.connection(socket, way, ended).await,
+                // Behind a pointer: a plain connection would carry the room for it.
+                Some(tls) => Box::pin(gateway.encrypted(socket, tls, way, ended)).await,
+            }
             gateway.0.connections.fetch_sub(1, Ordering::Relaxed);
             counted.fetch_sub(1, Ordering::Relaxed);
         });

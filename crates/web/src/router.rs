@@ -3,15 +3,18 @@
 use crate::afresh::Files;
 use crate::auth::Caller;
 use crate::console::{Ask, Console, guard};
+use crate::encrypted::Encrypted;
 use crate::endpoint::Endpoint;
 use crate::endpoints;
 use crate::gateways::Gateways;
 use crate::once::once;
 use crate::problem::{Answer, Failed, failed};
 use axum::Router;
+use axum::extract::connect_info::Connected;
 use axum::extract::{DefaultBodyLimit, Json, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use axum::serve::IncomingStream;
 use charter_api::problem::Problem;
 use charter_controller::Controller;
 use charter_domain::profile::{Limits, Profile};
@@ -137,6 +140,37 @@ pub(crate) async fn stop(State(app): State<App>, caller: Caller) -> Answer<Statu
 /// What the listener says.
 pub async fn serve(listener: tokio::net::TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
     let ended = async move { stop.cancelled().await };
-    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let service = router.into_make_service_with_connect_info::<From>();
     axum::serve(listener, service).with_graceful_shutdown(ended).await
+}
+
+/// The same with TLS.
+///
+/// # Errors
+/// What the listener says.
+pub async fn serve_encrypted(
+    listener: tokio::net::TcpListener,
+    tls: tokio_rustls::TlsAcceptor,
+    router: Router,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let ended = async move { stop.cancelled().await };
+    let service = router.into_make_service_with_connect_info::<From>();
+    axum::serve(Encrypted::new(listener, tls)?, service).with_graceful_shutdown(ended).await
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct From(pub(crate) std::net::SocketAddr);
+
+impl Connected<IncomingStream<'_, tokio::net::TcpListener>> for From {
+    fn connect_info(stream: IncomingStream<'_, tokio::net::TcpListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+impl Connected<IncomingStream<'_, Encrypted>> for From {
+    fn connect_info(stream: IncomingStream<'_, Encrypted>) -> Self {
+        Self(*stream.remote_addr())
+    }
 }

@@ -390,6 +390,7 @@ pub(crate) async fn get(
     Path(id): Path<String>,
     Query(wait): Query<crate::deployments::Wait>,
 ) -> Answer<Json<serde_json::Value>> {
+    find_fleet(&app, &id).await?;
     let change = wait.until(&app).await;
     let fleet = find_fleet(&app, &id).await?;
     let mut made = serde_json::to_value(shown(&fleet)).unwrap_or_default();

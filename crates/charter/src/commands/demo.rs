@@ -126,6 +126,7 @@ async fn stage(folder: &Path) -> Result<Stage, Problem> {
         config: Some(config),
         database: None,
         look,
+        tls: None,
     })
     .await?;
     let key = std::fs::read_to_string(data_dir.join("local.key")).map_err(failed)?;
@@ -142,6 +143,11 @@ pub(super) fn step(report: &mut Report, printer: &Printer, name: &str, seconds: 
 
 async fn play(stage: &Stage, report: &mut Report, printer: &Printer, once: bool) -> Result<(), Problem> {
     printer.say_in(Tone::Strong, "charter demo: a marketplace, a machine and an engine stand-in on this computer");
+    if !once {
+        printer.data(&format!("dashboard: {}", stage.server.url));
+        printer.data(&format!("key: {}", stage.client.0.key));
+        open_page(&stage.server.url);
+    }
     let file = crate::config::read(&stage.folder.join("charter.yaml"))?;
     let wanted = super::up::wanted(&stage.folder.join("charter.yaml"), &file, &[])?;
     let begun = now();
@@ -181,8 +187,7 @@ async fn play(stage: &Stage, report: &mut Report, printer: &Printer, once: bool)
     super::demo_upgrade::upgrade(stage, report, printer).await?;
     if !once {
         printer.data(&format!("gateway: {}", stage.server.gateway_url.as_deref().unwrap_or_default()));
-        printer.data(&format!("key: {}", stage.client.0.key));
-        printer.say("it runs until Ctrl-C");
+        printer.say("it runs until Ctrl-C: look at the dashboard, ask it in the playground, change it");
         if tokio::signal::ctrl_c().await.is_err() {
             return Err(problem("signals cannot be received"));
         }
@@ -207,6 +212,20 @@ async fn play(stage: &Stage, report: &mut Report, printer: &Printer, once: bool)
         &format!("the account holds nothing; {spent} of play money was spent"),
     );
     Ok(())
+}
+
+/// Opens the page where there is a screen to show it on. The key is not in the address: it is asked for there.
+fn open_page(url: &str) {
+    let screen = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| crate::environment::var(name).is_some());
+    let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    if !screen && !cfg!(target_os = "macos") {
+        return;
+    }
+    let quiet = std::process::Stdio::null;
+    let opened = std::process::Command::new(program).arg(url).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
+    if let Err(error) = opened {
+        tracing::debug!(%error, program, "the page was not opened");
+    }
 }
 
 /// When each phase was left behind: search, rent, boot, load.

@@ -6,13 +6,13 @@ use super::session::forget;
 use super::visitor::{Act, fields, theme_of};
 use crate::auth::{self, Caller};
 use crate::problem::Query;
+use crate::router::From;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use charter_store::Role;
 use maud::html;
-use std::net::SocketAddr;
 
 #[derive(Default, serde::Deserialize)]
 pub(crate) struct Back {
@@ -56,7 +56,7 @@ pub(crate) async fn page(headers: HeaderMap, Query(back): Query<Back>) -> Respon
 
 pub(crate) async fn enter(
     State(console): State<Console>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    ConnectInfo(From(from)): ConnectInfo<From>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {

@@ -11,6 +11,7 @@ use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use charter_store::Role;
 use std::collections::BTreeMap;
 
 /// Sent by an open page that asks for what has changed.
@@ -139,6 +140,10 @@ where
         if !console.signer.is_form_token(&session, token) {
             let hint = "open the page anew and send its form again";
             return Err(failed(403, "A0012", "the form does not belong to this login", hint).into_response());
+        }
+        // As the API has it: looking needs any role, changing needs an operator, and a handler may ask for more.
+        if !["/logout", "/theme"].contains(&parts.uri.path()) {
+            visitor.caller.need(Role::Operator).map_err(IntoResponse::into_response)?;
         }
         Ok(Self { visitor, fields })
     }

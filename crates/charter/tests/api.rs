@@ -1,0 +1,414 @@
+//! The control plane's doors: every path with no, wrong and too weak credentials; tenants; names and origins; sessions; changes that
+//! are sent twice; events that are taken up again; and the API fuzzed against its own description.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use support::market::Bed;
+use support::{Place, wait_until};
+
+const PAGES: &str = include_str!("../../web/src/console/mod.rs");
+/// Paths that answer everybody, and why: they tell nothing of this server but that it lives.
+const OPEN: [&str; 6] = ["/healthz", "/readyz", "/api/v1/openapi.json", "/login", "/assets/{file}", "/errors/{code}"];
+
+/// An answer with its headers.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|l| l.split_once(": "));
+        lines.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
+    }
+}
+
+fn send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let mut socket = TcpStream::connect(address).expect("a connection");
+    socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a limit");
+    let host = headers.iter().find(|(n, _)| *n == "host").map_or_else(|| address.to_string(), |(_, v)| (*v).to_owned());
+    let more: String = headers.iter().filter(|(n, _)| *n != "host").map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    socket.write_all(text.as_bytes()).expect("sent");
+    let mut answer = vec![];
+    socket.read_to_end(&mut answer).expect("an answer");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+fn bearer(key: &str) -> String {
+    format!("Bearer {key}")
+}
+
+fn made_key(address: SocketAddr, admin: &str, wanted: &Value) -> String {
+    let headers = [("authorization", bearer(admin)), ("content-type", "application/json".to_owned())];
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    let made = send(address, "POST", "/api/v1/keys", &headers, &wanted.to_string());
+    assert_eq!(made.status, 201, "{}", made.body);
+    made.json()["key"].as_str().expect("a key").to_owned()
+}
+
+fn address(place: &Place) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], place.port_of_server()))
+}
+
+/// A cookie of one who has logged in.
+fn logged_in(at: SocketAddr, key: &str) -> String {
+    let entered =
+        send(at, "POST", "/login", &[("content-type", "application/x-www-form-urlencoded")], &format!("key={key}&next=/"));
+    assert_eq!(entered.status, 303, "{}", entered.body);
+    let cookie = entered.header("set-cookie").expect("a cookie");
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    cookie.split(';').next().expect("a value").to_owned()
+}
+
+/// The token that the forms of a session carry.
+fn form_token(at: SocketAddr, cookie: &str) -> String {
+    let page = send(at, "GET", "/", &[("cookie", cookie)], "").body;
+    let rest = page.split_once("name=\"form\" value=\"").expect("a form").1;
+    rest.split_once('"').expect("its end").0.to_owned()
+}
+
+fn filled(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').map(|p| if p.starts_with('{') { "nothing" } else { p }).collect();
+    parts.join("/")
+}
+
+/// Every path and method: those of the description, and those of the pages.
+fn endpoints(at: SocketAddr) -> Vec<(String, String, bool)> {
+    let document = send(at, "GET", "/api/v1/openapi.json", &[], "").json();
+    let mut all = vec![];
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        all.extend(methods.as_object().expect("methods").keys().map(|m| (m.to_uppercase(), path.clone(), false)));
+    }
+    assert!(all.len() > 60, "{}", all.len());
+    for line in PAGES.lines().filter_map(|l| l.trim().strip_prefix(".route(\"")) {
+        let (path, rest) = line.split_once('"').expect("a path");
+        all.extend(
+            ["get(", "post("]
+                .iter()
+                .filter(|m| rest.contains(*m))
+                .map(|m| (m.trim_end_matches('(').to_uppercase(), path.to_owned(), true)),
+        );
+    }
+    assert!(all.iter().filter(|(.., page)| *page).count() > 35);
+    all
+}
+
+#[test]
+fn every_path_is_closed_to_those_without_a_key_with_a_wrong_one_and_with_too_weak_a_one() {
+    let mut place = Place::bare("closed");
+    place.serve(&[]);
+    let (at, admin) = (address(&place), place.key());
+    let viewer = made_key(at, &admin, &json!({"role": "viewer", "name": "weak"}));
+    let over = made_key(at, &admin, &json!({"role": "admin", "name": "over", "expires_in_seconds": 1}));
+    let cookie = logged_in(at, &viewer);
+    let forged = cookie.replace("key_", "kex_");
+    for (method, path, is_page) in endpoints(at) {
+        let to = filled(&path);
+        if OPEN.contains(&path.as_str()) {
+            continue;
+        }
+        let json = ("content-type", if is_page { "application/x-www-form-urlencoded" } else { "application/json" });
+        let body = if is_page { "form=wrong" } else { "{}" };
+        let wrong = bearer("chk_wrong");
+        for headers in [vec![json], vec![json, ("authorization", &wrong)], vec![json, ("cookie", &forged)]] {
+            let answer = send(at, &method, &to, &headers, body);
+            assert_eq!(answer.status, 401, "{method} {path} with {headers:?}: {}", answer.body);
+            assert_eq!(answer.json()["code"], "A0002", "{method} {path}");
+        }
+        // A viewer changes nothing, by key or by form; and a form without its token is nobody's.
+        if method != "GET" {
+            let weak = bearer(&viewer);
+            let allowed = ["/logout", "/theme"].contains(&path.as_str());
+            let headers =
+                if is_page { vec![json, ("cookie", cookie.as_str())] } else { vec![json, ("authorization", weak.as_str())] };
+            let answer = send(at, &method, &to, &headers, body);
+            assert_eq!(answer.status, 403, "{method} {path} of a viewer: {}", answer.body);
+            if is_page && !allowed {
+                let token = format!("form={}", form_token(at, &cookie));
+                assert_eq!(send(at, &method, &to, &headers, &token).status, 403, "{method} {path} of a viewer with its token");
+            }
+        }
+        // Nobody acts with a cookie where a key is asked for.
+        if method != "GET" && !is_page {
+            assert_eq!(send(at, &method, &to, &[json, ("cookie", &cookie)], body).status, 401, "{method} {path} with a cookie");
+        }
+    }
+    for path in ["/keys", "/spend", "/deploy"] {
+        assert_eq!(send(at, "GET", path, &[("cookie", &cookie)], "").status, 403, "{path} of a viewer");
+    }
+    wait_until("the short key is over", || {
+        send(at, "GET", "/api/v1/status", &[("authorization", &bearer(&over))], "").status == 401
+    });
+    let late = send(at, "POST", "/login", &[], &format!("key={over}"));
+    assert_eq!(late.status, 401);
+    place.stop_server();
+}
+
+#[test]
+fn a_login_ends_with_its_key_and_guessing_is_made_slow() {
+    let mut place = Place::bare("login");
+    place.serve(&[]);
+    let (at, admin) = (address(&place), place.key());
+    let key = made_key(at, &admin, &json!({"role": "operator", "name": "mine"}));
+    let cookie = logged_in(at, &key);
+    assert_eq!(send(at, "GET", "/", &[("cookie", &cookie)], "").status, 200);
+    let all = send(at, "GET", "/api/v1/keys", &[("authorization", &bearer(&admin))], "").json();
+    let id = all["items"].as_array().expect("keys").iter().find(|k| k["name"] == "mine").expect("it")["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    assert_eq!(send(at, "DELETE", &format!("/api/v1/keys/{id}"), &[("authorization", &bearer(&admin))], "").status, 204);
+    assert_eq!(send(at, "GET", "/", &[("cookie", &cookie), ("accept", "text/html")], "").status, 303, "its key is revoked");
+    let guess = || send(at, "POST", "/login", &[], "key=chk_guess").status;
+    let told: Vec<u16> = (0..7).map(|_| guess()).collect();
+    assert_eq!(told, [401, 401, 401, 401, 401, 429, 429]);
+    place.stop_server();
+}
+
+#[test]
+fn pages_are_answered_under_names_of_the_server_alone_and_forms_come_from_its_own_pages() {
+    let mut place = Place::bare("names");
+    place.serve(&[]);
+    let (at, admin) = (address(&place), place.key());
+    let cookie = logged_in(at, &admin);
+    for host in ["evil.example", "evil.example:80", "localhost.evil.example", ""] {
+        let answer = send(at, "GET", "/", &[("cookie", &cookie), ("host", host)], "");
+        assert!(matches!(answer.status, 421 | 400), "{host}: {}", answer.status);
+    }
+    let port = at.port();
+    for host in [format!("localhost:{port}"), format!("127.0.0.1:{port}")] {
+        assert_eq!(send(at, "GET", "/", &[("cookie", &cookie), ("host", &host)], "").status, 200, "{host}");
+    }
+    // Who shows a key was not led here by a page of somebody else.
+    assert_eq!(
+        send(at, "GET", "/api/v1/status", &[("authorization", &bearer(&admin)), ("host", "proxy.example")], "").status,
+        200
+    );
+    let body = format!("form={}&theme=dark", form_token(at, &cookie));
+    let kind = ("content-type", "application/x-www-form-urlencoded");
+    for (name, value) in
+        [("origin", "http://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")]
+    {
+        assert_eq!(send(at, "POST", "/theme", &[kind, ("cookie", &cookie), (name, value)], &body).status, 403, "{name}: {value}");
+    }
+    assert_eq!(send(at, "POST", "/theme", &[kind, ("cookie", &cookie), ("origin", &format!("http://{at}"))], &body).status, 303);
+    let page = send(at, "GET", "/", &[("cookie", &cookie)], "");
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert!(
+        !page.body.contains("<script>") && !page.body.contains(" style=") && !page.body.contains(" onclick="),
+        "nothing stands inline"
+    );
+    place.stop_server();
+}
+
+#[test]
+fn a_tenant_sees_and_changes_its_own_alone() {
+    let bed = Bed::start("tenants", &[]);
+    let mut place = Place::bare("tenants");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    place.serve(&[]);
+    let (at, admin) = (address(&place), place.key());
+    let lab = made_key(at, &admin, &json!({"role": "operator", "name": "lab", "tenant": "lab"}));
+    let lab = bearer(&lab);
+    place.ok(&["up", "--detach", "-y"]);
+    let kind = ("content-type", "application/json");
+    let as_lab = [kind, ("authorization", lab.as_str())];
+    assert_eq!(send(at, "GET", "/api/v1/deployments", &as_lab, "").json()["items"], json!([]));
+    for (method, path, body) in [
+        ("GET", "/api/v1/deployments/small", ""),
+        ("GET", "/api/v1/deployments/small/facts", ""),
+        ("GET", "/api/v1/deployments/small/logs", ""),
+        ("GET", "/api/v1/deployments/small/manifest", ""),
+        ("GET", "/api/v1/deployments/small/generations", ""),
+        ("DELETE", "/api/v1/deployments/small", ""),
+        ("POST", "/api/v1/deployments/small/extend", r#"{"hours":1}"#),
+        ("POST", "/api/v1/deployments/small/upgrade", "{}"),
+        ("POST", "/api/v1/deployments/small/rollback", "{}"),
+        ("POST", "/api/v1/deployments/small/migrate", r#"{"provider":"vast"}"#),
+        ("POST", "/api/v1/saved-configs", r#"{"name":"x","deployment":"small"}"#),
+        ("POST", "/api/v1/upgrades", r#"{"names":["small"]}"#),
+    ] {
+        let answer = send(at, method, path, &as_lab, body);
+        assert_eq!(answer.status, 404, "{method} {path}: {}", answer.body);
+    }
+    // What it makes is its own, whatever it says; another tenant is an admin's to name.
+    let wanted = |tenant: &str| json!({"name": "mine", "profile": {"model": "demo/other-7B", "gpu": {"min-vram": "16GB"}, "disk": "40GB"}, "deployment": {"profile": "mine", "tenant": tenant}});
+    assert_eq!(send(at, "POST", "/api/v1/deployments", &as_lab, &wanted("other").to_string()).status, 403);
+    let made = send(at, "POST", "/api/v1/deployments", &as_lab, &wanted("default").to_string());
+    assert_eq!((made.status, made.json()["tenant"].as_str()), (202, Some("lab")), "{}", made.body);
+    let names = |headers: &[(&str, &str)]| {
+        let all = send(at, "GET", "/api/v1/deployments", headers, "").json();
+        all["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .map(|d| d["name"].as_str().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&as_lab), ["mine"]);
+    assert_eq!(names(&[("authorization", &bearer(&admin))]), ["small", "mine"]);
+    place.ok(&["down", "--all"]);
+    bed.must_be_empty();
+}
+
+#[test]
+fn a_change_that_is_sent_twice_is_made_once_across_a_restart_too() {
+    let mut place = Place::bare("once");
+    place.serve(&[]);
+    let admin = bearer(&place.key());
+    let headers = [("authorization", admin.as_str()), ("content-type", "application/json"), ("idempotency-key", "one")];
+    let body = r#"{"name":"made once"}"#;
+    let count = |place: &Place| {
+        let all = send(address(place), "GET", "/api/v1/keys", &[("authorization", &admin)], "").json();
+        all["items"].as_array().expect("keys").iter().filter(|k| k["name"] == "made once").count()
+    };
+    let first = send(address(&place), "POST", "/api/v1/keys", &headers, body);
+    assert_eq!(first.status, 201, "{}", first.body);
+    let again = send(address(&place), "POST", "/api/v1/keys", &headers, body);
+    assert_eq!((again.status, again.header("idempotent-replay")), (201, Some("true")));
+    assert_eq!(again.json()["id"], first.json()["id"]);
+    assert_eq!(again.json()["key"], Value::Null, "a key is shown once, and written down nowhere");
+    place.kill_server();
+    place.serve(&[]);
+    assert_eq!(send(address(&place), "POST", "/api/v1/keys", &headers, body).json()["id"], first.json()["id"]);
+    assert_eq!(count(&place), 1);
+    let other = send(address(&place), "POST", "/api/v1/keys", &headers, r#"{"name":"another"}"#);
+    assert_eq!((other.status, other.json()["code"].as_str()), (422, Some("A0425")), "{}", other.body);
+    place.stop_server();
+}
+
+/// Reads events to so many facts; the last id, and the texts.
+fn facts(at: SocketAddr, key: &str, after: &str, count: usize) -> (String, Vec<(u64, String)>) {
+    let mut socket = TcpStream::connect(at).expect("a connection");
+    socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a limit");
+    let resume = if after.is_empty() { String::new() } else { format!("last-event-id: {after}\r\n") };
+    write!(socket, "GET /api/v1/events?after=0 HTTP/1.1\r\nhost: {at}\r\nauthorization: Bearer {key}\r\n{resume}\r\n")
+        .expect("sent");
+    let (mut last, mut all) = (after.to_owned(), vec![]);
+    for line in BufReader::new(socket).lines() {
+        let line = line.expect("a line");
+        if let Some(id) = line.strip_prefix("id: ") {
+            last = id.to_owned();
+        }
+        if let Some(data) = line.strip_prefix("data: ") {
+            let event: Value = serde_json::from_str(data).expect("JSON");
+            all.push((event["id"].as_u64().expect("an id"), event["text"].as_str().expect("a text").to_owned()));
+            if all.len() == count {
+                break;
+            }
+        }
+    }
+    (last, all)
+}
+
+#[test]
+fn events_are_taken_up_again_without_a_gap_and_without_one_twice() {
+    let mut place = Place::bare("events");
+    place.serve(&[]);
+    let admin = place.key();
+    let change = |place: &Place, n: usize| made_key(address(place), &admin, &json!({"name": format!("key {n}")}));
+    (0..4).for_each(|n| drop(change(&place, n)));
+    let (last, mut all) = facts(address(&place), &admin, "", 2);
+    (4..8).for_each(|n| drop(change(&place, n)));
+    place.kill_server();
+    place.serve(&[]);
+    let (last, more) = facts(address(&place), &admin, &last, 3);
+    all.extend(more);
+    (8..10).for_each(|n| drop(change(&place, n)));
+    all.extend(facts(address(&place), &admin, &last, 5).1);
+    let made: Vec<String> =
+        all.iter().filter_map(|(_, t)| t.split_once("made the key `")?.1.split_once('`').map(|(n, _)| n.to_owned())).collect();
+    assert_eq!(made, (0..10).map(|n| format!("key {n}")).collect::<Vec<_>>());
+    assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0), "{all:?}");
+    let wrong = send(address(&place), "GET", "/api/v1/events", &[("authorization", &bearer(&admin)), ("last-event-id", "x")], "");
+    assert_eq!(wrong.status, 422, "{}", wrong.body);
+    place.stop_server();
+}
+
+#[test]
+fn what_streams_or_waits_answers_within_a_second() {
+    let bed = Bed::start("streams", &[]);
+    let mut place = Place::bare("streams");
+    bed.configure(&place, "", "  small: {profile: small}\n");
+    place.serve(&[]);
+    place.ok(&["up", "-y"]);
+    let (at, admin) = (address(&place), place.key());
+    for path in ["/api/v1/events", "/api/v1/deployments/small/logs/stream"] {
+        let mut socket = TcpStream::connect(at).expect("a connection");
+        socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a limit");
+        write!(socket, "GET {path} HTTP/1.1\r\nhost: {at}\r\nauthorization: Bearer {admin}\r\n\r\n").expect("sent");
+        let mut line = String::new();
+        BufReader::new(socket).read_line(&mut line).expect("a head within a second");
+        assert!(line.starts_with("HTTP/1.1 200"), "{path}: {line}");
+    }
+    place.ok(&["down", "--all"]);
+}
+
+#[test]
+fn the_api_answers_as_it_is_described_whatever_it_is_sent() {
+    let mut place = Place::bare("fuzzed");
+    place.serve(&[]);
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the root");
+    let program = root.join("target/clients/schemathesis-4.32.5/bin/schemathesis");
+    assert!(program.exists(), "`cargo xtask test` installs what this test needs");
+    let at = address(&place);
+    // Documented failures of those whom the server asks are no faults of its own.
+    let settings = "[checks.not_a_server_error]\nexpected-statuses = [\"2xx\", \"4xx\", 502, 503, 504]\n";
+    let file = place.folder.join("schemathesis.toml");
+    std::fs::write(&file, settings).expect("written");
+    // What streams or waits has a test of its own, and a server that ends answers nothing more.
+    let left_out = "(stream$|/events$|/sync$|/gateway/table$|/server/stop$)";
+    let done = Command::new(program)
+        .args(["--config-file", &file.display().to_string(), "run", &format!("http://{at}/api/v1/openapi.json")])
+        .args(["--header", &format!("Authorization: Bearer {}", place.key()), "--exclude-path-regex", left_out])
+        .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"])
+        .args([
+            "--phases",
+            "examples,coverage,fuzzing",
+            "--max-examples",
+            "25",
+            "--seed",
+            "1",
+            "--request-timeout",
+            "20",
+            "--workers",
+            "2",
+            "--no-color",
+        ])
+        .current_dir(&place.folder)
+        .output()
+        .expect("schemathesis");
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{out}\n{err}");
+    // It has really been at work: thousands of cases, and not one path left out.
+    let (generated, passed) = out
+        .split_once("Test cases:")
+        .and_then(|(_, rest)| {
+            let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u32>().ok());
+            Some((numbers.next()?, numbers.next()?))
+        })
+        .expect("a summary");
+    assert!(generated > 1000 && generated == passed, "{out}");
+    place.stop_server();
+}
