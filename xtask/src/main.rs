@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "chores time themselves and ask who runs them")]
 
 mod bench;
+mod bench_dashboard;
 mod bench_gateway;
 mod bench_market;
 mod bench_upgrade;
@@ -31,12 +32,13 @@ fn main() -> ExitCode {
         Some("openapi") => openapi(),
         Some("dist") => dist::dist(),
         Some("bench") => bench::bench(),
+        Some("bench-dashboard") => bench_dashboard::bench_dashboard(rest),
         Some("bench-gateway") => bench_gateway::bench_gateway(rest),
         Some("bench-market") => bench_market::bench_market(),
         Some("bench-upgrade") => bench_upgrade::bench_upgrade(rest),
         Some("__child") => bench::child(rest),
         Some("kill-rounds") => kill_rounds(rest),
-        _ => Err("usage: cargo xtask tidy | test | ci | openapi | storm [--seeds N] [--first-seed K] [--long | --whole [--sqlite]] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-gateway [--quick] [--built] | bench-market | bench-upgrade [--quick] | dist | real-engine [--two] [--keep]".into()),
+        _ => Err("usage: cargo xtask tidy | test | ci | openapi | storm [--seeds N] [--first-seed K] [--long | --whole [--sqlite]] [--sweep N] [--json] [--mutations|--policies] | kill-rounds N | bench | bench-dashboard [--built] | bench-gateway [--quick] [--built] | bench-market | bench-upgrade [--quick] | dist | real-engine [--two] [--keep]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

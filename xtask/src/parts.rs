@@ -9,6 +9,7 @@ const PARTS: &[(&str, &[&str], &str)] = &[
     ("sshd", &["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"], "openssh-server"),
     ("ssh-keygen", &["/usr/bin/ssh-keygen", "/usr/local/bin/ssh-keygen"], "openssh-client"),
     ("chromium", &["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"], "chromium"),
+    ("openssl", &["/usr/bin/openssl", "/usr/local/bin/openssl"], "openssl"),
     ("npm", &["/usr/bin/npm", "/usr/local/bin/npm", "/usr/local/node/bin/npm"], "npm"),
     ("setpriv", &["/usr/bin/setpriv", "/bin/setpriv"], "util-linux"),
 ];
@@ -69,6 +70,11 @@ fn program((name, version): (&str, &str)) -> Result<(), String> {
     Err(format!(
         "`{name}` is needed: `python3 -m venv {place} && {pip} install {name}=={version}` (Debian packages python3, python3-venv)"
     ))
+}
+
+/// The program that drives a browser.
+pub(crate) fn browser() -> PathBuf {
+    environment(PLAYWRIGHT).join("bin/python")
 }
 
 /// What the gateway is measured beside.

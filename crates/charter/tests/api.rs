@@ -387,13 +387,13 @@ fn the_api_answers_as_it_is_described_whatever_it_is_sent() {
             "--phases",
             "examples,coverage,fuzzing",
             "--max-examples",
-            "25",
+            "10",
             "--seed",
             "1",
             "--request-timeout",
-            "20",
+            "40",
             "--workers",
-            "2",
+            "1",
             "--no-color",
         ])
         .current_dir(&place.folder)
@@ -410,5 +410,75 @@ fn the_api_answers_as_it_is_described_whatever_it_is_sent() {
         })
         .expect("a summary");
     assert!(generated > 1000 && generated == passed, "{out}");
+    place.stop_server();
+}
+
+const OVER_TLS: &str = r#"
+import os, ssl, socket, urllib.request
+context = ssl.create_default_context(cafile=os.environ["CERT"])
+def get(url, key=None):
+    asked = urllib.request.Request(url, headers={"authorization": "Bearer " + key} if key else {})
+    return urllib.request.urlopen(asked, context=context, timeout=20)
+assert get(os.environ["URL"] + "/healthz").status == 200
+assert get(os.environ["URL"] + "/api/v1/status", os.environ["KEY"]).status == 200
+assert get(os.environ["GATEWAY"] + "/models", os.environ["KEY"]).status == 200
+# Whoever speaks no TLS hears nothing that could be read along.
+s = socket.create_connection(("127.0.0.1", int(os.environ["URL"].rsplit(":", 1)[1])))
+s.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+assert not s.recv(100).startswith(b"HTTP"), "plain HTTP was answered"
+print("all is well")
+"#;
+
+#[test]
+fn both_doors_speak_tls_where_they_are_given_a_certificate() {
+    let mut place = Place::bare("tls");
+    let (cert, key) = (place.folder.join("cert.pem"), place.folder.join("key.pem"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+        ])
+        .args([
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-keyout",
+            &key.display().to_string(),
+            "-out",
+            &cert.display().to_string(),
+        ])
+        .output()
+        .expect("openssl");
+    assert!(made.status.success(), "{made:?}");
+    let (cert_name, key_name) = (cert.display().to_string(), key.display().to_string());
+    // Two that do not belong together, and a file that holds none, are told at the start.
+    for wrong in [[&key_name, &key_name], [&cert_name, &cert_name]] {
+        let refused = place.charter(&["serve", "--listen", "127.0.0.1:0", "--tls-cert", wrong[0], "--tls-key", wrong[1]]);
+        assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("A0014"), "{refused:?}");
+    }
+    place.serve(&["--tls-cert", &cert_name, "--tls-key", &key_name]);
+    // The command line of this computer needs no certificate.
+    let status: Value = serde_json::from_str(&place.ok(&["--json", "status"])).expect("JSON");
+    let (url, gateway) =
+        (status["server"]["url"].as_str().expect("a URL"), status["server"]["gateway_url"].as_str().expect("a URL"));
+    assert!(url.starts_with("https://127.0.0.1:") && gateway.starts_with("https://127.0.0.1:"), "{status}");
+    let python = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/clients/playwright-1.65.2/bin/python");
+    let done = Command::new(python)
+        .args(["-c", OVER_TLS])
+        .env("CERT", &cert)
+        .env("URL", url)
+        .env("GATEWAY", gateway)
+        .env("KEY", place.key())
+        .output()
+        .expect("python");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     place.stop_server();
 }

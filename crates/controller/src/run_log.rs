@@ -86,9 +86,14 @@ impl Run {
 
     /// Where to go on. What was written and not noted is cut off again: it is copied once more.
     fn open(&self) -> std::io::Result<(File, At)> {
-        let at: At = std::fs::read(&self.at).ok().and_then(|t| serde_json::from_slice(&t).ok()).unwrap_or_default();
+        let mut at: At = std::fs::read(&self.at).ok().and_then(|t| serde_json::from_slice(&t).ok()).unwrap_or_default();
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.file)?;
-        file.set_len(at.len)?;
+        let len = file.metadata()?.len();
+        // A file that is shorter than was noted has begun anew since.
+        at.len = at.len.min(len);
+        if len != at.len {
+            file.set_len(at.len)?;
+        }
         Ok((file, at))
     }
 
@@ -97,11 +102,16 @@ impl Run {
             std::fs::rename(&self.file, self.before())?;
             *file = OpenOptions::new().create(true).truncate(true).write(true).open(&self.file)?;
             at.len = 0;
+            self.note(at)?;
         }
         file.seek(SeekFrom::Start(at.len))?;
         file.write_all(lines.as_bytes())?;
         file.flush()?;
         *at = At { from: at.from + read, len: at.len + u64::try_from(lines.len()).unwrap_or(0) };
+        self.note(at)
+    }
+
+    fn note(&self, at: &At) -> std::io::Result<()> {
         let part = self.at.with_extension("part");
         std::fs::write(&part, serde_json::to_vec(at).unwrap_or_default())?;
         std::fs::rename(part, &self.at)
@@ -160,11 +170,17 @@ impl Controller {
         let mut copied = 0;
         for _ in 0..PIECES {
             let (next, text) = self.read_log(replica, Some(at.from), PIECE).await?;
+            let length = u64::try_from(text.len()).unwrap_or(0);
+            if next < at.from {
+                // It is counted anew, as a container's log is by a process that has just begun.
+                at.from = next.saturating_sub(length);
+            }
             let read = next.saturating_sub(at.from);
             // Only whole lines: the rest comes with what follows it.
             let whole = text.rfind('\n').map(|end| end + 1).or_else(|| (text.len() >= PIECE / 2).then_some(text.len()));
             let Some(whole) = whole.filter(|_| read > 0) else { break };
-            let used = if whole == text.len() { read } else { u64::try_from(whole).unwrap_or(0).min(read) };
+            // What was before the text that we were given is lost: it is not asked for again.
+            let used = read.saturating_sub(length - u64::try_from(whole).unwrap_or(0));
             let masked = self.masked(&deployment, &instance.tag, text.get(..whole).unwrap_or_default());
             let lines = kept(&masked, self.now(), prefix);
             run.add(&mut file, &mut at, &lines, used, most).map_err(|e| e.to_string())?;
@@ -265,6 +281,22 @@ mod tests {
         assert_eq!(at, At { from: 10, len: 4 });
         run.add(&mut file, &mut at, "two\nthree\n", 20, 1000).expect("written");
         assert_eq!(std::fs::read_to_string(&run.file).expect("text"), "one\ntwo\nthree\n");
+        std::fs::remove_dir_all(folder).expect("gone");
+    }
+
+    #[test]
+    fn a_process_that_ends_between_two_files_loses_neither() {
+        let folder = folder("between");
+        let run = Run::of(&folder, "r.1");
+        let (mut file, mut at) = run.open().expect("it opens");
+        run.add(&mut file, &mut at, "0123456789\n", 1, 10).expect("written");
+        // Renamed, and nothing more.
+        std::fs::rename(&run.file, run.before()).expect("renamed");
+        let (mut file, mut at) = run.open().expect("it opens again");
+        assert_eq!(at.len, 0);
+        run.add(&mut file, &mut at, "new\n", 1, 10).expect("written");
+        assert_eq!(std::fs::read_to_string(run.before()).expect("text"), "0123456789\n");
+        assert_eq!(std::fs::read_to_string(&run.file).expect("text"), "new\n");
         std::fs::remove_dir_all(folder).expect("gone");
     }
 

@@ -272,7 +272,7 @@ mod tests {
         use tokio::io::AsyncWriteExt;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (client, accepted) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
         let mut front = Front::new(accepted.expect("a connection").0);
         let begun = tokio::time::Instant::now();
         let block = vec![0; 1 << 20];

@@ -38,19 +38,22 @@
     asking = true;
     again = false;
     try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html", "x-charter-live": "1" }, credentials: "same-origin" });
+      const answer = await fetch(location.href, { headers: { accept: "text/html", "x-charter-live": "1" }, credentials: "same-origin", signal: AbortSignal.timeout(15000) });
       if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return; }
-      if (answer.ok) {
+      if (!answer.ok) throw new Error("the server answered " + answer.status);
+      {
+        lost.remove();
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
         for (const part of all("[data-live]")) {
           const next = fresh.getElementById(part.id);
-          if (!next || next.innerHTML === part.innerHTML) continue;
+          if (!next) { part.replaceChildren(); continue; }
+          if (next.innerHTML === part.innerHTML) continue;
           // A part that cannot be changed in place is put there anew: nothing stays that is not true any more.
           try { Idiomorph.morph(part, next.innerHTML, { morphStyle: "innerHTML", ...keep }); } catch (error) { console.error(error); part.replaceChildren(...next.childNodes); }
         }
         times();
       }
-    } catch { /* The server is away; the stream below says when it is back. */ }
+    } catch { $("main").prepend(lost); setTimeout(refresh, 5000); }
     asking = false;
     if (again) setTimeout(refresh, 400);
   };
@@ -58,21 +61,27 @@
   lost.className = "said warn";
   lost.setAttribute("role", "status");
   lost.textContent = "The server does not answer. What is shown is as it was; it is tried again.";
-  let since = 0;
+  let since = 0, events = null;
+  // A page that nobody sees holds no connection: a browser has few of them for all its pages together.
   const listen = () => {
-    const events = new EventSource("/live");
+    if (document.hidden || events) return;
+    events = new EventSource("/live");
     events.addEventListener("changed", refresh);
     events.addEventListener("tick", refresh);
     events.onopen = () => { if (since) refresh(); since = 0; lost.remove(); };
     events.onerror = () => {
       since = since || Date.now();
       if (Date.now() - since > 2000) $("main").prepend(lost);
-      if (events.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
+      if (events?.readyState === EventSource.CLOSED) { events = null; setTimeout(listen, 2000); }
     };
-    addEventListener("pagehide", () => events.close(), { once: true });
   };
-  if ($("[data-live]")) listen();
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && again) refresh(); });
+  const silent = () => { events?.close(); events = null; };
+  if ($("[data-live]")) {
+    listen();
+    addEventListener("pagehide", silent);
+    addEventListener("pageshow", (event) => { if (event.persisted) { listen(); refresh(); } });
+    document.addEventListener("visibilitychange", () => { if (document.hidden) silent(); else { listen(); refresh(); } });
+  }
 
   // Copying.
   document.addEventListener("click", async (event) => {
@@ -111,8 +120,14 @@
     if (first) log.replaceChildren(...shown.split("\n").map(row));
     const down = () => { if (!follow || follow.checked) log.scrollTop = log.scrollHeight; };
     down();
-    const events = new EventSource(log.dataset.log);
-    events.onmessage = (event) => {
+    let events = null, last = "";
+    const hear = () => {
+      if (document.hidden || events) return;
+      events = new EventSource(log.dataset.log + (last ? "?from=" + encodeURIComponent(last) : ""));
+      events.onmessage = take;
+    };
+    const take = (event) => {
+      last = event.lastEventId || last;
       // What stands there already is not shown twice.
       let lines = event.data.split("\n");
       if (first) { first = false; const known = new Set(shown.split("\n")); lines = lines.filter((line) => !known.has(line)); }
@@ -123,7 +138,10 @@
     log.addEventListener("scroll", () => { if (follow && log.scrollTop + log.clientHeight < log.scrollHeight - 40) follow.checked = false; });
     follow?.addEventListener("change", down);
     mark?.addEventListener("input", () => { for (const line of log.children) line.className = mark.value && line.textContent.toLowerCase().includes(mark.value.toLowerCase()) ? "hit" : ""; });
-    addEventListener("pagehide", () => events.close(), { once: true });
+    const deaf = () => { events?.close(); events = null; };
+    addEventListener("pagehide", deaf);
+    document.addEventListener("visibilitychange", () => { if (document.hidden) deaf(); else hear(); });
+    hear();
   }
 
   // What a form would come to, beside it.

@@ -26,14 +26,21 @@ pub fn prefix_of(key: &str) -> String {
     key.chars().take(8).collect()
 }
 
+/// The tenant of those who speak of none.
+const HOUSE: &str = "default";
+
 /// A caller who showed a known key.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
+    /// The key's id; empty for the server itself.
+    pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) role: Role,
     pub(crate) tenant: String,
     /// What the key may ask for.
     pub(crate) limits: KeyLimits,
+    /// The names that it may ask for; empty means all.
+    pub(crate) routes: Vec<String>,
 }
 
 impl Caller {
@@ -45,7 +52,8 @@ impl Caller {
     /// Somebody whose word was written down: what they asked for goes on in their name.
     pub(crate) fn named(name: &str) -> Self {
         // Whatever tenant it is of: what goes on in somebody's name was allowed when it was asked for.
-        Self { name: name.to_owned(), role: Role::Admin, tenant: "default".to_owned(), limits: KeyLimits::default() }
+        let (id, routes) = (String::new(), vec![]);
+        Self { id, name: name.to_owned(), role: Role::Admin, tenant: HOUSE.to_owned(), limits: KeyLimits::default(), routes }
     }
 
     /// The holder of a key that still stands.
@@ -55,12 +63,33 @@ impl Caller {
     }
 
     pub(crate) fn of_row(key: KeyRow) -> Self {
-        Self { name: key.name, role: key.role, tenant: key.tenant, limits: key.limits }
+        Self { id: key.id.0, name: key.name, role: key.role, tenant: key.tenant, limits: key.limits, routes: key.routes }
     }
 
     /// May it see what belongs to a tenant? An admin sees everything.
     pub(crate) fn sees(&self, tenant: &str) -> bool {
         self.role == Role::Admin || self.tenant == tenant
+    }
+
+    /// Is it of the house: an admin, or of the tenant that everything belongs to where nobody speaks of tenants? What tenants
+    /// share (routes, backends, the installation's money) is the house's.
+    pub(crate) fn is_house(&self) -> bool {
+        self.role == Role::Admin || self.tenant == HOUSE
+    }
+
+    /// Only the house, with a role that is at least this one.
+    pub(crate) fn need_house(&self, role: Role) -> Result<(), Failed> {
+        self.need(role)?;
+        if self.is_house() {
+            return Ok(());
+        }
+        let message = format!("tenant `{}` shares this with others", self.tenant);
+        Err(failed(403, "A0003", message, "ask an admin"))
+    }
+
+    /// Does its key still stand?
+    pub(crate) async fn stands(&self, app: &App) -> bool {
+        matches!(Self::of_key(app, &self.id).await, Ok(Some(_)))
     }
 
     /// Only a role that is at least this one.

@@ -36,7 +36,7 @@ pub(crate) async fn register(
     caller: Caller,
     Body(wanted): Body<Wanted>,
 ) -> Answer<(StatusCode, Json<serde_json::Value>)> {
-    caller.need(Role::Operator)?;
+    caller.need_house(Role::Operator)?;
     if !charter_api::file::is_name(&wanted.name) {
         return Err(failed(
             422,
@@ -91,13 +91,14 @@ pub(crate) async fn register(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-pub(crate) async fn list(State(app): State<App>, _: Caller) -> Answer<Json<serde_json::Value>> {
-    let items: Vec<_> = app.controller.store().backends().await?.iter().map(|row| shown(&app, row)).collect();
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<serde_json::Value>> {
+    let rows = app.controller.store().backends().await?;
+    let items: Vec<_> = rows.iter().filter(|_| caller.is_house()).map(|row| shown(&app, row)).collect();
     Ok(Json(serde_json::json!({"items": items, "next": null})))
 }
 
 pub(crate) async fn remove(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {
-    caller.need(Role::Operator)?;
+    caller.need_house(Role::Operator)?;
     if !app.controller.store().remove_backend(&name).await? {
         return Err(unknown("backend", &name));
     }

@@ -187,8 +187,8 @@ pub(crate) async fn running(State(app): State<App>, caller: Caller) -> Answer<Js
         sessions.push(json!({"session_id": session(&state), "profile": state.profile_name, "model": state.profile.model,
             "served_name": state.profile.served_name, "status": status.as_str(), "price_per_hour": dollars(price)}));
     }
-    let spent = app.controller.spent(None, Time(0)).await?;
-    let committed = app.controller.reserved().await?;
+    let spent = crate::money::spent(&app, &caller, Time(0)).await?;
+    let committed = if caller.is_house() { app.controller.reserved().await? } else { charter_domain::money::Usd(0) };
     let limits: Vec<Value> =
         app.controller.budgets().iter().map(|b| json!({"scope": b.scope.as_str(), "hard": dollars(b.hard.0)})).collect();
     Ok(Json(

@@ -11,6 +11,7 @@ use charter_api::problem::Problem;
 use charter_api::status as wire;
 use charter_controller::{DeclareError, Declared};
 use charter_domain::deployment::{Deployment, Forward, Status, Wish};
+use charter_domain::profile::{EnvValue, SecretRef};
 use charter_domain::replica::Replica;
 use charter_store::{Error, Role};
 use std::time::Duration;
@@ -75,7 +76,9 @@ pub(crate) fn read(app: &App, caller: &Caller, wanted: Wanted) -> Answer<Declare
     let (profile, deployment) =
         charter_api::file::from_wire(&wanted.profile, &wanted.deployment).map_err(|faults| invalid(faults.join("\n")))?;
     let profile = convert::profile(profile, app.limits);
-    let mut declared = convert::declared(wanted.name, &caller.name, wanted.source_file, profile, deployment);
+    let source_file = wanted.source_file.filter(|_| caller.role == Role::Admin);
+    own_secrets(app, caller, &profile)?;
+    let mut declared = convert::declared(wanted.name, &caller.name, source_file, profile, deployment);
     if !caller.sees(&declared.tenant) {
         // Nothing said is the key's own tenant; another one is an admin's to name.
         if declared.tenant != "default" {
@@ -85,6 +88,36 @@ pub(crate) fn read(app: &App, caller: &Caller, wanted: Wanted) -> Answer<Declare
     }
     declared.engine_version = app.versions.resolve(&declared.profile);
     Ok(declared)
+}
+
+/// Secrets that stand on the server's machine are an admin's to give: a caller who is none names those that the server's own file
+/// gives to a profile already, or the hub's token.
+fn own_secrets(app: &App, caller: &Caller, profile: &charter_domain::profile::Profile) -> Answer<()> {
+    if caller.role == Role::Admin {
+        return Ok(());
+    }
+    let said = |raw: &serde_json::Value| raw.pointer("/engine/env").and_then(|env| env.as_object()).cloned().unwrap_or_default();
+    let given: Vec<serde_json::Value> =
+        (app.profiles)().iter().flat_map(|(_, raw)| said(raw).into_iter().map(|(_, v)| v)).collect();
+    for (name, value) in &profile.engine.env {
+        let written = match value {
+            EnvValue::Plain(_) => continue,
+            EnvValue::Secret(SecretRef::Env(variable)) if variable == "HF_TOKEN" => continue,
+            EnvValue::Secret(SecretRef::Env(variable)) => serde_json::json!({"env": variable}),
+            EnvValue::Secret(SecretRef::File(path)) => serde_json::json!({"file": path}),
+            EnvValue::Secret(SecretRef::Command(argv)) => serde_json::json!({"command": argv}),
+        };
+        if !given.contains(&written) {
+            let message = format!("`{name}` is read on the server's machine, and only an admin may name what is read there");
+            return Err(failed(
+                403,
+                "A0003",
+                message,
+                "name a secret that a profile of the server's file has, or write the value itself",
+            ));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) async fn create(
@@ -119,6 +152,10 @@ pub(crate) async fn create(
 pub(crate) async fn keep_others(app: &App, declared: &Declared) -> Answer<()> {
     let Some(row) = app.controller.store().deployment(&declared.name).await? else { return Ok(()) };
     let other = &row.state;
+    if other.tenant != declared.tenant {
+        // Whose it is, and what it runs, is not told.
+        return Ok(());
+    }
     let same = other.profile.model == declared.profile.model && other.profile.served_name == declared.profile.served_name;
     if other.wish == Wish::Stop || same {
         return Ok(());

@@ -12,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 /// A handshake takes no longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Handshakes at the same time.
-const MOST: usize = 64;
+const MOST: usize = 1024;
 
 /// Listens, and gives connections on which TLS is spoken.
 pub(crate) struct Encrypted {
@@ -38,7 +38,8 @@ impl Encrypted {
                     },
                     () = made.closed() => return,
                 };
-                let Ok(place) = std::sync::Arc::clone(&room).acquire_owned().await else { return };
+                // Where too many say nothing, the newest is let go, and those that speak are not held up.
+                let Ok(place) = std::sync::Arc::clone(&room).try_acquire_owned() else { continue };
                 let (tls, made) = (tls.clone(), made.clone());
                 tokio::spawn(async move {
                     let done = tokio::time::timeout(PATIENCE, tls.accept(socket)).await;

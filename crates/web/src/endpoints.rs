@@ -4,7 +4,7 @@ use crate::endpoint::{Endpoint, Gives, change, read, remove, replace};
 use crate::router;
 use crate::{
     admin_vllm, backends, cloud_model, cloud_upgrade, deployments, events, gateways, hosts, keys, machines, manifest, metrics,
-    money, offers, openapi, plan, routes, saved, upgrades, usage,
+    money, offers, openapi, plan, routes, saved, upgrade_stream, upgrades, usage,
 };
 use charter_api::status as wire;
 use charter_api::upgrade::Upgrade;
@@ -136,7 +136,9 @@ fn of_upgrades() -> Vec<Endpoint> {
             .asks::<deployments::Wait>()
             .says("One of them.")
             .gives_kind(200, Gives::Object("charter.upgrade/1")),
-        read("/api/v1/upgrades/{id}/stream", upgrades::stream).says("What happens to it, to its end.").gives_kind(200, EVENTS),
+        read("/api/v1/upgrades/{id}/stream", upgrade_stream::stream)
+            .says("What happens to it, to its end.")
+            .gives_kind(200, EVENTS),
         change("/api/v1/deployments/{name}/upgrade", upgrades::upgrade)
             .takes::<upgrades::One>()
             .says("Upgrades one to what its file says.")

@@ -148,6 +148,7 @@ pub(crate) async fn stream(
             match waited {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return,
+                Err(_) if !caller.stands(&app).await => return,
                 // The place stands in the comment's stead too: a client that heard nothing of its own goes on from here.
                 Err(_) if events.send(Bytes::from(format!("id: {after}\n: still there\n\n"))).await.is_err() => return,
                 Err(_) => {}

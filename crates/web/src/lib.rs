@@ -30,6 +30,7 @@ mod routes;
 mod saved;
 mod status;
 mod stream;
+mod upgrade_stream;
 mod upgrades;
 mod usage;
 

@@ -7,6 +7,7 @@ use crate::status::rfc3339;
 use axum::extract::{Json, State};
 use charter_controller::{Account, ExtendError, Extension};
 use charter_domain::budget::Scope;
+use charter_domain::money::Usd;
 use charter_domain::sweep::Quarantined;
 use charter_domain::time::{Span, Time};
 use charter_store::{Error, Role};
@@ -49,11 +50,10 @@ pub(crate) fn month_end(now: Time) -> Time {
 pub(crate) async fn budget(State(app): State<App>, caller: Caller) -> Answer<Json<Value>> {
     caller.need(Role::Viewer)?;
     let controller = &app.controller;
-    let limits: Vec<Value> = controller.accounts().await?.iter().map(line).collect();
-    let open = controller.store().replicas(None).await?;
-    let price: i64 = open.iter().filter_map(|(row, _)| row.state.instance()).map(|i| i.placement.offer.price.0).sum();
+    let limits: Vec<Value> = accounts(&app, &caller).await?.iter().map(line).collect();
+    let price = crate::status::price(&app, &caller).await?;
     let now = controller.now();
-    let month = controller.spent(None, Scope::Month.since(now)).await?;
+    let month = spent(&app, &caller, Scope::Month.since(now)).await?;
     let rest = charter_domain::money::UsdPerHour(price).cost(month_end(now).since(now));
     let bound = controller.overshoot_bound().await?;
     let swept = controller.swept();
@@ -61,8 +61,35 @@ pub(crate) async fn budget(State(app): State<App>, caller: Caller) -> Answer<Jso
         "schema": "charter.budget/1", "limits": limits, "price_usd_micros_per_hour": price,
         "spent_this_month_usd_micros": month.0, "forecast_month_usd_micros": month.plus(rest).0,
         "overshoot_bound_usd_micros": bound.0,
-        "quarantined": swept.quarantined.iter().map(quarantined).collect::<Vec<_>>(), "frozen": swept.suspicious,
+        "quarantined": swept.quarantined.iter().filter(|_| caller.is_house()).map(quarantined).collect::<Vec<_>>(), "frozen": swept.suspicious,
     })))
+}
+
+/// The limits that concern a caller: for the house all, for a tenant its own and those of its deployments.
+pub(crate) async fn accounts(app: &App, caller: &Caller) -> Answer<Vec<Account>> {
+    let all = app.controller.accounts().await?;
+    if caller.role == Role::Admin {
+        return Ok(all);
+    }
+    let rows = app.controller.store().deployments().await?.into_iter().map(|row| row.state);
+    let own: Vec<String> = rows.filter(|d| caller.sees(&d.tenant)).flat_map(|d| [d.id.0, d.name]).collect();
+    let theirs = |a: &Account| match &a.of {
+        None => caller.is_house(),
+        Some(of) => *of == caller.tenant || own.contains(of),
+    };
+    Ok(all.into_iter().filter(theirs).collect())
+}
+
+/// What machines that a caller may see have cost since a time.
+pub(crate) async fn spent(app: &App, caller: &Caller, since: Time) -> Answer<Usd> {
+    if caller.is_house() {
+        return Ok(app.controller.spent(None, since).await?);
+    }
+    let mut sum = Usd(0);
+    for row in app.controller.store().deployments().await?.into_iter().filter(|row| caller.sees(&row.state.tenant)) {
+        sum = sum.plus(app.controller.spent(Some(&row.state.id), since).await?);
+    }
+    Ok(sum)
 }
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]

@@ -15,8 +15,12 @@ use serde_json::Value;
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replay");
 const PREFIX: &str = "once:";
+/// The hour in which old ones were forgotten.
+const SWEPT: &str = "once-swept";
 /// The longest key.
 const KEY_MAX: usize = 255;
+/// The largest answer.
+const ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Answers are given again for so long.
 const KEPT: Span = Span::min(24 * 60);
 
@@ -53,12 +57,19 @@ pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -
         return next.run(Request::from_parts(parts, body)).await;
     };
     let Ok(body) = to_bytes(body, BODY_MAX).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
-    let name = format!("{PREFIX}{}", hash(&format!("{}\n{}\n{key}", caller.tenant, caller.name)));
+    let name = format!("{PREFIX}{}", hash(&format!("{}\n{key}", caller.id)));
     let print = hash(&format!("{} {}\n{}", parts.method, parts.uri, String::from_utf8_lossy(&body)));
+    // What gateways exchange is theirs alone, and is not written down.
+    if parts.uri.path().starts_with("/api/v1/gateway/") {
+        return next.run(Request::from_parts(parts, Body::from(body))).await;
+    }
     let request = Request::from_parts(parts, Body::from(body));
-    match made_once(&app, (&name, print), request, next).await {
-        Ok(response) => response,
-        Err(error) => crate::problem::Failed::from(error).into_response(),
+    // A client that goes away takes neither the change nor the word of it along: that is what the key is for.
+    let made = tokio::spawn(async move { made_once(&app, (&name, print), request, next).await });
+    match made.await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => crate::problem::Failed::from(error).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
@@ -73,17 +84,20 @@ async fn made_once(
     let text = serde_json::to_string(&mine).unwrap_or_default();
     let known: Made = serde_json::from_str(&store.meta(name, &text).await?).unwrap_or_else(|_| mine.clone());
     if known != mine {
-        return Ok(again(known, &print));
+        if now.since(known.at) < KEPT {
+            return Ok(again(known, &print));
+        }
+        store.put_meta(name, &text).await?;
     }
     forget(app, now).await?;
     let response = next.run(request).await;
-    // What failed for a reason that is not the caller's may be tried again.
-    if response.status().is_server_error() {
+    // What failed for a reason that may pass by itself may be tried again under the same key.
+    if response.status().is_server_error() || matches!(response.status().as_u16(), 409 | 429) {
         store.remove_meta(name).await?;
         return Ok(response);
     }
     let (parts, body) = response.into_parts();
-    let body = to_bytes(body, BODY_MAX).await.unwrap_or_default();
+    let Ok(body) = to_bytes(body, ANSWER_MAX).await else { return Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response()) };
     let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let answer = Some(Told { status: parts.status.as_u16(), kind, body: without_secrets(&body) });
     store.put_meta(name, &serde_json::to_string(&Made { answer, ..mine }).unwrap_or_default()).await?;
@@ -111,15 +125,20 @@ fn again(known: Made, print: &str) -> Response {
 /// A key is shown once, and is written down nowhere.
 fn without_secrets(body: &Bytes) -> String {
     let Ok(mut value) = serde_json::from_slice::<Value>(body) else { return String::from_utf8_lossy(body).into_owned() };
-    let Some(secret) = value.get_mut("key").filter(|key| key.as_str().is_some_and(|k| k.starts_with("chk_"))) else {
+    let Some(secret) = value.get_mut("key").filter(|key| key.is_string()) else {
         return String::from_utf8_lossy(body).into_owned();
     };
     *secret = Value::Null;
     value.to_string()
 }
 
-/// Forgets what is older than a day.
+/// Forgets what is older than a day, once an hour.
 async fn forget(app: &App, now: Time) -> Result<(), charter_store::Error> {
+    let hour = (now.0 / 3_600_000).to_string();
+    if app.controller.store().meta(SWEPT, "").await? == hour {
+        return Ok(());
+    }
+    app.controller.store().put_meta(SWEPT, &hour).await?;
     for (name, text) in app.controller.store().metas(PREFIX).await? {
         let old = serde_json::from_str::<Made>(&text).map_or(true, |made| now.since(made.at) >= KEPT);
         if old {
@@ -137,7 +156,11 @@ mod tests {
     fn a_key_is_not_written_down() {
         let body = Bytes::from_static(br#"{"id":"key_1","key":"chk_secret"}"#);
         assert_eq!(without_secrets(&body), r#"{"id":"key_1","key":null}"#);
-        for other in [&br#"{"key":"plain"}"#[..], b"no json", br#"{"a":1}"#] {
+        assert_eq!(
+            without_secrets(&Bytes::from_static(br#"{"address":"a","key":"an engine's"}"#)),
+            r#"{"address":"a","key":null}"#
+        );
+        for other in [&br#"{"key":null}"#[..], b"no json", br#"{"a":1}"#] {
             assert_eq!(without_secrets(&Bytes::from_static(other)).as_bytes(), other);
         }
     }

@@ -25,7 +25,7 @@ pub(crate) async fn plan(State(app): State<App>, caller: Caller, Body(question):
     let mut deployments = vec![];
     for wanted in question.deployments {
         let declared = declare(&app, &caller, wanted)?;
-        deployments.push(entry(&app, declared, None).await?);
+        deployments.push(entry(&app, &caller, declared, None).await?);
     }
     Ok(Json(whole(deployments)))
 }
@@ -45,13 +45,17 @@ pub(crate) async fn what_if(
 ) -> Answer<Plan> {
     let mut deployments = vec![];
     for state in states {
-        deployments.push(entry(app, target(app, caller, state, to)?, strategy).await?);
+        deployments.push(entry(app, caller, target(app, caller, state, to)?, strategy).await?);
     }
     Ok(whole(deployments))
 }
 
-async fn entry(app: &App, wanted: Declared, strategy: Option<Strategy>) -> Answer<PlanEntry> {
+async fn entry(app: &App, caller: &Caller, wanted: Declared, strategy: Option<Strategy>) -> Answer<PlanEntry> {
     let old = app.controller.store().deployment(&wanted.name).await?.map(|row| row.state);
+    if old.as_ref().is_some_and(|old| !caller.sees(&old.tenant)) {
+        let message = format!("another tenant has a deployment `{}`", wanted.name);
+        return Err(crate::problem::failed(409, "A0410", message, "choose another name"));
+    }
     let replicas = match &old {
         Some(old) => app.controller.replicas_of(&old.id).await?,
         None => vec![],

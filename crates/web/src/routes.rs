@@ -146,7 +146,7 @@ pub(crate) async fn put(
     Path(name): Path<String>,
     Body(wanted): Body<Wanted>,
 ) -> Answer<Json<Value>> {
-    caller.need(Role::Operator)?;
+    caller.need_house(Role::Operator)?;
     let route = wanted.route(&name)?;
     let store = app.controller.store();
     let mut known: Vec<String> = store.deployments().await?.into_iter().map(|row| row.state.name).collect();
@@ -162,7 +162,7 @@ pub(crate) async fn put(
 }
 
 pub(crate) async fn remove(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {
-    caller.need(Role::Operator)?;
+    caller.need_house(Role::Operator)?;
     if !app.controller.store().remove_route(&name).await? {
         return Err(unknown("route", &name));
     }
@@ -207,7 +207,7 @@ pub(crate) async fn rented(State(app): State<App>, caller: Caller) -> Answer<Jso
 }
 
 pub(crate) async fn switch_rented(State(app): State<App>, caller: Caller, Body(switch): Body<Switch>) -> Answer<Json<Value>> {
-    caller.need(Role::Operator)?;
+    caller.need_house(Role::Operator)?;
     app.controller.switch_rented(switch.on, &caller.name).await?;
     told(&app, &caller, format!("said that rented machines get {} requests", if switch.on { "their" } else { "no" })).await?;
     rented(State(app), caller).await

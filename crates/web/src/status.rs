@@ -68,12 +68,24 @@ pub(crate) async fn some(
     Ok(Window { shown, models, total: fitting.len(), price_usd_micros_per_hour: price })
 }
 
+/// What the machines that a caller may see cost now.
+pub(crate) async fn price(app: &App, caller: &Caller) -> Result<i64, Error> {
+    let rows = app.controller.store().deployments().await?.into_iter().map(|row| row.state);
+    let ids: BTreeSet<String> = rows.filter(|d| caller.sees(&d.tenant)).map(|d| d.id.0).collect();
+    let open = app.controller.store().replicas(None).await?;
+    let held = open.iter().filter(|(row, _)| caller.is_house() || ids.contains(row.state.deployment.as_str()));
+    Ok(held.filter_map(|(row, _)| row.state.instance()).map(|i| i.placement.offer.price.0).sum())
+}
+
 /// Everything that `charter status` shows.
 pub(crate) async fn all(app: &App, caller: &Caller) -> Result<wire::Status, Error> {
     let seen = some(app, caller, (0, usize::MAX), |_| true).await?;
     let (deployments, price) = (seen.shown, seen.price_usd_micros_per_hour);
-    let committed = app.controller.reserved().await?.0;
-    let spent = app.controller.spent(None, Time(0)).await?.0;
+    let (committed, spent) = if caller.is_house() {
+        (app.controller.reserved().await?.0, app.controller.spent(None, Time(0)).await?.0)
+    } else {
+        (0, deployments.iter().map(|d| d.spent_usd_micros).sum())
+    };
     Ok(wire::Status {
         schema: "charter.status/1".into(),
         server: wire::Server { url: app.url.clone(), gateway_url: app.gateway_url.clone(), version: app.version.clone() },

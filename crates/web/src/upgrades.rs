@@ -130,42 +130,24 @@ pub(crate) async fn begin_all(app: &App, caller: &Caller, states: &[Deployment])
     begin(app, caller, states, Target::File, (None, vec![], false)).await
 }
 
+/// Fleets of deployments that the caller may see.
+pub(crate) async fn fleets_of(app: &App, caller: &Caller) -> Result<Vec<Fleet>, Error> {
+    let rows = app.controller.store().deployments().await?.into_iter().map(|row| row.state);
+    let others: Vec<String> = rows.filter(|d| !caller.sees(&d.tenant)).map(|d| d.id.0).collect();
+    let all = fleets(app).await?.into_iter();
+    Ok(all.filter(|f| !f.items.iter().any(|item| others.contains(&item.deployment))).collect())
+}
+
+/// The same of one.
+pub(crate) async fn fleet_of(app: &App, caller: &Caller, id: &str) -> Answer<Fleet> {
+    let found = fleets_of(app, caller).await?.into_iter().find(|f| f.id == id);
+    found.ok_or_else(|| failed(404, "A0404", format!("there is no upgrade `{id}`"), "`GET /api/v1/upgrades` lists them"))
+}
+
 /// One fleet by its id.
 pub(crate) async fn find_fleet(app: &App, id: &str) -> Answer<Fleet> {
     let found = fleets(app).await?.into_iter().find(|f| f.id == id);
     found.ok_or_else(|| failed(404, "A0404", format!("there is no upgrade `{id}`"), "`GET /api/v1/upgrades` lists them"))
-}
-
-/// What happens to a fleet, as a stream of events that ends with it.
-pub(crate) async fn stream(Shared(app): Shared<App>, _: Caller, Path(id): Path<String>) -> Answer<Response> {
-    find_fleet(&app, &id).await?;
-    let (events, receiver) = tokio::sync::mpsc::channel(8);
-    tokio::spawn(async move {
-        let mut changes = app.controller.changes();
-        let mut last = serde_json::Value::Null;
-        loop {
-            let change = *changes.borrow_and_update();
-            let Ok(fleet) = find_fleet(&app, &id).await else { return };
-            let now = serde_json::to_value(shown(&fleet)).unwrap_or_default();
-            let sent = if now == last {
-                Ok(())
-            } else {
-                last.clone_from(&now);
-                events.send(crate::stream::event(change, &now)).await
-            };
-            // Whoever has left hears nothing any more.
-            if sent.is_err() || fleet.is_over() {
-                return;
-            }
-            match tokio::time::timeout(crate::stream::QUIET, changes.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return,
-                Err(_) if events.send(": still under way\n\n".into()).await.is_err() => return,
-                Err(_) => {}
-            }
-        }
-    });
-    Ok(crate::stream::response(receiver))
 }
 
 async fn begin(
@@ -378,19 +360,19 @@ pub(crate) async fn start_all(Shared(app): Shared<App>, caller: Caller, Body(wan
     Ok((StatusCode::ACCEPTED, Json(shown(&fleet))).into_response())
 }
 
-pub(crate) async fn list(Shared(app): Shared<App>, _: Caller) -> Answer<Json<serde_json::Value>> {
-    let items: Vec<wire::Upgrade> = fleets(&app).await?.iter().rev().map(shown).collect();
+pub(crate) async fn list(Shared(app): Shared<App>, caller: Caller) -> Answer<Json<serde_json::Value>> {
+    let items: Vec<wire::Upgrade> = fleets_of(&app, &caller).await?.iter().rev().map(shown).collect();
     Ok(Json(json!({"items": items, "next": null})))
 }
 
 /// One fleet; with `?after=` it is waited for a change.
 pub(crate) async fn get(
     Shared(app): Shared<App>,
-    _: Caller,
+    caller: Caller,
     Path(id): Path<String>,
     Query(wait): Query<crate::deployments::Wait>,
 ) -> Answer<Json<serde_json::Value>> {
-    find_fleet(&app, &id).await?;
+    fleet_of(&app, &caller, &id).await?;
     let change = wait.until(&app).await;
     let fleet = find_fleet(&app, &id).await?;
     let mut made = serde_json::to_value(shown(&fleet)).unwrap_or_default();

@@ -65,7 +65,7 @@ fn of_one(d: &Deployment, now: Time) -> Vec<Line> {
 /// Money that is nearly, or wholly, used up.
 async fn of_money(app: &App, visitor: &Visitor) -> Answer<Vec<Line>> {
     let mut all = vec![];
-    for account in app.controller.accounts().await? {
+    for account in crate::money::accounts(app, &visitor.caller).await? {
         let (budget, committed) = (&account.budget, account.committed);
         let whose = account.of.as_ref().map_or_else(String::new, |of| format!(" of {of}"));
         let (weight, word) = match () {
@@ -86,7 +86,7 @@ async fn of_money(app: &App, visitor: &Visitor) -> Answer<Vec<Line>> {
 
 /// What stands in the accounts and belongs to nobody, and lists that are not believed.
 fn of_sweep(app: &App, visitor: &Visitor) -> Vec<Line> {
-    if !visitor.caller.is(Role::Operator) {
+    if !visitor.caller.is(Role::Operator) || !visitor.caller.is_house() {
         return vec![];
     }
     let swept = app.controller.swept();

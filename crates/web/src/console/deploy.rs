@@ -99,6 +99,7 @@ async fn shown(app: &App, visitor: &Visitor, from: &From_, fields: &Fields, note
             @for (name, value) in [("from-profile", &from.profile), ("from-saved", &from.saved), ("from-again", &from.again)] {
                 @if let Some(value) = value { input type="hidden" name=(name) value=(value); }
             }
+            @if let Some(tenant) = fields.get("tenant") { input type="hidden" name="tenant" value=(tenant); }
             div.two {
                 div.stack { (what(app, fields)) (machine(app, fields)) (life(fields)) (more(fields)) }
                 div.stack.stuck {

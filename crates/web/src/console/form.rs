@@ -92,6 +92,8 @@ fn engine(fields: &Fields, base: &Value) -> Value {
         });
         match value {
             Some(value) => drop(options.insert(option.name.to_owned(), value)),
+            // A switch that is off in the file is not one of which nothing is said.
+            None if options.get(option.name) == Some(&Value::Bool(false)) => {}
             None => drop(options.remove(option.name)),
         }
     }
@@ -170,6 +172,7 @@ pub(crate) fn deployment(fields: &Fields, profile_name: &str) -> Value {
         }
     };
     put("owner", said(fields, "owner").map(Value::from));
+    put("tenant", said(fields, "tenant").map(Value::from));
     put("offer", said(fields, "offer").map(Value::from));
     put("strategy", said(fields, "strategy").map(Value::from));
     let hours = said(fields, "serve-for").filter(|h| *h != "0" && *h != "never");
@@ -217,7 +220,7 @@ pub(crate) fn fields(name: &str, profile: &Value, deployment: &Value) -> Fields 
     for option in &OPTIONS {
         put(&format!("option-{}", option.name), &profile["engine"]["options"][option.name]);
     }
-    for field in ["owner", "offer", "strategy", "serve-for", "replicas"] {
+    for field in ["owner", "tenant", "offer", "strategy", "serve-for", "replicas"] {
         put(field, &deployment[field]);
     }
     let list =
@@ -247,7 +250,7 @@ mod tests {
         let whole = json!({
             "model": "org/model-7B", "served-name": "m", "provider": ["vast", "lab"], "disk": "60GB", "max-concurrent": 16, "keep-alive": "45m",
             "canary": [{"prompt": "2+2=", "expect": "4"}],
-            "engine": {"kind": "vllm", "version": "0.33.0", "source": "image", "options": {"max-model-len": 8192, "enforce-eager": true, "dtype": "auto", "something-else": "x"},
+            "engine": {"kind": "vllm", "version": "0.33.0", "source": "image", "options": {"max-model-len": 8192, "enforce-eager": true, "enable-prefix-caching": false, "dtype": "auto", "something-else": "x"},
                 "extra-args": ["--a", "--b c"], "lora": [{"name": "sql", "path": "org/sql"}], "env": {"HF_TOKEN": {"env": "HF_TOKEN"}, "X_SECRET": "literal"}},
             "gpu": {"count": 1, "min-vram": "24GB", "max-usd-per-hour": "0.25", "tiers": [{"gpu": "RTX 3090", "max-usd-per-hour": "0.15"}], "other-names": true},
         });

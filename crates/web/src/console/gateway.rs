@@ -32,12 +32,14 @@ pub(crate) async fn page(State(console): State<Console>, visitor: Visitor) -> Re
 }
 
 async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
-    let table = app.controller.routes().borrow().clone();
+    let table = visible(app, visitor).await?;
     let now = app.controller.now();
-    let used = app.controller.store().used(now - BACK, REQUESTS, &|_| true).await?;
-    let may = visitor.caller.is(Role::Operator);
+    let caller = visitor.caller.clone();
+    let used = app.controller.store().used(now - BACK, REQUESTS, &move |u: &Used| caller.sees(&u.tenant)).await?;
+    let may = visitor.caller.is(Role::Operator) && visitor.caller.is_house();
     let closed = app.controller.rented_closed();
-    let registered = app.controller.store().backends().await?;
+    let mut registered = app.controller.store().backends().await?;
+    registered.retain(|_| visitor.caller.is_house());
     Ok(html! {
         div.head {
             div { h1 { "Gateway" } p.soft { @match &app.gateway_url { Some(url) => { "One address for everything: " code { (url) } }, None => "It runs in a process of its own." } } }
@@ -64,6 +66,18 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
             })) }
         }))
     })
+}
+
+/// The routing table as far as the visitor may see it: for the house all, for a tenant what its own deployments serve.
+async fn visible(app: &App, visitor: &Visitor) -> Answer<RouteTable> {
+    let mut table = RouteTable::clone(&app.controller.routes().borrow());
+    if !visitor.caller.is_house() {
+        let rows = app.controller.store().deployments().await?.into_iter().map(|row| row.state);
+        let own: BTreeSet<String> = rows.filter(|d| visitor.caller.sees(&d.tenant)).map(|d| d.name).collect();
+        table.backends.retain(|b| own.contains(&b.group));
+        table.routes.clear();
+    }
+    Ok(table)
 }
 
 fn rented_switch(visitor: &Visitor, closed: Option<&str>) -> Markup {

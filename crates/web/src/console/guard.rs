@@ -46,7 +46,9 @@ pub(crate) async fn guard(State(console): State<Console>, request: Request, next
     let has_key = headers.contains_key(header::AUTHORIZATION);
     let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let asks = matches!(*request.method(), Method::GET | Method::HEAD);
-    let refused = if !has_key && !is_ours(&console, host_of(host)) {
+    // Whoever keeps watch over processes asks by whatever name it has for them.
+    let watches = ["/healthz", "/readyz"].contains(&request.uri().path());
+    let refused = if !has_key && !watches && !is_ours(&console, host_of(host)) {
         let hint = "open it at an address of the server, or name this one in `server.hosts` of its file";
         Some(failed(421, "A0013", format!("`{host}` is no name of this server"), hint))
     } else if !has_key && !asks && !is_own_page(headers) {

@@ -86,9 +86,20 @@ pub(crate) async fn stream(
     State(console): State<Console>,
     visitor: Visitor,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    Query(begin): Query<Begin>,
+    mut headers: HeaderMap,
 ) -> Response {
+    // A page that was hidden for a while takes it up again under a new connection, which can say no header of its own.
+    if let Some(Ok(from)) = begin.from.filter(|_| !headers.contains_key("last-event-id")).map(|from| from.parse()) {
+        headers.insert("last-event-id", from);
+    }
     follow(console.app, visitor.caller, name, &headers).await
+}
+
+#[derive(Default, serde::Deserialize)]
+pub(crate) struct Begin {
+    /// The place that was heard last.
+    from: Option<String>,
 }
 
 /// The same for the API.
@@ -130,7 +141,7 @@ pub(crate) async fn follow(app: App, caller: Caller, name: String, headers: &Hea
             }
             if quiet >= QUIET {
                 quiet = Duration::ZERO;
-                if events.send(Bytes::from_static(b": nothing new\n\n")).await.is_err() {
+                if !caller.stands(&app).await || events.send(Bytes::from_static(b": nothing new\n\n")).await.is_err() {
                     return;
                 }
             }

@@ -22,7 +22,7 @@ pub(crate) struct Back {
 
 /// A path of this server, and nothing that a browser takes for another one.
 fn own_path(path: &str) -> &str {
-    let is_own = path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n']);
+    let is_own = path.starts_with('/') && !path.starts_with("//") && !path.contains(|c: char| c == '\\' || c.is_control());
     if is_own { path } else { "/" }
 }
 
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn nobody_is_sent_to_another_server() {
-        for path in ["//evil", "http://evil", "/\\evil", "", "javascript:alert(1)", "/a\r\nb"] {
+        for path in ["//evil", "http://evil", "/\\evil", "", "javascript:alert(1)", "/a\r\nb", "/\t/evil"] {
             assert_eq!(own_path(path), "/", "{path}");
         }
         assert_eq!(own_path("/deployments/x?tab=1"), "/deployments/x?tab=1");

@@ -17,6 +17,8 @@ use charter_domain::budget::Scope;
 use charter_domain::time::Time;
 use maud::{Markup, html};
 
+/// Deployments that figures are added up of.
+const RUNNING_MAX: usize = 2000;
 /// Deployments on one page.
 const EACH: usize = 50;
 
@@ -49,14 +51,16 @@ async fn shown(app: &App, visitor: &Visitor, wish: &Wish) -> Answer<Markup> {
             && (asked.is_empty() || texts.iter().any(|t| t.to_lowercase().contains(&asked)))
     })
     .await?;
-    let lines = attention::lines(app, visitor, &rows.shown).await?;
+    // Figures and warnings are of all that is to run, whatever page or search is shown.
+    let running = status::some(app, &visitor.caller, (0, RUNNING_MAX), |d| attention::is_wished(d.wish)).await?;
+    let lines = attention::lines(app, visitor, &running.shown).await?;
     Ok(html! {
         div.head {
             div { h1 { "Overview" } }
             div.actions { a.button.main href="/deploy" { "Deploy a model" } a.button href="/playground" { "Ask a model" } }
         }
-        div #figures data-live { (tiles(app, &rows).await?) }
-        div #money data-live { (money(app).await?) }
+        div #figures data-live { (tiles(app, visitor, &running).await?) }
+        div #money data-live { (money(app, visitor).await?) }
         @if !lines.is_empty() {
             div #attention data-live { (card("needs", "Needs attention", html! { (many(lines.len(), "thing", "things")) }, attention::list(&lines))) }
         } @else {
@@ -92,17 +96,17 @@ fn nothing(asked: &str, total: usize) -> Markup {
     )
 }
 
-async fn tiles(app: &App, rows: &status::Window) -> Answer<Markup> {
+async fn tiles(app: &App, visitor: &Visitor, rows: &status::Window) -> Answer<Markup> {
     let running = rows.shown.iter().filter(|d| d.status == "running").count();
     let price = rows.price_usd_micros_per_hour;
     let speed: u64 = rows.shown.iter().filter(|d| d.status == "running").map(|d| d.usage.tokens_per_second).sum();
     let requests: u64 = rows.shown.iter().map(|d| d.usage.requests).sum();
-    let month = app.controller.spent(None, Scope::Month.since(app.controller.now())).await?;
+    let month = crate::money::spent(app, &visitor.caller, Scope::Month.since(app.controller.now())).await?.0;
     Ok(html! {
         dl.tiles {
             div.tile { dt { "Answering" } dd { (running) " of " (rows.shown.len()) small { (many(rows.total, "deployment", "deployments")) } } }
             div.tile { dt { "Machines cost now" } dd { (per_hour(price)) small { (usd(price * 24)) " a day" } } }
-            div.tile { dt { "Spent this month" } dd { (usd(month.0)) small { "all machines, UTC month" } } }
+            div.tile { dt { "Spent this month" } dd { (usd(month)) small { "all machines, UTC month" } } }
             div.tile { dt { "Requests" } dd { (count(requests)) small { "since each was made" } } }
             div.tile { dt { "Speed" } dd { (count(speed)) " tok/s" small { "written, per request, added up" } } }
         }
@@ -110,18 +114,10 @@ async fn tiles(app: &App, rows: &status::Window) -> Answer<Markup> {
 }
 
 /// The budgets that count everything, as bars.
-async fn money(app: &App) -> Answer<Markup> {
-    let accounts = app.controller.accounts().await?;
+async fn money(app: &App, visitor: &Visitor) -> Answer<Markup> {
+    let accounts = crate::money::accounts(app, &visitor.caller).await?;
     let now = app.controller.now();
-    let price: i64 = app
-        .controller
-        .store()
-        .replicas(None)
-        .await?
-        .iter()
-        .filter_map(|(row, _)| row.state.instance())
-        .map(|i| i.placement.offer.price.0)
-        .sum();
+    let price = status::price(app, &visitor.caller).await?;
     let rest = charter_domain::money::UsdPerHour(price).cost(crate::money::month_end(now).since(now));
     let bars: Vec<_> = accounts.iter().filter(|a| a.of.is_none()).collect();
     Ok(card(

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// A key of the playground is good for so long.
 const GOOD_FOR: Span = Span::min(15);
+/// Held of an answer until an event of it is whole.
+const HELD_MAX: usize = 4 * 1024 * 1024;
 /// Until the gateway has heard of a new key.
 const HEARD: Duration = Duration::from_secs(2);
 
@@ -30,7 +32,7 @@ pub(crate) struct Wish {
 }
 
 /// Names that can be asked.
-fn names(app: &App) -> BTreeSet<String> {
+fn names(app: &App, caller: &crate::auth::Caller) -> BTreeSet<String> {
     let table = app.controller.routes().borrow().clone();
     let mut all: BTreeSet<String> = table
         .backends
@@ -39,11 +41,12 @@ fn names(app: &App) -> BTreeSet<String> {
         .flat_map(|b| b.served_names.iter().map(|s| s.name.clone()))
         .collect();
     all.extend(table.routes.iter().map(|r| r.name.clone()));
+    all.retain(|name| caller.routes.is_empty() || caller.routes.contains(name));
     all
 }
 
 pub(crate) async fn page(State(console): State<Console>, visitor: Visitor, Query(wish): Query<Wish>) -> Response {
-    let all = names(&console.app);
+    let all = names(&console.app, &visitor.caller);
     let body = html! {
         div.head { div { h1 { "Playground" } p.soft { "Ask as a client would: through the gateway, with limits, accounting and plans." } } }
         @if !visitor.caller.is(Role::Operator) {
@@ -79,21 +82,18 @@ pub(crate) async fn page(State(console): State<Console>, visitor: Visitor, Query
 async fn key(app: &App, act: &Act) -> Answer<(KeyRow, String)> {
     let (caller, now, secret) = (act.caller(), app.controller.now(), (app.new_key)());
     let row = KeyRow {
-        id: KeyId::new(&app.controller.fresh()),
+        // One for each who asks: what they have spent today counts on, however often they ask.
+        id: KeyId(format!("key_play_{}", caller.id)),
         name: format!("playground of {}", caller.name),
         sha256: hash(&secret),
         prefix: crate::auth::prefix_of(&secret),
         role: Role::Viewer,
-        routes: vec![],
+        routes: caller.routes.clone(),
         created_at: now,
         expires_at: Some(now + GOOD_FOR),
         tenant: caller.tenant.clone(),
         limits: charter_domain::routing::KeyLimits { agentic: caller.is(Role::Admin), ..caller.limits },
     };
-    let before = app.controller.store().keys().await?;
-    for old in before.iter().filter(|k| k.name == row.name && k.expires_at.is_some_and(|at| at <= now)) {
-        app.controller.store().remove_key(&old.id).await?;
-    }
     app.controller.store().put_key(row.clone()).await?;
     app.controller.publish().await?;
     Ok((row, secret))
@@ -144,10 +144,7 @@ pub(crate) async fn ask(State(console): State<Console>, act: Act) -> Response {
             events.send(said("cost", &json!({"text": text}))).await.ok();
         }
         events.send(said("end", &json!({}))).await.ok();
-        // What was asked is in the books under its name; the key itself is of no more use.
-        let gone = app.controller.store().remove_key(&row.id).await.is_ok();
-        tracing::debug!(by, gone, "a question of the playground is over");
-        app.controller.publish().await.ok();
+        tracing::debug!(by, "a question of the playground is over");
     });
     crate::stream::response(receiver)
 }
@@ -187,14 +184,16 @@ async fn tell(
     let told: serde_json::Map<String, Value> =
         answer.told.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
     events.send(said("plan", &json!({"status": answer.status, "headers": told}))).await.ok();
-    let mut held = String::new();
+    // Bytes, since a character may be cut between two pieces.
+    let mut held: Vec<u8> = vec![];
     while let Some(piece) = answer.pieces.recv().await {
-        held.push_str(&String::from_utf8_lossy(&piece?));
-        if answer.status != 200 {
-            continue;
+        held.extend_from_slice(&piece?);
+        if held.len() > HELD_MAX {
+            return Err("the answer has an event that is too long to be shown".to_owned());
         }
-        while let Some(end) = held.find("\n\n") {
-            let event: String = held.drain(..end + 2).collect();
+        while let Some(end) = held.windows(2).position(|two| two == b"\n\n").filter(|_| answer.status == 200) {
+            let event = String::from_utf8_lossy(&held[..end]).into_owned();
+            held.drain(..end + 2);
             for data in event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim) {
                 for (name, value) in parts(data) {
                     if events.send(said(name, &value)).await.is_err() {
@@ -205,7 +204,7 @@ async fn tell(
         }
     }
     if answer.status != 200 {
-        let why: Value = serde_json::from_str(&held).unwrap_or_default();
+        let why: Value = serde_json::from_slice(&held).unwrap_or_default();
         return Err(why["error"]["message"]
             .as_str()
             .map_or_else(|| format!("the gateway answered {}", answer.status), str::to_owned));

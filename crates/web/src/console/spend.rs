@@ -62,7 +62,7 @@ async fn shown(app: &App, visitor: &Visitor, wish: &Wish) -> Answer<Markup> {
         div.head { div { h1 { "Spend" } p.soft { "The last " (days) " days, in UTC." } }
             nav.row aria-label="How long" { @for n in [7, 30, 90, 365] { a.button.small href={ "/spend?by=" (encoded(&wish.by)) "&days=" (n) } aria-current=[(n == days).then_some("true")] { (n) " days" } } } }
         (card("limits", "Limits", html! {}, limits(app, visitor).await?))
-        (card("days", "Machines, day by day", html! { (usd(machines.iter().map(|(_, v)| v).sum())) " together" }, columns(
+        (card("days", "Machines, day by day", html! { "the last " (charted(visitor, days)) " days: " (usd(machines.iter().map(|(_, v)| v).sum())) " together" }, columns(
             "What machines cost each day",
             &machines.iter().map(|(day, micros)| column(*day, *micros)).collect::<Vec<_>>(),
             &[],
@@ -102,17 +102,18 @@ async fn rows(app: &App, visitor: &Visitor, days: i64) -> Answer<(i64, Vec<(i64,
     Ok((today, mine.collect()))
 }
 
+/// Days that are charted: for a tenant each one is added up deployment by deployment.
+fn charted(visitor: &Visitor, days: i64) -> i64 {
+    days.min(if visitor.caller.is_house() { 90 } else { 30 })
+}
+
 /// What machines have cost on each day.
 async fn machines(app: &App, visitor: &Visitor, today: i64, days: i64) -> Answer<Vec<(i64, i64)>> {
-    let days = days.min(90);
+    let days = charted(visitor, days);
     let (mut out, mut later) = (vec![], 0);
     for day in (today - days + 1..=today).rev() {
         let since = Time(day * DAY_MS);
-        let until_now = if visitor.caller.is(Role::Admin) {
-            app.controller.spent(None, since).await?.0
-        } else {
-            of_tenant(app, visitor, since).await?
-        };
+        let until_now = crate::money::spent(app, &visitor.caller, since).await?.0;
         out.push((day, (until_now - later).max(0)));
         later = until_now;
     }
@@ -120,21 +121,10 @@ async fn machines(app: &App, visitor: &Visitor, today: i64, days: i64) -> Answer
     Ok(out)
 }
 
-async fn of_tenant(app: &App, visitor: &Visitor, since: Time) -> Answer<i64> {
-    let mut sum = 0;
-    for row in app.controller.store().deployments().await? {
-        if visitor.caller.sees(&row.state.tenant) {
-            sum += app.controller.spent(Some(&row.state.id), since).await?.0;
-        }
-    }
-    Ok(sum)
-}
-
 async fn limits(app: &App, visitor: &Visitor) -> Answer<Markup> {
-    let accounts = app.controller.accounts().await?;
-    let own = |of: &Option<String>| of.as_ref().is_none_or(|of| visitor.caller.is(Role::Admin) || *of == visitor.caller.tenant);
+    let accounts = crate::money::accounts(app, &visitor.caller).await?;
     Ok(html! {
-        @for a in accounts.iter().filter(|a| own(&a.of)) {
+        @for a in &accounts {
             @let (spent, committed, hard) = (a.spent.0, a.committed.0, a.budget.hard.0);
             div.meter {
                 div.legend {

@@ -39,7 +39,7 @@ async fn shown(app: &App, visitor: &Visitor, wish: &Wish) -> Answer<Markup> {
     let asked = json!({"all": wish.name.is_none(), "names": wish.name.iter().collect::<Vec<_>>(), "profile": wish.profile});
     let states = upgrades::meant(app, &visitor.caller, &body(asked)?.0).await?;
     let plan = crate::plan::what_if(app, &visitor.caller, &states, &Target::File, None).await;
-    let fleets = upgrades::fleets(app).await?;
+    let fleets = upgrades::fleets_of(app, &visitor.caller).await?;
     let now = app.controller.now();
     let of = wish.name.as_ref().map_or_else(|| "everything that runs".to_owned(), |name| format!("`{name}`"));
     Ok(html! {
