@@ -21,6 +21,7 @@ mod ports;
 mod releases;
 mod retired;
 mod serve;
+mod sockets;
 mod tls;
 
 use clap::Parser;

@@ -9,13 +9,14 @@ use crate::install::{
 use crate::local::{ServerFile, server_file};
 use crate::ports::{Counters, RealClock, RealIds, RealSecrets, new_key, now, random};
 use crate::releases::Releases;
+use crate::sockets::{Sockets, Tls, refuse_open};
 use crate::{config, environment, http, retired};
 use charter_api::file::server::Server as ServerSection;
 use charter_api::problem::Problem;
 use charter_controller::{Controller, LEASE, Parts, Settings};
 use charter_domain::money::Usd;
 use charter_domain::time::Span;
-use charter_gateway::{Door, Gateway, Notice, Outside};
+use charter_gateway::{Gateway, Notice, Outside};
 use charter_remote::{KeyPair, Links};
 use charter_store::Store;
 use charter_store::database::Database;
@@ -28,9 +29,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// What a stopping server gives its work to be recorded.
@@ -55,16 +54,6 @@ pub(crate) struct Options {
     pub(crate) tls: Option<Tls>,
 }
 
-/// What is spoken with a certificate.
-#[derive(Clone)]
-pub(crate) struct Tls(pub(crate) TlsAcceptor);
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tls")
-    }
-}
-
 /// A running server.
 pub(crate) struct Running {
     pub(crate) url: String,
@@ -80,14 +69,6 @@ pub(crate) struct Running {
     /// Everything is ended before the server ends.
     destroys: bool,
     _lock: std::fs::File,
-}
-
-pub(crate) async fn bind(address: SocketAddr, what: &str) -> Result<TcpListener, Problem> {
-    TcpListener::bind(address).await.map_err(|e| {
-        let message = format!("the {what} cannot listen on `{address}`");
-        Problem::new(0, "A0008", message, "end what listens there, or choose another address: `--listen`, `--gateway-listen`, or `CHARTER_LISTEN` for a server that `up` starts")
-            .with_detail(e.to_string())
-    })
 }
 
 /// Asks a registered backend what it serves.
@@ -168,23 +149,13 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
     let limits = environment::limits()?;
     let destroys = environment::flag("VASTAI_AUTO_DESTROY_ON_SHUTDOWN")?.unwrap_or(section.destroy_on_shutdown);
     let settings = settings(&section, &options)?;
-    let listener = bind(options.listen, "control plane").await?;
-    let tls = options.tls.as_ref().map(|tls| tls.0.clone());
-    let (inner, gateway_inner) = (inside(tls.is_some()).await?, inside(tls.is_some() && options.gateway_listen.is_some()).await?);
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let address = listener.local_addr().map_err(|e| data_problem(&data_dir, &e))?;
-    let gateway_listener = match options.gateway_listen {
-        Some(wanted) => Some(bind(wanted, "gateway").await?),
-        None => None,
-    };
-    let gateway_url = gateway_listener.as_ref().and_then(|l| l.local_addr().ok()).map(|a| format!("{scheme}://{a}/v1"));
-    let gateway_here = gateway_inner.as_ref().map_or_else(|| gateway_url.clone(), |(_, url)| Some(format!("{url}/v1")));
+    let sockets = Sockets::bind(&options).await?;
     let (store, admin_key) = database(&data_dir, options.database.as_deref()).await?;
     let links = Links::default();
     let doors = Own::default();
     let outside =
         Outside { links: links.clone(), now: Arc::new(now), bank: Arc::new(doors.clone()), sink: Arc::new(doors.clone()) };
-    let (gateway, notices) = gateway_listener.as_ref().map(|_| Gateway::new(outside, prefix())).unzip();
+    let (gateway, notices) = sockets.gateway_url.as_ref().map(|_| Gateway::new(outside, prefix())).unzip();
     let before = store.gateways().await.map_err(|e| database_problem(&e))?;
     let gateways = Arc::new(Gateways::known(before, now()));
     let counters = Counters { own: gateway.clone(), others: Arc::clone(&gateways) };
@@ -205,24 +176,17 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         files: files(options.config.clone()),
         explain: Arc::new(charter_gateway::explain),
         pages: crate::pages::page,
-        ask: Arc::new(crate::asking::Gateway { url: gateway_here }),
+        ask: Arc::new(crate::asking::Gateway { url: sockets.gateway_here.clone() }),
         hosts: hosts(&section, options.listen),
-        url: format!("{scheme}://{address}"),
-        gateway_url: gateway_url.clone(),
+        url: sockets.url.clone(),
+        gateway_url: sockets.gateway_url.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         epoch: prefix(),
         stop: stop.clone(),
     };
-    let url = app.url.clone();
     charter_web::spawn_fleets(&app);
-    let local_url = inner.as_ref().map_or_else(|| url.clone(), |(_, url)| url.clone());
-    serve_api((listener, tls.clone()), inner.map(|(listener, _)| listener), app, stop.clone());
-    let gateway = gateway.zip(gateway_listener).map(|(gateway, listener)| {
-        let (routes, stop) = (controller.routes(), stop.clone());
-        let inner = gateway_inner.map(|(listener, _)| Door { listener, tls: None });
-        let doors = std::iter::once(Door { listener, tls }).chain(inner).collect();
-        tokio::spawn(async move { gateway.serve_at(doors, routes, stop).await })
-    });
+    let (url, local_url, gateway_url) = (sockets.url.clone(), sockets.local_url.clone(), sockets.gateway_url.clone());
+    let gateway = sockets.serve(app, gateway, controller.routes(), &stop);
     controller.start();
     let (secret, named) = controller.secrets_for_keeping();
     retired::remember(controller.clone(), secret, section.providers.clone(), named);
@@ -341,36 +305,6 @@ async fn parts(
     })
 }
 
-/// A listener of this computer alone, beside one that speaks TLS: what is asked from here need not know a certificate.
-async fn inside(wanted: bool) -> Result<Option<(TcpListener, String)>, Problem> {
-    if !wanted {
-        return Ok(None);
-    }
-    let listener = bind(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)), "control plane").await?;
-    let address = listener.local_addr().map_err(|e| signal_problem(&e))?;
-    Ok(Some((listener, format!("http://{address}"))))
-}
-
-fn serve_api((listener, tls): (TcpListener, Option<TlsAcceptor>), inner: Option<TcpListener>, app: App, stop: CancellationToken) {
-    let router = charter_web::router(app);
-    if let Some(inner) = inner {
-        let (router, stop) = (router.clone(), stop.clone());
-        tokio::spawn(async move { tell(charter_web::serve(inner, router, stop).await) });
-    }
-    tokio::spawn(async move {
-        tell(match tls {
-            Some(tls) => charter_web::serve_encrypted(listener, tls, router, stop).await,
-            None => charter_web::serve(listener, router, stop).await,
-        });
-    });
-}
-
-fn tell(served: std::io::Result<()>) {
-    if let Err(error) = served {
-        tracing::error!(%error, "the control plane stopped listening");
-    }
-}
-
 /// What begins the request ids of a gateway: different at every start.
 pub(crate) fn prefix() -> String {
     random::<5>().iter().map(|b| format!("{b:02x}")).collect()
@@ -426,14 +360,6 @@ impl Running {
             tracing::debug!(%error, "there was no server file");
         }
     }
-}
-
-pub(crate) fn refuse_open(address: SocketAddr, insecure: bool) -> Result<(), Problem> {
-    if address.ip().is_loopback() || insecure {
-        return Ok(());
-    }
-    let hint = "give it a certificate: `--tls-cert FILE --tls-key FILE`; or listen on loopback behind a proxy; or say `--insecure-listen`";
-    Err(Problem::new(0, "A0009", format!("`{address}` can be reached from outside, and nothing would be encrypted"), hint))
 }
 
 /// `charter serve`.

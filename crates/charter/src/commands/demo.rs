@@ -144,9 +144,7 @@ pub(super) fn step(report: &mut Report, printer: &Printer, name: &str, seconds: 
 async fn play(stage: &Stage, report: &mut Report, printer: &Printer, once: bool) -> Result<(), Problem> {
     printer.say_in(Tone::Strong, "charter demo: a marketplace, a machine and an engine stand-in on this computer");
     if !once {
-        printer.data(&format!("dashboard: {}", stage.server.url));
-        printer.data(&format!("key: {}", stage.client.0.key));
-        open_page(&stage.server.url);
+        show_page(stage, printer);
     }
     let file = crate::config::read(&stage.folder.join("charter.yaml"))?;
     let wanted = super::up::wanted(&stage.folder.join("charter.yaml"), &file, &[])?;
@@ -212,6 +210,13 @@ async fn play(stage: &Stage, report: &mut Report, printer: &Printer, once: bool)
         &format!("the account holds nothing; {spent} of play money was spent"),
     );
     Ok(())
+}
+
+/// Tells where the dashboard is, and with which key.
+fn show_page(stage: &Stage, printer: &Printer) {
+    printer.data(&format!("dashboard: {}", stage.server.url));
+    printer.data(&format!("key: {}", stage.client.0.key));
+    open_page(&stage.server.url);
 }
 
 /// Opens the page where there is a screen to show it on. The key is not in the address: it is asked for there.

@@ -2,7 +2,8 @@
 
 use super::{Context, Done};
 use crate::cli::TestbedServe;
-use crate::serve::{bind, refuse_open, signal_problem};
+use crate::serve::signal_problem;
+use crate::sockets::{bind, refuse_open};
 use charter_api::file::decode::usd_micros;
 use charter_api::problem::Problem;
 use charter_testbed::market::{Faults, Market, Settings};
