@@ -91,6 +91,12 @@ impl From<Error> for ExtendError {
     }
 }
 
+/// A time as people read it in a time line.
+fn stamp(at: Time) -> String {
+    let stamp = jiff::Timestamp::from_millisecond(at.0).unwrap_or_default();
+    stamp.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 impl Controller {
     /// Writes down what is wanted, plans, and begins. What is the same already, and not in error, stays untouched.
     ///
@@ -198,7 +204,7 @@ impl Controller {
                 }
             };
             let reserve = until.map_or(vec![], |until| self.asked_until(&state, &replicas, until));
-            let text = until.map_or("has no end of its own any more".to_owned(), |at| format!("may run until {}", at.0 / 1000));
+            let text = until.map_or("has no end of its own any more".to_owned(), |at| format!("may run until {}", stamp(at)));
             let facts = vec![self.fact(&state.id, None, text)];
             let deployments = vec![Write { expected: row.version, state: state.clone() }];
             match self.store().commit(Commit { deployments, reserve, facts, ..Commit::default() }).await {

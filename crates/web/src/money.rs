@@ -150,7 +150,11 @@ pub(crate) async fn extend(
     let id = crate::deployments::find(&app, &caller, &name).await?.id;
     let state = app.controller.extend(id.as_str(), more.extension()?).await.map_err(|e| refused(&name, e))?;
     let Some(state) = state else { return Err(unknown("deployment", &name)) };
-    let until = state.expires_at.map_or_else(|| "without an end".to_owned(), |at| format!("until {}", rfc3339(at)));
+    let until = match (state.expires_at, state.keep_until) {
+        (Some(at), _) => format!("until {}", rfc3339(at)),
+        (None, Some(at)) if at.0 < i64::MAX / 2 => format!("until {} whether anybody asks or not", rfc3339(at)),
+        (None, _) => "without an end".to_owned(),
+    };
     app.controller.write_down(&state.id, format!("`{}` said to let it run {until}", caller.name)).await?;
     Ok(Json(json!({"expires_at": state.expires_at.map(rfc3339), "kept_until": state.keep_until.map(rfc3339)})))
 }

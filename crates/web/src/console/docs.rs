@@ -2,6 +2,7 @@
 //! error codes.
 
 use super::console::Console;
+use super::figures::marked;
 use super::layout::{Place, card, outside, page as whole};
 use super::visitor::{Visitor, theme_of};
 use crate::openapi;
@@ -23,7 +24,7 @@ pub(crate) async fn page(visitor: Visitor, Query(wish): Query<Wish>) -> Response
     let asked = wish.q.to_lowercase();
     let body = html! {
         div.head {
-            div { h1 { "API" } p.soft { (document["info"]["description"].as_str().unwrap_or_default()) } }
+            div { h1 { "API" } p.soft { (marked(document["info"]["description"].as_str().unwrap_or_default())) } }
             div.actions { a.button href="/api/v1/openapi.json" { "OpenAPI 3.1" } }
         }
         form.row role="search" method="get" { label.sr for="q" { "Find a path" } input #q type="search" name="q" value=(wish.q) placeholder="a path or a word"; button.small { "Find" } }
@@ -57,7 +58,7 @@ fn one(path: &str, method: &str, told: &Value) -> Markup {
     let body = told.pointer("/requestBody/content/application~1json/schema");
     html! {
         details {
-            summary { span.tag { (method.to_uppercase()) } " " code { (path) } " " span.soft { (told["summary"].as_str().unwrap_or_default()) } }
+            summary { span.tag { (method.to_uppercase()) } " " code { (path) } " " span.soft { (marked(told["summary"].as_str().unwrap_or_default())) } }
             div.stack {
                 p.small.soft { (told["description"].as_str().unwrap_or("For everybody.")) }
                 @if let Some(all) = told["parameters"].as_array().filter(|a| !a.is_empty()) { dl.pairs {
@@ -102,7 +103,7 @@ pub(crate) async fn error(State(console): State<Console>, headers: HeaderMap, Pa
         html! {
             section.card {
                 h1 { (title.trim_start_matches("# ")) }
-                @for part in rest.split("\n\n").map(str::trim).filter(|p| !p.is_empty()) { p { (super::figures::marked(&part.replace('\n', " "))) } }
+                @for part in rest.split("\n\n").map(str::trim).filter(|p| !p.is_empty()) { p { (marked(&part.replace('\n', " "))) } }
                 p { a href="/" { "To the dashboard" } }
             }
         },
