@@ -56,3 +56,42 @@ fn a_demo_that_is_told_to_end_leaves_no_process_and_no_folder() {
     assert_eq!(left.count(), 0, "no engine is left");
     std::fs::remove_dir_all(&folder).expect("clean up");
 }
+
+#[test]
+fn a_demo_that_is_looked_at_shows_a_live_page_and_ends_well_when_it_is_told_to() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_charter"))
+        .arg("demo")
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("demo");
+    let mut lines = BufReader::new(child.stdout.take().expect("output")).lines().map_while(Result::ok);
+    let mut field = |name: &str| lines.find_map(|l| l.strip_prefix(name).map(|v| v.trim().to_owned())).expect("a line");
+    let (dashboard, key) = (field("dashboard:"), field("key:"));
+    // Everything has been shown, and it only runs on.
+    field("gateway:");
+    let address = dashboard.trim_start_matches("http://").to_owned();
+    let ask = |request: &str| {
+        let mut socket = std::net::TcpStream::connect(&address).expect("a connection");
+        socket.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("an answer");
+        answer
+    };
+    let body = format!("key={key}");
+    let entered = ask(&format!(
+        "POST /login HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    let cookie = entered.split_once("charter_session=").expect("a cookie").1.split(';').next().expect("its value").to_owned();
+    let page =
+        ask(&format!("GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncookie: charter_session={cookie}\r\n\r\n"));
+    assert!(page.contains("demo/stand-in-7B") && page.contains("running"), "{page}");
+    Command::new("kill").arg(child.id().to_string()).status().expect("kill");
+    let last = lines.last().expect("a last line");
+    assert!(child.wait().expect("an end").success(), "{last}");
+    assert!(last.contains("0 failed, 0 machines left behind"), "{last}");
+}

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -57,11 +58,14 @@ pub(crate) async fn demo(context: &Context<'_>, once: bool) -> Done {
     let mut terminated = signal(SignalKind::terminate()).map_err(|_| problem("signals cannot be received"))?;
     let outcome = match tokio::time::timeout(PATIENCE, stage(&folder)).await {
         Ok(Ok(stage)) => {
+            let resting = AtomicBool::new(false);
+            // Whoever has seen it all ends it so, and after so long as they please.
+            let ended = |why: &str| if resting.load(Ordering::Relaxed) { Ok(()) } else { Err(problem(why)) };
             let result = tokio::select! {
-                result = play(&stage, &mut report, printer, once) => result,
-                () = tokio::time::sleep(PATIENCE) => Err(problem("it took too long")),
-                _ = tokio::signal::ctrl_c() => Err(problem("it was interrupted")),
-                _ = terminated.recv() => Err(problem("it was told to end")),
+                result = play(&stage, &mut report, printer, (once, &resting)) => result,
+                () = too_long(&resting) => Err(problem("it took too long")),
+                _ = tokio::signal::ctrl_c() => ended("it was interrupted"),
+                _ = terminated.recv() => ended("it was told to end"),
             };
             clean_up(stage, &mut report).await;
             result
@@ -141,7 +145,20 @@ pub(super) fn step(report: &mut Report, printer: &Printer, name: &str, seconds: 
     printer.say(&format!("  {name:<13} {seconds:>7.3} s  {detail}"));
 }
 
-async fn play(stage: &Stage, report: &mut Report, printer: &Printer, once: bool) -> Result<(), Problem> {
+/// After the longest time that a demo may take, unless it is only being looked at.
+async fn too_long(resting: &AtomicBool) {
+    tokio::time::sleep(PATIENCE).await;
+    if resting.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn play(
+    stage: &Stage,
+    report: &mut Report,
+    printer: &Printer,
+    (once, resting): (bool, &AtomicBool),
+) -> Result<(), Problem> {
     printer.say_in(Tone::Strong, "charter demo: a marketplace, a machine and an engine stand-in on this computer");
     if !once {
         show_page(stage, printer);
@@ -186,9 +203,8 @@ async fn play(stage: &Stage, report: &mut Report, printer: &Printer, once: bool)
     if !once {
         printer.data(&format!("gateway: {}", stage.server.gateway_url.as_deref().unwrap_or_default()));
         printer.say("it runs until Ctrl-C: look at the dashboard, ask it in the playground, change it");
-        if tokio::signal::ctrl_c().await.is_err() {
-            return Err(problem("signals cannot be received"));
-        }
+        resting.store(true, Ordering::Relaxed);
+        std::future::pending::<()>().await;
     }
     let begun = now();
     stage.client.act(Method::DELETE, &format!("/api/v1/deployments/{}", segment("demo"))).await?;
