@@ -206,6 +206,11 @@ async fn play(
         resting.store(true, Ordering::Relaxed);
         std::future::pending::<()>().await;
     }
+    give_back(stage, report, printer).await
+}
+
+/// Ends it, and looks whether nothing is left.
+async fn give_back(stage: &Stage, report: &mut Report, printer: &Printer) -> Result<(), Problem> {
     let begun = now();
     stage.client.act(Method::DELETE, &format!("/api/v1/deployments/{}", segment("demo"))).await?;
     until(stage, |status| status == "stopped").await?;
