@@ -51,7 +51,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// A deployment's name from a model's: letters, digits, `.`, `_` and `-`.
-fn name_of(model: &str) -> String {
+pub(crate) fn name_of(model: &str) -> String {
     let last = model.trim_end_matches('/').rsplit('/').next().unwrap_or(model);
     let name: String =
         last.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c.to_ascii_lowercase() } else { '-' }).collect();

@@ -65,6 +65,9 @@ def the_door(page):
 def deploy(page):
     step("a model is deployed from the form, and is seen to become ready without a reload")
     page.goto(URL + "/deploy")
+    # A name that no hub has is refused, and told as text.
+    page.locator("[name=model]").fill("demo/<img src=x onerror=alert(4)>-7B")
+    expect(page.locator("#check")).to_contain_text("<img src=x onerror=alert(4)>-7B is no model", timeout=20000)
     page.locator("[name=model]").fill("demo/stand-in-7B")
     page.locator("[name=name]").fill("web")
     page.locator("[name=served-name]").fill("web-model")
@@ -111,6 +114,25 @@ def log(page):
         page.get_by_role("link", name="Download the whole log").click()
     text = open(download.value.path()).read()
     assert "startup complete" in text and "\x1b" not in text and "GET /health" not in text, text[:500]
+
+
+def hostile(page):
+    step("what an engine writes into its log, and what charter quotes of it, is text")
+    page.goto(URL + "/deploy")
+    for name, value in (("model", "demo/stand-in-7B"), ("name", "hostile"), ("served-name", "hostile"), ("max-price", "0.30"), ("min-vram", "24GB")):
+        page.locator(f"[name={name}]").fill(value)
+    page.get_by_text("Extra arguments, adapters, environment").click()
+    page.locator("[name=extra-args]").fill("--x=<img src=x onerror=alert(3)>")
+    page.get_by_role("button", name="Deploy", exact=True).click()
+    said(page, "is on its way")
+    expect(page.locator("#cause")).to_contain_text("<img src=x onerror=alert(3)>", timeout=60000)
+    page.goto(URL + "/deployments/hostile/log")
+    expect(page.locator("pre.log")).to_contain_text("<img src=x onerror=alert(3)>", timeout=20000)
+    assert page.locator("main img").count() == 0, "a line of a log became a picture"
+    page.goto(URL + "/deployments/hostile")
+    page.get_by_role("button", name="End…").click()
+    page.locator("[popover]:popover-open").get_by_role("button", name="End it").click()
+    said(page, "is being ended")
 
 
 def lease(page):
@@ -271,6 +293,7 @@ def main():
         deploy(page)
         ask(page)
         log(page)
+        hostile(page)
         lease(page)
         upgrade(page)
         backend(page, server.server_address[1])

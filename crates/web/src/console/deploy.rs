@@ -11,7 +11,7 @@ use crate::auth::Caller;
 use crate::problem::Query;
 use crate::problem::{Answer, Failed, failed};
 use crate::router::App;
-use crate::{deployments, manifest, offers, plan, saved};
+use crate::{cloud_model, deployments, manifest, offers, plan, saved};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
@@ -238,12 +238,6 @@ fn more(fields: &Fields) -> Markup {
     )
 }
 
-/// A name out of a model's.
-fn named(model: &str) -> String {
-    let last = model.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
-    last.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect()
-}
-
 /// What the form says, as the API takes it.
 async fn wanted(app: &App, act: &Act) -> Answer<Value> {
     let from = From_ {
@@ -253,7 +247,7 @@ async fn wanted(app: &App, act: &Act) -> Answer<Value> {
         offer: None,
     };
     let (_, base, _) = base(app, &act.caller(), &from).await?;
-    let made_up = named(act.text("model"));
+    let made_up = cloud_model::name_of(act.text("model"));
     let name = act.said("name").unwrap_or(&made_up);
     let profile_name = from.profile.as_deref().unwrap_or(name);
     Ok(json!({
