@@ -16,7 +16,7 @@ pub(crate) fn bench_dashboard(args: &[String]) -> Result<(), String> {
     std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
     let done = measured(&folder, "pages").and_then(|()| {
         let data = folder.join("data").display().to_string();
-        run("cargo", &["run", "--quiet", "--release", "--package", "charter-store", "--example", "fill", &data, "10000"])?;
+        run("cargo", &["run", "--quiet", "--package", "charter-store", "--example", "fill", &data, "10000"])?;
         measured(&folder, "lists")
     });
     std::fs::remove_dir_all(&folder).map_err(|e| e.to_string())?;

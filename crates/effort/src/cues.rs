@@ -89,9 +89,19 @@ const fn small(eight: u64) -> u64 {
     eight | (capital >> 2)
 }
 
-/// All words, by what stands for them. A place is empty where that is zero.
-static WORDS: LazyLock<Box<[(u64, Cue); PLACES]>> = LazyLock::new(|| {
-    let mut places = Box::new([(0, Cue::Code); PLACES]);
+/// Bits that tell of most words that they are none of these: few enough to be at hand all the time, and two for each place.
+const BITS: usize = 2 * PLACES;
+
+/// All words, by what stands for them.
+struct Words {
+    /// A word that is here has its bit.
+    bits: [u64; BITS / 64],
+    /// A place is empty where what stands for a word is zero.
+    places: [(u64, Cue); PLACES],
+}
+
+static WORDS: LazyLock<Box<Words>> = LazyLock::new(|| {
+    let mut words = Box::new(Words { bits: [0; BITS / 64], places: [(0, Cue::Code); PLACES] });
     for line in include_str!("../data/cues.tsv").lines() {
         let Some((kind, all)) = line.split_once('\t') else { continue };
         let Some((cue, _)) = Cue::ALL.iter().find(|(_, name)| *name == kind) else { continue };
@@ -99,14 +109,22 @@ static WORDS: LazyLock<Box<[(u64, Cue); PLACES]>> = LazyLock::new(|| {
             let print = print(word.as_bytes(), word.len());
             let mut at = place(print);
             // The last line that has a word says what it tells.
-            while places[at].0 != 0 && places[at].0 != print {
+            while words.places[at].0 != 0 && words.places[at].0 != print {
                 at = (at + 1) % PLACES;
             }
-            places[at] = (print, *cue);
+            words.places[at] = (print, *cue);
+            let (which, bit) = bit(print);
+            words.bits[which] |= bit;
         }
     }
-    places
+    words
 });
+
+/// Where a word's bit is.
+fn bit(print: u64) -> (usize, u64) {
+    let bit = usize::try_from(print >> 50).unwrap_or(0) % BITS;
+    (bit / 64, 1 << (bit % 64))
+}
 
 fn place(print: u64) -> usize {
     // The high bits are mixed best.
@@ -123,10 +141,23 @@ pub(crate) fn beginning(text: &[u8], length: usize) -> Option<Cue> {
     if length > LONGEST || length == 0 {
         return None;
     }
-    let print = print(text, length);
+    told(print(text, length))
+}
+
+/// The same of a short word by its letters, of which the first is the lowest byte, and which are followed by zeros.
+pub(crate) fn short(letters: u64) -> Option<Cue> {
+    told(mixed(0, small(letters)))
+}
+
+fn told(print: u64) -> Option<Cue> {
+    let words = &**WORDS;
+    let (which, bit) = bit(print);
+    if words.bits[which] & bit == 0 {
+        return None;
+    }
     let mut at = place(print);
     loop {
-        match WORDS[at] {
+        match words.places[at] {
             (0, _) => return None,
             (known, cue) if known == print => return Some(cue),
             _ => at = (at + 1) % PLACES,

@@ -1,7 +1,7 @@
 //! What can be seen in a prompt: each feature as a number from 0 to 1, found in one pass over its words.
 
 use crate::Prompt;
-use crate::cues::{Cue, KINDS, LONGEST, beginning, of};
+use crate::cues::{Cue, KINDS, LONGEST, beginning, of, short};
 
 /// How many features there are.
 pub(crate) const COUNT: usize = 20;
@@ -186,6 +186,20 @@ fn end_of_word(bytes: &[u8], mut at: usize) -> usize {
 /// Reads a word that begins with a letter of ASCII; where it ends.
 fn word(text: &str, from: usize, counts: &mut Counts) -> usize {
     let bytes = text.as_bytes();
+    // Most words are shorter than eight letters, and are read in one go.
+    if let Some(eight) = bytes.get(from..).and_then(|rest| rest.first_chunk::<8>()) {
+        let eight = u64::from_le_bytes(*eight);
+        let others = !of_word(eight) & TOPS;
+        let place = others.trailing_zeros() & !7;
+        let next = eight.checked_shr(place).unwrap_or(0) & 0xff;
+        let letters = eight & (1_u64.checked_shl(place).unwrap_or(0).wrapping_sub(1));
+        let last = (letters >> (place.saturating_sub(8) & 63)) & 0xff;
+        if others != 0 && next < 128 && last != u64::from(b'-') && last != u64::from(b'\'') {
+            counts.words += 1;
+            tells(short(letters), counts);
+            return from + (place / 8) as usize;
+        }
+    }
     let at = end_of_word(bytes, from);
     if bytes.get(at).is_some_and(|byte| *byte >= 128) {
         // It has other letters in it.
@@ -319,6 +333,20 @@ mod tests {
                     let alone = eight.map(|b| if matches!(KINDS_OF_BYTES[usize::from(b)], LETTER | JOINER) { 0x80 } else { 0 });
                     assert_eq!(marked, alone, "{eight:?}");
                 }
+            }
+        }
+        let words =
+            ["prove", "PROVE", "a", "integral", "whatever", "hi-", "step-by-step", "don't", "it'", "caf\u{e9}", "proves\u{e9}"];
+        for around in [0, 1, 3, 9] {
+            for one in words {
+                // Whatever follows it, a word says the same.
+                let mut counts = Counts::default();
+                let text = format!("{one}{}", " xxxxxxxxx".get(..around).unwrap_or_default());
+                let (end, mut alone) = (word(&text, 0, &mut counts), Counts::default());
+                assert_eq!((end, word(one, 0, &mut alone)), (one.len(), one.len()), "{text:?}");
+                assert_eq!((counts.cues, counts.words, counts.foreign), (alone.cues, alone.words, alone.foreign), "{text:?}");
+                let looked_up = of(one.to_lowercase().trim_end_matches(['-', '\'']).as_bytes());
+                assert_eq!(looked_up.map_or(0, |cue| counts.cues[cue.at()]), u32::from(looked_up.is_some()), "{text:?}");
             }
         }
         assert_eq!(end_of_word(b"well-known words", 0), 10);

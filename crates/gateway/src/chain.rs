@@ -2,6 +2,7 @@
 //! token. Whatever fails before an answer has really begun is invisible to the client.
 
 use crate::body::Answer;
+use crate::choices::Chain;
 use crate::errors::Refusal;
 use crate::form::Form;
 use crate::forward::{Admitted, Way};
@@ -70,17 +71,23 @@ impl Drop for Permit {
 
 impl Way {
     /// Plans a request: by its effort, along a chain, in several steps, or in another language; and puts it to the first one.
-    pub(crate) fn planned(&self, call: &mut Call, target: &Arc<Target>, effort: Option<u8>) -> Result<Planned, Refusal> {
-        let table = self.shared.table.load();
+    pub(crate) fn planned(
+        &self,
+        table: &Table,
+        call: &mut Call,
+        target: &Arc<Target>,
+        effort: Option<u8>,
+    ) -> Result<Planned, Refusal> {
         call.patience = Some(target.route.patience);
-        let plan = plan::made(&table, target, &call.asked, &call.body, effort)?;
+        let plan = plan::made(table, target, &call.asked, &call.body, effort)?;
         if let Some(plan) = &plan {
             self.shared.plans.applied(plan, &call.id);
         }
-        if let Some(steps) = plan.as_ref().and_then(|plan| plan.steps(&table, call)) {
+        if let Some(steps) = plan.as_ref().and_then(|plan| plan.steps(table, call)) {
             return Ok(Planned::Steps(steps, Rest { plan, ..Rest::default() }));
         }
-        let chain = chain(&table, target, plan.as_ref());
+        let choice = plan.as_ref().map_or_else(|| table.choices(target).named(table, target), |plan| &plan.choice);
+        let chain = Arc::clone(&choice.chain);
         let Some(first) = chain.first() else { return Err(Refusal::NoBackend(call.asked.name.clone())) };
         Ok(match self.asks(call, first, chain.len() > 1) {
             Ok((admitted, turn)) => Planned::First(admitted, Box::new(Rest { chain, plan, turn })),
@@ -212,7 +219,7 @@ pub(crate) enum Planned {
 /// What is needed of a plan once the first one has been asked.
 #[derive(Default)]
 pub(crate) struct Rest {
-    chain: Vec<Arc<Target>>,
+    chain: Chain,
     plan: Option<Plan>,
     /// The answer is turned for a client of Anthropic's language.
     turn: Option<Names>,
@@ -226,28 +233,11 @@ impl Rest {
 
     /// An answer that tells the plan.
     pub(crate) fn told(&self, mut answer: Response<Answer>) -> Response<Answer> {
-        if let Some(value) = self.plan.as_ref().and_then(|plan| HeaderValue::from_str(&plan.to_string()).ok()) {
+        if let Some(value) = self.plan.as_ref().and_then(Plan::told) {
             answer.headers_mut().insert(PLAN, value);
         }
         answer
     }
-}
-
-/// The names that may answer, in their order: the one that the plan names, or the route itself, and those behind it.
-pub(crate) fn chain(table: &Table, target: &Arc<Target>, plan: Option<&Plan>) -> Vec<Arc<Target>> {
-    let first = plan.and_then(|plan| table.find(&plan.model)).unwrap_or(target);
-    let own = if Arc::ptr_eq(first, target) { &[][..] } else { &first.route.fallback[..] };
-    // A route that is nothing but what stands behind it is no step of its own.
-    let empty = first.members.is_empty() && !(target.route.fallback.is_empty() && own.is_empty());
-    let mut all = if empty { vec![] } else { vec![Arc::clone(first)] };
-    for name in target.route.fallback.iter().chain(own) {
-        match table.find(name) {
-            Some(next) if !all.iter().any(|known| Arc::ptr_eq(known, next)) => all.push(Arc::clone(next)),
-            Some(_) => {}
-            None => tracing::debug!(name, "nobody serves what a chain names"),
-        }
-    }
-    all
 }
 
 /// Does it say something of the request itself?

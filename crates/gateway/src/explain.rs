@@ -1,6 +1,5 @@
 //! What a gateway would do with a request, without sending anything.
 
-use crate::chain::chain;
 use crate::errors::Refusal;
 use crate::plan;
 use crate::request::asked;
@@ -21,7 +20,10 @@ pub fn explain(source: &Arc<RouteTable>, body: &[u8], effort: Option<u8>) -> Res
     let known = table.names.get(&asked.name).filter(|target| target.hosted.is_none());
     let target = known.ok_or_else(|| Refusal::ModelNotFound(asked.name.clone()).text())?;
     let plan = plan::made(&table, target, &asked, body, effort).map_err(|refusal| refusal.text())?;
-    let mut steps: Vec<Value> = chain(&table, target, plan.as_ref())
+    let mut steps: Vec<Value> = plan
+        .as_ref()
+        .map_or_else(|| table.choices(target).named(&table, target), |plan| &plan.choice)
+        .chain
         .iter()
         .map(|target| json!({"name": &*target.name, "state": state(target), "tools": target.calls_tools()}))
         .collect();
@@ -36,7 +38,7 @@ pub fn explain(source: &Arc<RouteTable>, body: &[u8], effort: Option<u8>) -> Res
     Ok(match &plan {
         Some(plan) => json!({
             "schema": "charter.route-explain/1", "name": asked.name, "tier": plan.tier.as_str(), "effort": plan.effort,
-            "model": plan.model, "why": plan.why(&parts), "parts": parts.iter().map(part).collect::<Vec<_>>(), "chain": steps,
+            "model": &*plan.choice.model, "why": plan.why(&parts), "parts": parts.iter().map(part).collect::<Vec<_>>(), "chain": steps,
         }),
         None => json!({
             "schema": "charter.route-explain/1", "name": asked.name, "tier": null, "effort": null, "model": &*target.name,

@@ -115,14 +115,16 @@ impl Way {
         let estimate = body_bytes / 4 + asked.written_usual;
         holder.state.meter.admit(&key.limits, table.gateways, estimate, (self.shared.now)())?;
         let permit = Permit::new(holder, estimate);
-        drop(table);
         let (headers, id, holder) = (Arc::new(parts.headers), id.clone(), Arc::clone(holder));
         let mut call = Call { asked, body, headers, path, id, holder, started, permit, patience: None };
         if is_plain && target.takes(path) && (!call.asked.tools || target.calls_tools()) {
             let admitted = self.admit(&mut call, target, None);
+            drop(table);
             return self.admitted(Box::new(admitted)).await;
         }
-        match self.planned(&mut call, &target, effort)? {
+        let planned = self.planned(&table, &mut call, &target, effort)?;
+        drop(table);
+        match planned {
             Planned::First(admitted, rest) => match self.admitted(admitted).await {
                 Ok(answer) if rest.is_over() => Ok(rest.told(answer)),
                 // Behind a pointer: most requests are over by now, and all would carry the room for it.

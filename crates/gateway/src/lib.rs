@@ -10,6 +10,7 @@ mod body;
 mod breaker;
 mod cache;
 mod chain;
+mod choices;
 mod compact;
 mod connect;
 pub mod destination;

@@ -2,29 +2,29 @@
 //! every path.
 
 use crate::chain::Call;
+use crate::choices::{Choice, Nobody, Reason};
 use crate::errors::Refusal;
 use crate::request::Asked;
 use crate::table::{CHAT, MESSAGES, Table, Target};
 use crate::words::words;
 use charter_effort::{Part, Tier, effort_of};
-use std::fmt;
+use http::HeaderValue;
+use std::sync::Arc;
 
 /// From this effort on it may be asked in several steps.
 const STEPS_FROM: u8 = 8;
 
 /// What was decided for a request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) tier: Tier,
     pub(crate) effort: u8,
-    /// A name of the table.
-    pub(crate) model: String,
+    /// The model, and what stands behind it.
+    pub(crate) choice: Arc<Choice>,
     /// Where the effort is from.
     source: Source,
     /// What it was before `min_effort` raised it.
     raised_from: Option<u8>,
-    /// Why it is this model.
-    choice: Choice,
 }
 
 /// Where an effort is from.
@@ -37,21 +37,6 @@ enum Source {
     Words,
     /// Nobody said anything.
     Nothing,
-}
-
-/// Why a model was chosen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Choice {
-    /// The request names it.
-    Named,
-    /// It is the tier's own.
-    Own,
-    /// The tier has none.
-    Near,
-    /// The tier's own is not served, and what stands behind it answers.
-    Unserved,
-    /// This one, which would be meant, cannot call tools.
-    NoTools(String),
 }
 
 impl Plan {
@@ -67,12 +52,12 @@ impl Plan {
         if let Some(from) = self.raised_from {
             why.push_str(&format!("; `min_effort` raises it from {from}"));
         }
-        match &self.choice {
-            Choice::Named => why.push_str("; the request names its model"),
-            Choice::Own => {}
-            Choice::Near => why.push_str(&format!("; the route has no model of its own for {}", self.tier.as_str())),
-            Choice::Unserved => why.push_str("; nobody serves it at present"),
-            Choice::NoTools(name) => why.push_str(&format!("; `{name}` cannot call tools")),
+        match &self.choice.reason {
+            Reason::Named => why.push_str("; the request names its model"),
+            Reason::Own => {}
+            Reason::Near => why.push_str(&format!("; the route has no model of its own for {}", self.tier.as_str())),
+            Reason::Unserved => why.push_str("; nobody serves it at present"),
+            Reason::NoTools(name) => why.push_str(&format!("; `{name}` cannot call tools")),
         }
         why
     }
@@ -81,11 +66,11 @@ impl Plan {
     pub(crate) fn is_classified(&self) -> bool {
         self.source == Source::Words
     }
-}
 
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tier={}; model={}; effort={}", self.tier.as_str(), self.model, self.effort)
+    /// What the client is told of it.
+    pub(crate) fn told(&self) -> Option<HeaderValue> {
+        let text = || format!("tier={}; model={}; effort={}", self.tier.as_str(), self.choice.model, self.effort);
+        self.choice.told(self.effort, text).cloned()
     }
 }
 
@@ -101,7 +86,7 @@ pub(crate) struct Steps {
 /// Makes the plan. Nothing is planned for a name that is a model, unless the client speaks of effort.
 pub(crate) fn made(
     table: &Table,
-    target: &Target,
+    target: &Arc<Target>,
     asked: &Asked,
     body: &[u8],
     header: Option<u8>,
@@ -118,13 +103,17 @@ pub(crate) fn made(
     };
     let raised_from = asked.said.min.filter(|least| *least > effort).map(|least| std::mem::replace(&mut effort, least));
     let tier = Tier::of(effort);
-    if !tiers {
+    let choices = table.choices(target);
+    let choice = if tiers {
+        choices.of(table, target, tier, asked.tools).map_err(|why| match why {
+            Nobody::CallsTools => Refusal::NoTools(asked.name.clone()),
+            Nobody::Serves => Refusal::NoBackend(asked.name.clone()),
+        })?
+    } else {
         // The client names its model: that comes first.
-        let model = target.name.to_string();
-        return Ok(Some(Plan { tier, effort, model, source, raised_from, choice: Choice::Named }));
-    }
-    let (model, choice) = model(table, target, asked, effort)?;
-    Ok(Some(Plan { tier, effort, model, source, raised_from, choice }))
+        choices.named(table, target)
+    };
+    Ok(Some(Plan { tier, effort, choice: Arc::clone(choice), source, raised_from }))
 }
 
 /// What weighed most.
@@ -133,39 +122,6 @@ fn found(parts: &[Part]) -> String {
     heavy.sort_by(|a, b| b.points.abs().total_cmp(&a.points.abs()));
     let named: Vec<String> = heavy.iter().take(3).map(|p| format!("{} {:+.1}", p.name, p.points)).collect();
     if named.is_empty() { "nothing in it is hard".to_owned() } else { named.join(", ") }
-}
-
-const ORDER: [&str; 5] = ["reflex", "simple", "moderate", "complex", "critical"];
-
-/// Tiers in the order in which they are looked for, by the tier that is meant.
-const LOOKED: [[usize; 5]; 5] = [[0, 1, 2, 3, 4], [1, 0, 2, 3, 4], [2, 1, 0, 3, 4], [3, 4, 2, 1, 0], [4, 3, 2, 1, 0]];
-
-/// The model of a tier, or of the nearest one that has a model which can do what is asked.
-fn model(table: &Table, target: &Target, asked: &Asked, effort: u8) -> Result<(String, Choice), Refusal> {
-    let at = usize::from(effort.clamp(1, 10) - 1) / 2;
-    let named = || LOOKED[at].iter().filter_map(|tier| Some((*tier, target.route.tiers.get(ORDER[*tier])?)));
-    if let Some((_, name)) = named().next()
-        && !target.route.fallback.is_empty()
-        && table.find(name).is_none()
-    {
-        // What stands behind it is there for this very case, and better than a model that the plan does not mean.
-        return Ok((name.clone(), Choice::Unserved));
-    }
-    let known = || named().filter_map(|(tier, name)| Some((tier, name, table.find(name)?)));
-    let able = known().find(|(_, _, model)| !asked.tools || model.calls_tools());
-    match able {
-        Some((tier, name, model)) => {
-            let unable = known().next().filter(|(_, first, _)| *first != name);
-            let choice = match unable {
-                Some((_, first, _)) => Choice::NoTools(first.clone()),
-                None if tier != at => Choice::Near,
-                None => Choice::Own,
-            };
-            Ok((model.name.to_string(), choice))
-        }
-        None if known().next().is_some() => Err(Refusal::NoTools(asked.name.clone())),
-        None => Err(Refusal::NoBackend(asked.name.clone())),
-    }
 }
 
 impl Plan {
@@ -182,8 +138,7 @@ impl Plan {
             return None;
         }
         let tier = |names: &[&str]| names.iter().find_map(|tier| target.route.tiers.get(*tier)).cloned();
-        let at = ORDER[usize::from(self.effort - 1) / 2];
-        let reasoner = tier(&[at, "complex", "critical"])?;
+        let reasoner = tier(&[self.tier.as_str(), "complex", "critical"])?;
         let orchestrator = tier(&["moderate", "simple", "reflex"]).filter(|name| *name != reasoner)?;
         let able = table.find(&orchestrator).is_some_and(|model| model.calls_tools());
         (able && table.find(&reasoner).is_some()).then_some(Steps { orchestrator, reasoner })

@@ -4,7 +4,7 @@
 use crate::plan::Plan;
 use charter_effort::Tier;
 use http::HeaderValue;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,7 @@ const WAITING_MAX: usize = 1024;
 struct Line {
     tier: Tier,
     effort: u8,
-    model: String,
+    model: Arc<str>,
     count: u64,
     last: HeaderValue,
 }
@@ -32,12 +32,12 @@ impl PlanLog {
     pub(crate) fn applied(&self, plan: &Plan, request: &HeaderValue) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (lines, more) = &mut *waiting;
-        let known = lines.iter().position(|line| line.effort == plan.effort && line.model == plan.model);
+        let known = lines.iter().position(|line| line.effort == plan.effort && *line.model == *plan.choice.model);
         if let Some(line) = known.and_then(|at| lines.get_mut(at)) {
             line.count += 1;
             line.last.clone_from(request);
         } else if lines.len() < WAITING_MAX {
-            let (tier, effort, model, last) = (plan.tier, plan.effort, plan.model.clone(), request.clone());
+            let (tier, effort, model, last) = (plan.tier, plan.effort, Arc::clone(&plan.choice.model), request.clone());
             lines.push(Line { tier, effort, model, count: 1, last });
         } else {
             *more += 1;

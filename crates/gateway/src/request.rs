@@ -176,8 +176,8 @@ fn wish(body: &[u8], options: Option<&RawValue>, stream: Option<&RawValue>) -> (
 impl Asked {
     /// The body with another name, and with the wish for usage; every other byte stays. Without either it is the same.
     pub(crate) fn spliced(&self, body: &Bytes, name: Option<&str>, ask_usage: bool) -> Bytes {
-        let quoted = name.map(|n| serde_json::Value::from(n).to_string());
-        let mut edits: Vec<(&Range<usize>, &str)> = vec![];
+        let quoted = name.map(quoted);
+        let mut edits: Vec<(&Range<usize>, &str)> = Vec::with_capacity(2 + self.said.own.len());
         edits.extend(quoted.as_deref().map(|text| (&self.at, text)));
         edits.extend(self.wish.as_ref().filter(|_| ask_usage).map(|(at, text)| (at, *text)));
         edits.extend(self.said.own.iter().map(|at| (at, "")));
@@ -195,6 +195,12 @@ impl Asked {
         out.extend_from_slice(&body[done..]);
         out.into()
     }
+}
+
+/// A name as JSON writes it.
+fn quoted(name: &str) -> String {
+    let is_plain = name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+    if is_plain { ["\"", name, "\""].concat() } else { serde_json::Value::from(name).to_string() }
 }
 
 /// Marks of how a conversation begins: one for each message boundary, so that two that share a beginning share marks. Without

@@ -4,6 +4,7 @@
 use crate::balance::Seen;
 use crate::breaker::Breaker;
 use crate::cache::Cache;
+use crate::choices::Choices;
 use crate::connect::Connector;
 use crate::limits::Meter;
 use crate::line::Line;
@@ -127,6 +128,8 @@ pub(crate) struct Target {
     pub(crate) parent: Option<String>,
     pub(crate) members: Vec<Member>,
     pub(crate) state: Arc<NameState>,
+    /// Its place among the table's choices.
+    number: usize,
     /// A model of a hosted provider, and the money of that provider. It is nobody's to ask for by name.
     pub(crate) hosted: Option<(Hosted, Arc<Purse>)>,
 }
@@ -182,6 +185,7 @@ pub(crate) struct Table {
     /// Backends that have left the table while they were still answering.
     retired: Vec<Arc<Entry>>,
     pub(crate) names: BTreeMap<String, Arc<Target>>,
+    choices: Vec<Choices>,
     /// The first name of each deployment and registered backend.
     groups: BTreeMap<String, String>,
     keys: HashMap<[u8; 32], Arc<Holder>>,
@@ -249,6 +253,7 @@ impl Table {
             parent: None,
             members: vec![],
             state: old.names.get(name).map_or_else(Arc::default, |t| Arc::clone(&t.state)),
+            number: 0,
             hosted: None,
         };
         for entry in &self.entries {
@@ -300,12 +305,19 @@ impl Table {
                 self.groups.insert(backend.group.clone(), own.name.clone());
             }
         }
-        self.names = names.into_iter().map(|(name, target)| (name, Arc::new(target))).collect();
+        let numbered = |(number, (name, target))| (name, Arc::new(Target { number, ..target }));
+        self.names = names.into_iter().enumerate().map(numbered).collect();
+        self.choices.resize_with(self.names.len(), Choices::default);
     }
 
     /// A name, or the one that a deployment of this name is served under.
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<Target>> {
         self.names.get(name).or_else(|| self.names.get(self.groups.get(name)?))
+    }
+
+    /// What it makes of one of its names, which must be of this very table.
+    pub(crate) fn choices(&self, target: &Target) -> &Choices {
+        &self.choices[target.number]
     }
 
     /// Requests being answered, by backend, those included that get no new ones.

@@ -1,10 +1,8 @@
-//! The words of a request, as far as its effort is judged by them: read in one pass, and copied only where they must be.
+//! The words of a request, as far as its effort is judged by them. The body is known to be JSON by now, so that nothing of it is
+//! examined again: values are stepped over, and texts are copied only where they must be.
 
 use crate::request::{Asked, WRITTEN_UNBOUND};
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
-use std::fmt;
 
 /// Its words.
 #[derive(Debug, Default)]
@@ -49,160 +47,248 @@ impl<'a> Content<'a> {
     }
 }
 
-#[derive(Deserialize)]
-struct Part<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Cow<'a, str>,
-    #[serde(borrow, default)]
-    text: Option<Cow<'a, str>>,
+/// A place in a body. Where that is no JSON after all, nothing more is found.
+struct Place<'a> {
+    body: &'a [u8],
+    at: usize,
 }
 
-struct Reader;
+/// What stands between two quotes.
+struct Quoted<'a> {
+    inside: &'a [u8],
+    /// It has escapes in it.
+    escaped: bool,
+}
 
-impl<'de> Visitor<'de> for Reader {
-    type Value = Content<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or parts")
+impl<'a> Quoted<'a> {
+    fn text(&self) -> Option<Cow<'a, str>> {
+        if self.escaped {
+            let quoted = [b"\"", self.inside, b"\""].concat();
+            return serde_json::from_slice::<String>(&quoted).ok().map(Cow::Owned);
+        }
+        std::str::from_utf8(self.inside).ok().map(Cow::Borrowed)
     }
 
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Content<'de>, E> {
-        Ok(Content { text: Cow::Borrowed(text), images: 0 })
+    /// Is it this name, which needs no escapes?
+    fn is(&self, name: &str) -> bool {
+        if self.escaped { self.text().as_deref() == Some(name) } else { self.inside == name.as_bytes() }
     }
+}
 
-    fn visit_str<E>(self, text: &str) -> Result<Content<'de>, E> {
-        Ok(Content { text: Cow::Owned(text.to_owned()), images: 0 })
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Content<'de>, A::Error> {
-        let mut all = Content::default();
-        while let Some(part) = parts.next_element::<Part<'de>>()? {
-            all.images += u32::from(part.kind.contains("image"));
-            if let Some(text) = part.text {
-                let next = all.text.to_mut();
-                next.push_str(&text);
-                next.push('\n');
+impl<'a> Place<'a> {
+    /// The next byte that is no space.
+    fn next(&mut self) -> Option<u8> {
+        loop {
+            match self.body.get(self.at)? {
+                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                byte => return Some(*byte),
             }
         }
-        Ok(all)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Content<'de>, A::Error> {
-        while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Content::default())
+    /// Steps over this byte, if it comes next.
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.next() == Some(byte);
+        self.at += usize::from(found);
+        found
     }
 
-    fn visit_unit<E>(self) -> Result<Content<'de>, E> {
-        Ok(Content::default())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Content<'de>, E> {
-        Ok(Content::default())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Content<'de>, E> {
-        Ok(Content::default())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Content<'de>, E> {
-        Ok(Content::default())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Content<'de>, E> {
-        Ok(Content::default())
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Reader)
-    }
-}
-
-/// A prompt of the old kind: a text, or a list of texts. Lists of tokens say nothing.
-struct Prompt<'a>(Content<'a>);
-
-struct PromptReader;
-
-impl<'de> Visitor<'de> for PromptReader {
-    type Value = Content<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or texts")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Content<'de>, E> {
-        Ok(Content { text: Cow::Borrowed(text), images: 0 })
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Content<'de>, E> {
-        Ok(Content { text: Cow::Owned(text.to_owned()), images: 0 })
-    }
-
-    fn visit_unit<E>(self) -> Result<Content<'de>, E> {
-        Ok(Content::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Content<'de>, A::Error> {
-        let mut all = Content::default();
-        while let Some(next) = texts.next_element::<Content<'de>>()? {
-            all.add(next.text);
+    fn quoted(&mut self) -> Option<Quoted<'a>> {
+        if !self.take(b'"') {
+            return None;
         }
-        Ok(all)
+        let (from, mut escaped) = (self.at, false);
+        loop {
+            self.at += memchr::memchr2(b'"', b'\\', self.body.get(self.at..)?)?;
+            if self.body[self.at] == b'"' {
+                let inside = &self.body[from..self.at];
+                self.at += 1;
+                return Some(Quoted { inside, escaped });
+            }
+            escaped = true;
+            self.at += 2;
+        }
     }
-}
 
-impl<'de: 'a, 'a> Deserialize<'de> for Prompt<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(PromptReader).map(Self)
+    /// Steps over a value.
+    fn skip(&mut self) -> Option<()> {
+        match self.next()? {
+            b'"' => {
+                self.quoted()?;
+            }
+            b'{' | b'[' => self.skip_nested()?,
+            _ => {
+                let rest = self.body.get(self.at..)?;
+                let end = rest.iter().position(|b| matches!(b, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'))?;
+                // Nothing is no value, and whoever takes it for one stays where it is for ever.
+                self.at += Some(end).filter(|bytes| *bytes > 0)?;
+            }
+        }
+        Some(())
     }
-}
 
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    role: Cow<'a, str>,
-    #[serde(borrow, default)]
-    content: Content<'a>,
-}
+    fn skip_nested(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.body.get(self.at)? {
+                b'"' => {
+                    self.quoted()?;
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return Some(());
+            }
+        }
+    }
 
-#[derive(Deserialize)]
-struct Talk<'a> {
-    #[serde(borrow, default)]
-    messages: Vec<Message<'a>>,
-    #[serde(borrow, default)]
-    system: Content<'a>,
-    #[serde(borrow, default)]
-    prompt: Option<Prompt<'a>>,
-    #[serde(default)]
-    tools: Option<Vec<IgnoredAny>>,
+    /// Each member of an object. `each` steps over its value.
+    fn members(&mut self, mut each: impl FnMut(&mut Self, &Quoted<'a>) -> Option<()>) -> Option<()> {
+        if !self.take(b'{') {
+            return None;
+        }
+        while !self.take(b'}') {
+            let name = self.quoted()?;
+            self.take(b':');
+            each(self, &name)?;
+            self.take(b',');
+        }
+        Some(())
+    }
+
+    /// Each item of a list. `each` steps over it.
+    fn items(&mut self, mut each: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        if !self.take(b'[') {
+            return None;
+        }
+        while !self.take(b']') {
+            each(self)?;
+            self.take(b',');
+        }
+        Some(())
+    }
+
+    fn content(&mut self) -> Option<Content<'a>> {
+        let mut all = Content::default();
+        match self.next()? {
+            b'"' => all.text = self.quoted()?.text()?,
+            b'[' => self.items(|place| place.part(&mut all))?,
+            _ => self.skip()?,
+        }
+        Some(all)
+    }
+
+    /// A part of a content.
+    fn part(&mut self, all: &mut Content<'a>) -> Option<()> {
+        if self.next()? != b'{' {
+            return self.skip();
+        }
+        let (mut text, mut image) = (None, false);
+        self.members(|place, name| {
+            let quoted = place.next()? == b'"';
+            if quoted && name.is("text") {
+                text = Some(place.quoted()?.text()?);
+            } else if quoted && name.is("type") {
+                image = place.quoted()?.text()?.contains("image");
+            } else {
+                place.skip()?;
+            }
+            Some(())
+        })?;
+        all.images += u32::from(image);
+        if let Some(text) = text {
+            let whole = all.text.to_mut();
+            whole.push_str(&text);
+            whole.push('\n');
+        }
+        Some(())
+    }
+
+    /// A prompt of the old kind: a text, or a list of texts. Lists of tokens say nothing.
+    fn prompt(&mut self) -> Option<Cow<'a, str>> {
+        if self.next()? != b'[' {
+            return Some(self.content()?.text);
+        }
+        let mut all = Content::default();
+        self.items(|place| {
+            let next = place.content()?;
+            all.add(next.text);
+            Some(())
+        })?;
+        Some(all.text)
+    }
+
+    /// A message of a conversation.
+    fn message(&mut self, words: &mut Words<'a>, system: &mut Content<'a>) -> Option<()> {
+        if self.next()? != b'{' {
+            return self.skip();
+        }
+        let (mut role, mut content) = (None, Content::default());
+        self.members(|place, name| {
+            if name.is("content") {
+                content = place.content()?;
+            } else if name.is("role") && place.next()? == b'"' {
+                role = Some(place.quoted()?);
+            } else {
+                place.skip()?;
+            }
+            Some(())
+        })?;
+        words.images += content.images;
+        let Some(role) = role else { return Some(()) };
+        if role.is("user") {
+            // Results of tools are no words of a person.
+            if !content.text.is_empty() {
+                words.turns += 1;
+                words.last = content.text;
+            }
+        } else if role.is("system") || role.is("developer") {
+            system.add(content.text);
+        }
+        Some(())
+    }
+
+    fn all(&mut self) -> Option<Words<'a>> {
+        let mut words = Words { bytes: self.body.len(), ..Words::default() };
+        let (mut system, mut prompt) = (Content::default(), None);
+        self.members(|place, name| {
+            if name.is("messages") && place.next()? == b'[' {
+                place.items(|place| place.message(&mut words, &mut system))
+            } else if name.is("system") {
+                let whole = place.content()?;
+                system.images += whole.images;
+                // What stands beside the conversation is said before it, wherever it is written.
+                let within = std::mem::replace(&mut system.text, whole.text);
+                system.add(within);
+                Some(())
+            } else if name.is("prompt") && place.next()? != b'n' {
+                prompt = Some(place.prompt()?);
+                Some(())
+            } else if name.is("tools") && place.next()? == b'[' {
+                place.items(|place| {
+                    words.tools = words.tools.saturating_add(1);
+                    place.skip()
+                })
+            } else {
+                place.skip()
+            }
+        })?;
+        words.images += system.images;
+        words.system = system.text;
+        if let Some(prompt) = prompt {
+            (words.last, words.turns) = (prompt, 1);
+        }
+        Some(words)
+    }
 }
 
 /// Reads the words of a body: of a conversation in OpenAI's or Anthropic's language, or of a plain prompt.
 pub(crate) fn words(body: &[u8]) -> Words<'_> {
-    let Ok(talk) = serde_json::from_slice::<Talk<'_>>(body) else { return Words::default() };
-    let mut words = Words { bytes: body.len(), ..Words::default() };
-    words.tools = talk.tools.map_or(0, |tools| u32::try_from(tools.len()).unwrap_or(u32::MAX));
-    let mut system = talk.system;
-    for message in talk.messages {
-        words.images += message.content.images;
-        match &*message.role {
-            "system" | "developer" => system.add(message.content.text),
-            // Results of tools are no words of a person.
-            "user" if !message.content.text.is_empty() => {
-                words.turns += 1;
-                words.last = message.content.text;
-            }
-            _ => {}
-        }
-    }
-    words.images += system.images;
-    words.system = system.text;
-    if let Some(Prompt(prompt)) = talk.prompt {
-        words.last = prompt.text;
-        words.turns = 1;
-    }
-    words
+    Place { body, at: 0 }.all().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -251,5 +337,31 @@ mod tests {
             );
         }
         assert_eq!(words(b"not json").turns, 0);
+    }
+
+    #[test]
+    fn what_is_escaped_or_stands_in_another_order_is_read_too() {
+        let body = r#" { "t\u006fols" : [ [1, "]"] , {"a":"\\"} ] , "messages":[7, "x", {"content":"say \"hi\"\n","name":"]}","role":"us\u0065r"},
+            {"role":"system","content":[{"text":"T","type":"text"}, 5, "loose"]}], "x" : -1.5e3, "system" : "S" , "y":{}, "z":[]}"#;
+        let found = words(body.as_bytes());
+        assert_eq!((&*found.system, &*found.last, found.turns, found.tools), ("ST\n", "say \"hi\"\n", 1, 2));
+    }
+
+    /// What is asked of it is JSON, but nothing else may happen where it is not.
+    #[test]
+    fn what_is_cut_or_changed_anywhere_is_no_more_than_not_understood() {
+        let body = r#"{"messages":[{"role":"user","content":[{"type":"image_url","text":"\u00e9\""}]}],"tools":[{"a":[1]}],"prompt":["a",[2]],"n":7}"#;
+        for at in 0..=body.len() {
+            words(&body.as_bytes()[..at]);
+            for other in *b"\"\\{}[],:x\xff " {
+                let mut changed = body.as_bytes().to_vec();
+                changed.insert(at, other);
+                words(&changed);
+                if at < body.len() {
+                    changed.remove(at + 1);
+                    words(&changed);
+                }
+            }
+        }
     }
 }

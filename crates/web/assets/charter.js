@@ -83,11 +83,16 @@
     document.addEventListener("visibilitychange", () => { if (document.hidden) silent(); else { listen(); refresh(); } });
   }
 
-  // Copying.
+  // Copying: what stands in the page, or what an address answers.
   document.addEventListener("click", async (event) => {
-    const button = event.target.closest("[data-copy]");
+    const button = event.target.closest("[data-copy], [data-copy-from]");
     if (!button) return;
-    try { await navigator.clipboard.writeText(button.dataset.copy); button.textContent = "Copied"; } catch { button.textContent = "Select it, and copy"; }
+    try {
+      const from = button.dataset.copyFrom;
+      const text = from ? JSON.stringify(await (await fetch(from)).json(), null, 2) : button.dataset.copy;
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch { button.textContent = button.dataset.copyFrom ? "Download it" : "Select it, and copy"; }
     setTimeout(() => { button.textContent = "Copy"; }, 2000);
   });
 

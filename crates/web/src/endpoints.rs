@@ -3,8 +3,8 @@
 use crate::endpoint::{Endpoint, Gives, change, read, remove, replace};
 use crate::router;
 use crate::{
-    admin_vllm, backends, cloud_model, cloud_upgrade, deployments, events, gateways, hosts, keys, machines, manifest, metrics,
-    money, offers, openapi, plan, routes, saved, upgrade_stream, upgrades, usage,
+    admin_vllm, backends, cloud_model, cloud_upgrade, defaults, deployments, events, gateways, hosts, keys, machines, manifest,
+    metrics, money, offers, openapi, plan, routes, saved, upgrade_stream, upgrades, usage,
 };
 use charter_api::status as wire;
 use charter_api::upgrade::Upgrade;
@@ -47,6 +47,13 @@ fn health() -> Vec<Endpoint> {
             .asks::<events::Wish>()
             .says("What happens, as events; `Last-Event-ID` takes the stream up again without a gap and without a line twice.")
             .gives_kind(200, EVENTS),
+        read("/api/v1/defaults", defaults::get)
+            .says("What the form of a new deployment begins with.")
+            .gives::<defaults::Defaults>(200),
+        replace("/api/v1/defaults", defaults::put)
+            .takes::<defaults::Defaults>()
+            .says("Changes that, for everybody.")
+            .gives::<defaults::Defaults>(200),
         change("/api/v1/server/stop", router::stop)
             .only(Role::Admin)
             .says("Ends the server. What is rented stays.")

@@ -8,6 +8,7 @@ mod cloud_model;
 mod cloud_upgrade;
 mod console;
 mod convert;
+mod defaults;
 mod deployments;
 mod encrypted;
 mod endpoint;

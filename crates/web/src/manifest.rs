@@ -157,22 +157,28 @@ pub(crate) struct Order {
     pub(crate) env_vars: Vec<Variable>,
 }
 
-/// What a manifest asks for.
-pub(crate) fn wanted(order: Order) -> Answer<Wanted> {
+/// Is it a manifest?
+pub(crate) fn check(manifest: &Value) -> Answer<()> {
     let wrong = |message: String| failed(422, "A0422", message, "send what `charter manifest export` printed, as it is");
-    let manifest = order.manifest;
     if manifest.get("schema").and_then(Value::as_str) != Some(SCHEMA) {
         return Err(wrong(format!("this is no manifest: its `schema` is not `{SCHEMA}`")));
     }
-    let own = manifest.get("name").and_then(Value::as_str).unwrap_or_default();
-    let name = order.name.unwrap_or_else(|| own.to_owned());
-    let (Some(mut profile), Some(mut deployment)) = (manifest.get("profile").cloned(), manifest.get("deployment").cloned())
-    else {
+    let (Some(profile), Some(deployment)) = (manifest.get("profile"), manifest.get("deployment")) else {
         return Err(wrong("the manifest lacks `profile` or `deployment`".to_owned()));
     };
     if !profile["engine"].is_object() || !deployment.is_object() {
         return Err(wrong("the manifest's `profile` or `deployment` is no object".to_owned()));
     }
+    Ok(())
+}
+
+/// What a manifest asks for.
+pub(crate) fn wanted(order: Order) -> Answer<Wanted> {
+    let manifest = order.manifest;
+    check(&manifest)?;
+    let own = manifest.get("name").and_then(Value::as_str).unwrap_or_default();
+    let name = order.name.unwrap_or_else(|| own.to_owned());
+    let (mut profile, mut deployment) = (manifest["profile"].clone(), manifest["deployment"].clone());
     let keys: Vec<&str> =
         manifest.get("env_keys").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let missing: Vec<&str> = keys.iter().copied().filter(|k| !order.env_vars.iter().any(|v| v.key == *k)).collect();

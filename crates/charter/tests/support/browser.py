@@ -219,6 +219,39 @@ def keys(page):
         assert error.code == 401, error.code
 
 
+def beginnings(page):
+    step("the form begins with what was set for everybody, or with a manifest that is pasted")
+    page.goto(URL + "/settings")
+    page.locator("[name=gpu_memory_utilization]").fill("1.5")
+    page.get_by_role("button", name="Keep").click()
+    said(page, "gpu_memory_utilization", "alert")
+    for name, value in (("port", "19400"), ("gpu_memory_utilization", "0.85"), ("serve_for_hours", "8"), ("failed_restarts", "2")):
+        page.locator(f"[name={name}]").fill(value)
+    page.get_by_role("button", name="Keep").click()
+    said(page, "begin with this now")
+    page.goto(URL + "/deploy")
+    for name, value in (("port", "19400"), ("option-gpu-memory-utilization", "0.85"), ("serve-for", "8"), ("failed-restarts", "2")):
+        expect(page.locator(f"[name={name}]")).to_have_value(value)
+    page.get_by_text("From a manifest").click()
+    page.locator("[name=manifest]").fill('{"schema": "charter.manifest/1", ')
+    page.get_by_role("button", name="Fill in the form").click()
+    said(page, "this is no manifest", "alert")
+    manifest = page.request.get(URL + "/api/v1/deployments/demo/manifest").text()
+    page.get_by_text("From a manifest").click()
+    page.locator("[name=manifest]").fill(manifest)
+    page.get_by_role("button", name="Fill in the form").click()
+    expect(page.locator("[name=name]")).to_have_value("demo")
+    expect(page.locator("[name=option-max-model-len]")).to_have_value("8192")
+    expect(page.locator("[name=serve-for]")).to_have_value("")
+    # Nothing of it is lost on the way to the plan: it asks for what runs.
+    expect(page.locator("#check")).to_contain_text("What happens", timeout=20000)
+    page.goto(URL + "/settings")
+    for name in ("port", "gpu_memory_utilization", "serve_for_hours", "failed_restarts"):
+        page.locator(f"[name={name}]").fill("")
+    page.get_by_role("button", name="Keep").click()
+    said(page, "begin with this now")
+
+
 def quarantine(page):
     step("what nobody knows is shown, told what it costs, and ended by a person's word")
     page.goto(URL + "/")
@@ -298,6 +331,7 @@ def main():
         upgrade(page)
         backend(page, server.server_address[1])
         keys(page)
+        beginnings(page)
         without_scripts(browser)
         look(browser)
         end(page)

@@ -11,7 +11,7 @@ use crate::auth::Caller;
 use crate::problem::Query;
 use crate::problem::{Answer, Failed, failed};
 use crate::router::App;
-use crate::{cloud_model, deployments, manifest, offers, plan, saved};
+use crate::{cloud_model, defaults, deployments, manifest, offers, plan, saved};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
@@ -32,6 +32,18 @@ pub(crate) struct From_ {
     again: Option<String>,
     /// An offer of the market.
     offer: Option<String>,
+    /// A manifest that was pasted. It is too long for an address.
+    #[serde(skip)]
+    manifest: Option<String>,
+}
+
+impl From_ {
+    /// As a form carries it along.
+    fn of(act: &Act) -> Self {
+        let said = |name: &str| act.said(name).map(str::to_owned);
+        let (profile, saved, again) = (said("from-profile"), said("from-saved"), said("from-again"));
+        Self { profile, saved, again, offer: None, manifest: said("from-manifest") }
+    }
 }
 
 /// What the form begins with: a profile and a deployment that exist, or nothing.
@@ -47,6 +59,12 @@ async fn base(app: &App, caller: &Caller, from: &From_) -> Answer<(String, Value
     } else if let Some(name) = &from.again {
         let state = deployments::find(app, caller, name).await?;
         manifest::of(&state, &[])
+    } else if let Some(text) = &from.manifest {
+        let hint = "paste what `charter manifest export` printed, or what a deployment’s page downloads, as it is";
+        let paper: Value =
+            serde_json::from_str(text).map_err(|e| failed(422, "A0422", "this is no manifest", hint).detail(e.to_string()))?;
+        manifest::check(&paper)?;
+        paper
     } else {
         return Ok((String::new(), Value::Null, Value::Null));
     };
@@ -73,10 +91,47 @@ pub(crate) async fn page(State(console): State<Console>, visitor: Visitor, Query
     if let Some(offer) = from.offer.clone() {
         fields.insert("offer".to_owned(), offer);
     }
-    if name.is_empty() {
+    if profile.is_null() {
         fields.insert("other-names".to_owned(), "on".to_owned());
+        if let Err(failed) = with_defaults(&console.app, &mut fields).await {
+            return failed.into_response();
+        }
     }
     shown(&console.app, &visitor, &from, &fields, None).await
+}
+
+/// What an empty form begins with here.
+async fn with_defaults(app: &App, fields: &mut Fields) -> Answer<()> {
+    let kept = defaults::kept(app).await?;
+    let port = match kept.port {
+        Some(from) => defaults::free_port(app, from).await?,
+        None => None,
+    };
+    let all = [
+        ("port", port.map(|n| n.to_string())),
+        ("option-gpu-memory-utilization", kept.gpu_memory_utilization.map(|n| n.to_string())),
+        ("serve-for", kept.serve_for_hours.map(|n| n.to_string())),
+        ("version", kept.engine_version),
+        ("failed-restarts", kept.failed_restarts.map(|n| n.to_string())),
+    ];
+    fields.extend(all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    Ok(())
+}
+
+/// The form, filled in as a manifest says.
+pub(crate) async fn paste(State(console): State<Console>, act: Act) -> Response {
+    let from = From_ { manifest: Some(act.text("manifest").to_owned()), ..From_::default() };
+    match base(&console.app, &act.caller(), &from).await {
+        Ok((name, profile, deployment)) => {
+            let fields = form::fields(&name, &profile, &deployment);
+            shown(&console.app, &act.visitor, &from, &fields, None).await
+        }
+        Err(why) => {
+            let mut response = shown(&console.app, &act.visitor, &From_::default(), &Fields::new(), Some(&why)).await;
+            *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+            response
+        }
+    }
 }
 
 async fn shown(app: &App, visitor: &Visitor, from: &From_, fields: &Fields, note: Option<&Failed>) -> Response {
@@ -94,9 +149,16 @@ async fn shown(app: &App, visitor: &Visitor, from: &From_, fields: &Fields, note
                 @for name in &saved { a.button.small href={ "/deploy?saved=" (encoded(name)) } aria-current=[(from.saved.as_ref() == Some(name)).then_some("true")] { (name) " (saved)" } }
             }
         }
+        details.card.paste {
+            summary { "From a manifest" }
+            (super::layout::form(visitor, "/deploy/manifest", html! {
+                label.field { "Manifest" textarea.mono name="manifest" rows="6" required spellcheck="false" placeholder="{\"schema\": \"charter.manifest/1\", …}" {} small { "what a deployment’s page copies or downloads; values of its environment are asked of the server’s own" } }
+                div.actions { button { "Fill in the form" } }
+            }))
+        }
         form method="post" action="/deploy" data-check="/deploy/check" {
             input type="hidden" name="form" value=(visitor.form_token);
-            @for (name, value) in [("from-profile", &from.profile), ("from-saved", &from.saved), ("from-again", &from.again)] {
+            @for (name, value) in [("from-profile", &from.profile), ("from-saved", &from.saved), ("from-again", &from.again), ("from-manifest", &from.manifest)] {
                 @if let Some(value) = value { input type="hidden" name=(name) value=(value); }
             }
             @if let Some(tenant) = fields.get("tenant") { input type="hidden" name="tenant" value=(tenant); }
@@ -201,6 +263,7 @@ fn life(fields: &Fields) -> Markup {
             div.fields {
                 (text(fields, "serve-for", "Serve for, hours", "never ends", "then it is ended; it can be extended"))
                 (text(fields, "keep-alive", "End if nobody asks for", "45m", "or never"))
+                (text(fields, "failed-restarts", "Failed starts at most", "3", "on one machine, one after the other"))
                 (text(fields, "replicas", "Copies", "1", ""))
                 (text(fields, "replicas-max", "Copies at most", "", "with it, load decides; 0 copies sleep"))
             }
@@ -240,12 +303,7 @@ fn more(fields: &Fields) -> Markup {
 
 /// What the form says, as the API takes it.
 async fn wanted(app: &App, act: &Act) -> Answer<Value> {
-    let from = From_ {
-        profile: act.said("from-profile").map(str::to_owned),
-        saved: act.said("from-saved").map(str::to_owned),
-        again: act.said("from-again").map(str::to_owned),
-        offer: None,
-    };
+    let from = From_::of(act);
     let (_, base, _) = base(app, &act.caller(), &from).await?;
     let made_up = cloud_model::name_of(act.text("model"));
     let name = act.said("name").unwrap_or(&made_up);
@@ -258,12 +316,7 @@ async fn wanted(app: &App, act: &Act) -> Answer<Value> {
 
 /// The page again, with what is wrong above it and everything that was typed.
 async fn again(app: &App, act: &Act, why: &Failed) -> Response {
-    let from = From_ {
-        profile: act.said("from-profile").map(str::to_owned),
-        saved: act.said("from-saved").map(str::to_owned),
-        again: act.said("from-again").map(str::to_owned),
-        offer: None,
-    };
+    let from = From_::of(act);
     let mut response = shown(app, &act.visitor, &from, act.fields(), Some(why)).await;
     *response.status_mut() = StatusCode::from_u16(why.0.status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
     response

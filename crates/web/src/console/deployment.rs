@@ -303,6 +303,7 @@ fn paper(visitor: &Visitor, d: &Deployment, may: bool) -> Markup {
         p.soft { "Everything that makes it what it is, without a secret: keep it, and run the same again." }
         div.actions {
             a.button.small href={ "/api/v1/deployments/" (encoded(&d.name)) "/manifest" } download={ (d.name) ".manifest.json" } { "Download" }
+            button.small type="button" data-copy-from={ "/api/v1/deployments/" (encoded(&d.name)) "/manifest" } { "Copy" }
             @if may {
                 (asks("save", "small", "Save as a configuration…", "Save it under a name", form(visitor, &format!("{}/save", of_deployment(&d.name)), html! {
                     label.field { "Name" input name="name" required pattern="[A-Za-z0-9._-]+" value=(d.name); small { "It can then be chosen when something is deployed." } }

@@ -74,6 +74,12 @@ pub(crate) fn profile(fields: &Fields, base: &Value) -> Value {
     put("min-reliability", said(fields, "min-reliability").map(Value::from));
     put("max-concurrent", said(fields, "max-concurrent").map(number));
     put("keep-alive", said(fields, "keep-alive").map(Value::from));
+    let mut limits = base.get("limits").and_then(Value::as_object).cloned().unwrap_or_default();
+    match said(fields, "failed-restarts") {
+        Some(count) => drop(limits.insert("failed-restarts".to_owned(), number(count))),
+        None => drop(limits.remove("failed-restarts")),
+    }
+    put("limits", (!limits.is_empty()).then(|| limits.into()));
     put("engine", Some(engine(fields, base.get("engine").unwrap_or(&Value::Null))));
     put("gpu", Some(gpu(fields, base.get("gpu").unwrap_or(&Value::Null))));
     Value::Object(made)
@@ -207,6 +213,7 @@ pub(crate) fn fields(name: &str, profile: &Value, deployment: &Value) -> Fields 
         ("min-reliability", "/min-reliability"),
         ("max-concurrent", "/max-concurrent"),
         ("keep-alive", "/keep-alive"),
+        ("failed-restarts", "/limits/failed-restarts"),
         ("engine", "/engine/kind"),
         ("version", "/engine/version"),
         ("gpu-count", "/gpu/count"),
@@ -248,7 +255,7 @@ mod tests {
     #[test]
     fn what_the_form_shows_says_the_same_profile_again() {
         let whole = json!({
-            "model": "org/model-7B", "served-name": "m", "provider": ["vast", "lab"], "disk": "60GB", "max-concurrent": 16, "keep-alive": "45m",
+            "model": "org/model-7B", "served-name": "m", "provider": ["vast", "lab"], "disk": "60GB", "max-concurrent": 16, "keep-alive": "45m", "limits": {"boot": "9m", "failed-restarts": 2},
             "canary": [{"prompt": "2+2=", "expect": "4"}],
             "engine": {"kind": "vllm", "version": "0.33.0", "source": "image", "options": {"max-model-len": 8192, "enforce-eager": true, "enable-prefix-caching": false, "dtype": "auto", "something-else": "x"},
                 "extra-args": ["--a", "--b c"], "lora": [{"name": "sql", "path": "org/sql"}], "env": {"HF_TOKEN": {"env": "HF_TOKEN"}, "X_SECRET": "literal"}},

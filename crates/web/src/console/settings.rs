@@ -1,9 +1,11 @@
 //! How this server is set, and how it is: providers, limits, its own tasks. What is secret is told to be there, and never shown.
 
+use super::act::{back, body};
 use super::console::Console;
 use super::figures::{many, span, thousands, usd};
 use super::layout::{Place, card, form, page as whole, sign};
-use super::visitor::Visitor;
+use super::visitor::{Act, Visitor};
+use crate::defaults::{self, Defaults};
 use crate::problem::Answer;
 use crate::router::App;
 use crate::saved;
@@ -11,6 +13,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use charter_store::Role;
 use maud::{Markup, html};
+use serde_json::json;
 
 pub(crate) async fn page(State(console): State<Console>, visitor: Visitor) -> Response {
     match shown(&console.app, &visitor).await {
@@ -23,7 +26,7 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
     let saved = saved::list(State(app.clone()), visitor.caller.clone()).await?.0;
     let saved: Vec<&str> = saved["items"].as_array().into_iter().flatten().filter_map(|s| s["name"].as_str()).collect();
     Ok(html! {
-        div.head { div { h1 { "Settings" } p.soft { "The server reads these from its file and its environment when it starts: change them there." } } }
+        div.head { div { h1 { "Settings" } p.soft { "The server reads most of this from its file and its environment when it starts: change it there." } } }
         div.halves {
             (card("server", "Server", html! {}, html! { dl.pairs {
                 dt { "Version" } dd { (app.version) }
@@ -41,6 +44,7 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
                 dt { "Saved" } dd { @if saved.is_empty() { "none yet: a deployment’s page saves one" } @for name in &saved { a href={ "/deploy?saved=" (super::layout::encoded(name)) } { (name) } " " } }
             } }))
         }
+        (card("defaults", "What a new deployment begins with", html! { "the form’s fields, for everybody" }, beginnings(visitor, &defaults::kept(app).await?)))
         (card("you", "You", html! {}, html! {
             p { strong { (visitor.caller.name) } ", " (visitor.caller.role.as_str()) " of tenant " (visitor.caller.tenant) }
             div.actions {
@@ -53,6 +57,62 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
         }))
         @if visitor.caller.is(Role::Operator) { div #tasks data-live { (card("own", "The server’s own work", html! { "what each task did last" }, tasks(app))) } }
     })
+}
+
+/// What the deploy form is filled in with, and the form to change that.
+fn beginnings(visitor: &Visitor, kept: &Defaults) -> Markup {
+    let may = visitor.caller.need_house(Role::Operator).is_ok();
+    let fields = [
+        (
+            "port",
+            "First local port to the engine",
+            kept.port.map(|n| n.to_string()),
+            "none",
+            "the next one that is free is taken",
+        ),
+        (
+            "gpu_memory_utilization",
+            "Share of GPU memory",
+            kept.gpu_memory_utilization.map(|n| n.to_string()),
+            "the engine’s own",
+            "above 0, at most 1",
+        ),
+        ("serve_for_hours", "Serve for, hours", kept.serve_for_hours.map(|n| n.to_string()), "never ends", ""),
+        ("engine_version", "Engine version", kept.engine_version.clone(), "the newest", "x.y.z, nightly, or a commit"),
+        (
+            "failed_restarts",
+            "Failed starts at most",
+            kept.failed_restarts.map(|n| n.to_string()),
+            "3",
+            "on one machine, one after the other",
+        ),
+    ];
+    html! {
+        @if may {
+            (form(visitor, "/settings/defaults", html! {
+                div.fields { @for (name, label, value, hint, under) in &fields {
+                    label.field { (label) input name=(name) value=(value.as_deref().unwrap_or_default()) placeholder=(hint) autocomplete="off"; @if !under.is_empty() { small { (under) } } }
+                } }
+                div.actions { button { "Keep" } }
+            }))
+        } @else {
+            dl.pairs { @for (_, label, value, hint, _) in &fields { dt { (label) } dd { (value.as_deref().unwrap_or(hint)) } } }
+        }
+    }
+}
+
+pub(crate) async fn change(State(console): State<Console>, act: Act) -> Response {
+    let said = async {
+        // What is no number is sent as it was written: the API says what is wrong with it.
+        let number = |name: &str| act.said(name).map(|text| text.parse::<serde_json::Number>().map_or_else(|_| json!(text), |n| json!(n)));
+        let wanted = json!({
+            "port": number("port"), "gpu_memory_utilization": number("gpu_memory_utilization"), "serve_for_hours": number("serve_for_hours"),
+            "engine_version": act.said("engine_version"), "failed_restarts": number("failed_restarts"),
+        });
+        defaults::put(State(console.app.clone()), act.caller(), body(wanted)?).await
+    }
+    .await;
+    back("/settings", said.map(|_| "New deployments begin with this now; those that there are stay as they are.".to_owned()))
 }
 
 fn providers(app: &App) -> Markup {
