@@ -93,7 +93,7 @@ const fn small(eight: u64) -> u64 {
 const BITS: usize = 2 * PLACES;
 
 /// All words, by what stands for them.
-struct Words {
+pub(crate) struct Words {
     /// A word that is here has its bit.
     bits: [u64; BITS / 64],
     /// A place is empty where what stands for a word is zero.
@@ -144,23 +144,39 @@ pub(crate) fn beginning(text: &[u8], length: usize) -> Option<Cue> {
     told(print(text, length))
 }
 
-/// The same of a short word by its letters, of which the first is the lowest byte, and which are followed by zeros.
-pub(crate) fn short(letters: u64) -> Option<Cue> {
-    told(mixed(0, small(letters)))
+fn told(print: u64) -> Option<Cue> {
+    words().told(print)
 }
 
-fn told(print: u64) -> Option<Cue> {
-    let words = &**WORDS;
-    let (which, bit) = bit(print);
-    if words.bits[which] & bit == 0 {
-        return None;
+/// All words.
+pub(crate) fn words() -> &'static Words {
+    &WORDS
+}
+
+impl Words {
+    /// What a word of less than eight letters tells: the first one is the lowest byte, and zeros follow them.
+    #[inline]
+    pub(crate) fn short(&self, letters: u64) -> Option<Cue> {
+        self.told(mixed(0, small(letters)))
     }
-    let mut at = place(print);
-    loop {
-        match words.places[at] {
-            (0, _) => return None,
-            (known, cue) if known == print => return Some(cue),
-            _ => at = (at + 1) % PLACES,
+
+    #[inline]
+    fn told(&self, print: u64) -> Option<Cue> {
+        let (which, bit) = bit(print);
+        if self.bits[which] & bit == 0 {
+            return None;
+        }
+        self.at_place(print)
+    }
+
+    fn at_place(&self, print: u64) -> Option<Cue> {
+        let mut at = place(print);
+        loop {
+            match self.places[at] {
+                (0, _) => return None,
+                (known, cue) if known == print => return Some(cue),
+                _ => at = (at + 1) % PLACES,
+            }
         }
     }
 }

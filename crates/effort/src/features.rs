@@ -1,7 +1,7 @@
 //! What can be seen in a prompt: each feature as a number from 0 to 1, found in one pass over its words.
 
 use crate::Prompt;
-use crate::cues::{Cue, KINDS, LONGEST, beginning, of, short};
+use crate::cues::{Cue, KINDS, LONGEST, beginning, of, words};
 
 /// How many features there are.
 pub(crate) const COUNT: usize = 20;
@@ -111,28 +111,34 @@ const fn kinds() -> [u8; 256] {
 }
 
 fn read(text: &str, counts: &mut Counts) {
-    let bytes = text.as_bytes();
+    let (bytes, words) = (text.as_bytes(), words());
     let mut at = 0;
     line(bytes, 0, counts);
-    while let Some(byte) = bytes.get(at) {
-        match KINDS_OF_BYTES[usize::from(*byte)] {
-            LETTER => {
-                at = word(text, at, counts);
-                continue;
-            }
-            BEYOND => {
-                at = beyond(text, at, counts);
-                continue;
-            }
-            SYMBOL => counts.symbols += 1,
-            OPERATOR => counts.operators += 1,
-            QUESTION => counts.questions += 1,
-            LINE => line(bytes, at + 1, counts),
-            _ => {}
+    while at < bytes.len() {
+        // Most of a text are short words with a space behind them.
+        if let Some(short) = short_word(bytes, at) {
+            counts.words += 1;
+            tells(words.short(short.letters), counts);
+            at += short.length + usize::from(short.next == b' ');
+        } else {
+            at = other(text, at, counts);
         }
-        // A word ends before what follows it, which is looked at next.
-        at += 1;
     }
+}
+
+/// Reads what is no short word; where it ends.
+fn other(text: &str, at: usize, counts: &mut Counts) -> usize {
+    let bytes = text.as_bytes();
+    match KINDS_OF_BYTES[usize::from(bytes[at])] {
+        LETTER => return word(text, at, counts),
+        BEYOND => return beyond(text, at, counts),
+        SYMBOL => counts.symbols += 1,
+        OPERATOR => counts.operators += 1,
+        QUESTION => counts.questions += 1,
+        LINE => line(bytes, at + 1, counts),
+        _ => {}
+    }
+    at + 1
 }
 
 /// A line begins here.
@@ -151,13 +157,45 @@ fn mark(line: &[u8], counts: &mut Counts) {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = 0x80 * ONES;
 
-/// Marks the bytes of eight, in their top bits, that belong to a word: letters and digits of ASCII, and what joins words.
-const fn of_word(eight: u64) -> u64 {
+/// Of eight bytes, in their top bits: which are letters or digits of ASCII, and which join words.
+const fn marks(eight: u64) -> (u64, u64) {
     let low = eight & !TOPS;
     let small = low | (0x20 * ONES);
     let letters = from(b'a', small) & !from(b'z' + 1, small);
     let digits = from(b'0', low) & !from(b'9' + 1, low);
-    (letters | digits | is(b'-', low) | is(b'\'', low)) & TOPS & !eight
+    let plain = TOPS & !eight;
+    ((letters | digits) & plain, (is(b'-', low) | is(b'\'', low)) & plain)
+}
+
+/// Marks the bytes of eight, in their top bits, that belong to a word.
+const fn of_word(eight: u64) -> u64 {
+    let (letters, joiners) = marks(eight);
+    letters | joiners
+}
+
+/// A word of less than eight letters of ASCII.
+struct Short {
+    length: usize,
+    /// The first one is the lowest byte; zeros follow them.
+    letters: u64,
+    /// The byte after it, of ASCII too.
+    next: u8,
+}
+
+/// The short word that begins here, if one does, and ends with a letter.
+#[inline]
+fn short_word(bytes: &[u8], at: usize) -> Option<Short> {
+    let eight = u64::from_le_bytes(*bytes.get(at..)?.first_chunk::<8>()?);
+    let (letters, joiners) = marks(eight);
+    let others = !(letters | joiners) & TOPS;
+    if others == 0 || letters & 0x80 == 0 {
+        return None;
+    }
+    // The top bit of the first byte that is none of it, and so eight times the word's length and seven more.
+    let bits = others.trailing_zeros() - 7;
+    let next = (eight >> bits).to_le_bytes()[0];
+    let ends_well = next < 128 && (joiners >> (bits - 1)) & 1 == 0;
+    ends_well.then(|| Short { length: (bits / 8) as usize, letters: eight & ((1 << bits) - 1), next })
 }
 
 /// Marks those of eight bytes below 128 that are not below `byte`.
@@ -186,20 +224,6 @@ fn end_of_word(bytes: &[u8], mut at: usize) -> usize {
 /// Reads a word that begins with a letter of ASCII; where it ends.
 fn word(text: &str, from: usize, counts: &mut Counts) -> usize {
     let bytes = text.as_bytes();
-    // Most words are shorter than eight letters, and are read in one go.
-    if let Some(eight) = bytes.get(from..).and_then(|rest| rest.first_chunk::<8>()) {
-        let eight = u64::from_le_bytes(*eight);
-        let others = !of_word(eight) & TOPS;
-        let place = others.trailing_zeros() & !7;
-        let next = eight.checked_shr(place).unwrap_or(0) & 0xff;
-        let letters = eight & (1_u64.checked_shl(place).unwrap_or(0).wrapping_sub(1));
-        let last = (letters >> (place.saturating_sub(8) & 63)) & 0xff;
-        if others != 0 && next < 128 && last != u64::from(b'-') && last != u64::from(b'\'') {
-            counts.words += 1;
-            tells(short(letters), counts);
-            return from + (place / 8) as usize;
-        }
-    }
     let at = end_of_word(bytes, from);
     if bytes.get(at).is_some_and(|byte| *byte >= 128) {
         // It has other letters in it.
@@ -342,9 +366,14 @@ mod tests {
                 // Whatever follows it, a word says the same.
                 let mut counts = Counts::default();
                 let text = format!("{one}{}", " xxxxxxxxx".get(..around).unwrap_or_default());
-                let (end, mut alone) = (word(&text, 0, &mut counts), Counts::default());
-                assert_eq!((end, word(one, 0, &mut alone)), (one.len(), one.len()), "{text:?}");
-                assert_eq!((counts.cues, counts.words, counts.foreign), (alone.cues, alone.words, alone.foreign), "{text:?}");
+                let mut alone = Counts::default();
+                read(&text, &mut counts);
+                assert_eq!(word(one, 0, &mut alone), one.len(), "{text:?}");
+                assert_eq!(
+                    (counts.cues, counts.words, counts.foreign),
+                    (alone.cues, alone.words + u32::from(around > 1), alone.foreign),
+                    "{text:?}"
+                );
                 let looked_up = of(one.to_lowercase().trim_end_matches(['-', '\'']).as_bytes());
                 assert_eq!(looked_up.map_or(0, |cue| counts.cues[cue.at()]), u32::from(looked_up.is_some()), "{text:?}");
             }

@@ -174,12 +174,26 @@ fn wish(body: &[u8], options: Option<&RawValue>, stream: Option<&RawValue>) -> (
 }
 
 impl Asked {
+    /// The body with another name alone.
+    fn renamed(&self, body: &Bytes, name: &str) -> Bytes {
+        let is_plain = name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+        let (before, after) = (&body[..self.at.start], &body[self.at.end..]);
+        if is_plain {
+            return [before, b"\"", name.as_bytes(), b"\"", after].concat().into();
+        }
+        [before, quoted(name).as_bytes(), after].concat().into()
+    }
+
     /// The body with another name, and with the wish for usage; every other byte stays. Without either it is the same.
     pub(crate) fn spliced(&self, body: &Bytes, name: Option<&str>, ask_usage: bool) -> Bytes {
+        let wish = self.wish.as_ref().filter(|_| ask_usage);
+        if let (Some(name), None, true) = (name, wish, self.said.own.is_empty()) {
+            return self.renamed(body, name);
+        }
         let quoted = name.map(quoted);
         let mut edits: Vec<(&Range<usize>, &str)> = Vec::with_capacity(2 + self.said.own.len());
         edits.extend(quoted.as_deref().map(|text| (&self.at, text)));
-        edits.extend(self.wish.as_ref().filter(|_| ask_usage).map(|(at, text)| (at, *text)));
+        edits.extend(wish.map(|(at, text)| (at, *text)));
         edits.extend(self.said.own.iter().map(|at| (at, "")));
         if edits.is_empty() {
             return body.clone();
@@ -199,8 +213,7 @@ impl Asked {
 
 /// A name as JSON writes it.
 fn quoted(name: &str) -> String {
-    let is_plain = name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
-    if is_plain { ["\"", name, "\""].concat() } else { serde_json::Value::from(name).to_string() }
+    serde_json::Value::from(name).to_string()
 }
 
 /// Marks of how a conversation begins: one for each message boundary, so that two that share a beginning share marks. Without

@@ -60,6 +60,16 @@ struct Quoted<'a> {
     escaped: bool,
 }
 
+/// The first quote or backslash of eight bytes.
+#[inline]
+fn near(eight: u64) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // The lowest byte that is marked is zero; above it some may be marked that are not.
+    let zero = |bytes: u64| bytes.wrapping_sub(ONES) & !bytes & (0x80 * ONES);
+    let found = zero(eight ^ (b'"' as u64 * ONES)) | zero(eight ^ (b'\\' as u64 * ONES));
+    (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
+}
+
 impl<'a> Quoted<'a> {
     fn text(&self) -> Option<Cow<'a, str>> {
         if self.escaped {
@@ -99,7 +109,10 @@ impl<'a> Place<'a> {
         }
         let (from, mut escaped) = (self.at, false);
         loop {
-            self.at += memchr::memchr2(b'"', b'\\', self.body.get(self.at..)?)?;
+            let rest = self.body.get(self.at..)?;
+            // Most texts between quotes are names, and shorter than it takes to ask for a search.
+            let near = rest.first_chunk::<8>().and_then(|eight| near(u64::from_le_bytes(*eight)));
+            self.at += near.or_else(|| memchr::memchr2(b'"', b'\\', rest))?;
             if self.body[self.at] == b'"' {
                 let inside = &self.body[from..self.at];
                 self.at += 1;

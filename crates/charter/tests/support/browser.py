@@ -243,7 +243,10 @@ def beginnings(page):
     expect(page.locator("[name=name]")).to_have_value("demo")
     expect(page.locator("[name=option-max-model-len]")).to_have_value("8192")
     expect(page.locator("[name=serve-for]")).to_have_value("")
-    # Nothing of it is lost on the way to the plan: it asks for what runs.
+    # Values never stand in a manifest: the one that is missing is told, and typed.
+    expect(page.locator("#check")).to_contain_text("STANDIN_START_MS", timeout=20000)
+    page.get_by_text("Extra arguments, adapters, environment").click()
+    page.locator("[name=env]").fill("STANDIN_START_MS=900")
     expect(page.locator("#check")).to_contain_text("What happens", timeout=20000)
     page.goto(URL + "/settings")
     for name in ("port", "gpu_memory_utilization", "serve_for_hours", "failed_restarts"):
