@@ -4,7 +4,7 @@ use super::act::{back, body};
 use super::console::Console;
 use super::figures::{many, marked, per_hour, usd};
 use super::form::{self, Fields, Kind, OPTIONS};
-use super::layout::{Place, card, encoded, of_deployment, page as whole};
+use super::layout::{Place, asks, card, encoded, of_deployment, page as whole};
 use super::note::Note;
 use super::visitor::{Act, Visitor};
 use crate::auth::Caller;
@@ -142,19 +142,18 @@ async fn shown(app: &App, visitor: &Visitor, from: &From_, fields: &Fields, note
     let page = html! {
         div.head { div { h1 { "Deploy a model" } p.soft { "From a model’s name to an address that answers. What is left blank is chosen well." } } }
         @if let Some(problem) = note { (Note::of(&problem.0).shown()) }
-        @if !profiles.is_empty() || !saved.is_empty() {
-            nav.row aria-label="Begin with" {
-                span.soft { "Begin with" }
-                @for name in &profiles { a.button.small href={ "/deploy?profile=" (encoded(name)) } aria-current=[(from.profile.as_ref() == Some(name)).then_some("true")] { (name) } }
-                @for name in &saved { a.button.small href={ "/deploy?saved=" (encoded(name)) } aria-current=[(from.saved.as_ref() == Some(name)).then_some("true")] { (name) " (saved)" } }
+        div.row {
+            span.soft #begin { "Begin with" }
+            @if !profiles.is_empty() || !saved.is_empty() {
+                nav.row aria-labelledby="begin" {
+                    @for name in &profiles { a.button.small href={ "/deploy?profile=" (encoded(name)) } aria-current=[(from.profile.as_ref() == Some(name)).then_some("true")] { (name) } }
+                    @for name in &saved { a.button.small href={ "/deploy?saved=" (encoded(name)) } aria-current=[(from.saved.as_ref() == Some(name)).then_some("true")] { (name) " (saved)" } }
+                }
             }
-        }
-        details.card.paste {
-            summary { "From a manifest" }
-            (super::layout::form(visitor, "/deploy/manifest", html! {
-                label.field { "Manifest" textarea.mono name="manifest" rows="6" required spellcheck="false" placeholder="{\"schema\": \"charter.manifest/1\", …}" {} small { "what a deployment’s page copies or downloads; values of its environment are asked of the server’s own" } }
-                div.actions { button { "Fill in the form" } }
-            }))
+            (asks("paste", "small", "A manifest…", "Begin with a manifest", super::layout::form(visitor, "/deploy/manifest", html! {
+                label.field { "Manifest" textarea.mono name="manifest" rows="9" required spellcheck="false" placeholder="{\"schema\": \"charter.manifest/1\", …}" {} small { "What a deployment’s page copies or downloads. Values of its environment never stand in one: the server’s own are taken, or what you type." } }
+                div.actions { button.main { "Fill in the form" } }
+            })))
         }
         form method="post" action="/deploy" data-check="/deploy/check" {
             input type="hidden" name="form" value=(visitor.form_token);

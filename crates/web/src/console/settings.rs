@@ -63,13 +63,7 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
 fn beginnings(visitor: &Visitor, kept: &Defaults) -> Markup {
     let may = visitor.caller.need_house(Role::Operator).is_ok();
     let fields = [
-        (
-            "port",
-            "First local port to the engine",
-            kept.port.map(|n| n.to_string()),
-            "none",
-            "the next one that is free is taken",
-        ),
+        ("port", "First local port", kept.port.map(|n| n.to_string()), "none", "to the engine; the next free one is taken"),
         (
             "gpu_memory_utilization",
             "Share of GPU memory",
@@ -93,7 +87,7 @@ fn beginnings(visitor: &Visitor, kept: &Defaults) -> Markup {
                 div.fields { @for (name, label, value, hint, under) in &fields {
                     label.field { (label) input name=(name) value=(value.as_deref().unwrap_or_default()) placeholder=(hint) autocomplete="off"; @if !under.is_empty() { small { (under) } } }
                 } }
-                div.actions { button { "Keep" } }
+                div.actions.apart { button { "Keep" } }
             }))
         } @else {
             dl.pairs { @for (_, label, value, hint, _) in &fields { dt { (label) } dd { (value.as_deref().unwrap_or(hint)) } } }
