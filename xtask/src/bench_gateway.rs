@@ -62,13 +62,13 @@ const WORKLOADS: &[Workload] = &[
     },
     Workload {
         name: "sse5",
-        args: &["--conns", "32", "--count", "1000", "--stream", "1", "--stagger-us", "10000", "--warmup", "32"],
+        args: &["--conns", "32", "--count", "1000", "--secs", "6", "--stream", "1", "--stagger-us", "10000", "--warmup", "32"],
         delay_us: 5000,
         per_chunk: true,
     },
     Workload {
         name: "big",
-        args: &["--conns", "32", "--count", "20000", "--body-bytes", "100000", "--warmup", "64"],
+        args: &["--conns", "32", "--count", "40000", "--secs", "5", "--body-bytes", "100000", "--warmup", "64"],
         delay_us: 0,
         per_chunk: false,
     },
@@ -141,64 +141,90 @@ fn measure(folder: &Path, rounds: usize, seconds: &str) -> Result<Vec<Row>, Stri
     let stage = ssh::Stage::prepare(folder)?;
     let mut rows = vec![];
     for round in 0..rounds {
-        for who in std::iter::once("direct").chain(WHO).chain(ssh::WHO) {
-            say(&format!("round {} of {rounds}: {who}", round + 1));
-            let key = if ssh::WHO.contains(&who) { &stage.key } else { &key };
-            one_round(folder, (who, key), round, seconds, &mut rows)?;
-        }
+        say(&format!("round {} of {rounds}", round + 1));
+        one_round(folder, &WHO, &key, (round, seconds), &mut rows)?;
+        one_round(folder, &ssh::WHO, &stage.key, (round, seconds), &mut rows)?;
     }
     stage.end()?;
     Ok(rows)
 }
 
+/// All workloads, one after the other, each put to one gateway directly after the other: what the machine does meanwhile is the same for
+/// all of them.
 fn one_round(
     folder: &Path,
-    (who, key): (&'static str, &str),
-    round: usize,
-    seconds: &str,
+    all: &[&'static str],
+    key: &str,
+    (round, seconds): (usize, &str),
     rows: &mut Vec<Row>,
 ) -> Result<(), String> {
-    let (address, command) = gateway(folder, who);
-    let running = command.map(start).transpose()?;
-    let url = format!("http://{address}/v1/chat/completions");
     let header = format!("authorization: Bearer {key}");
-    wait_for(&address, &header)?;
-    let skips =
-        |w: &&Workload| (ssh::WHO.contains(&who) && !ssh::WORKLOADS.contains(&w.name)) || (w.name == PLANNED && who != "ours");
-    for workload in WORKLOADS.iter().filter(|w| !skips(w)) {
-        let wanted = format!("/ctl?chunks=64&delay_us={}&json_delay_us=0", workload.delay_us);
-        for upstream in [UPSTREAMS[0].to_owned()].into_iter().chain(ssh::engine(folder)) {
-            http(&upstream, "GET", &wanted, "x: y", "")?;
+    let mut running = vec![];
+    for who in all {
+        let (address, command) = gateway(folder, who);
+        running.push((*who, address.clone(), command.map(start).transpose()?));
+        wait_for(&address, &header)?;
+    }
+    let over_ssh = all.contains(&ssh::WHO[0]);
+    if !over_ssh {
+        let (address, _) = gateway(folder, "direct");
+        running.push(("direct", address, None));
+    }
+    let skips = |w: &Workload, who: &str| match who {
+        "direct" => w.name != "rate1000",
+        _ if over_ssh => !ssh::WORKLOADS.contains(&w.name),
+        _ => w.name == PLANNED && who != "ours",
+    };
+    for workload in WORKLOADS {
+        for (who, address, process) in running.iter().filter(|(who, ..)| !skips(workload, who)) {
+            let wanted = format!("/ctl?chunks=64&delay_us={}&json_delay_us=0", workload.delay_us);
+            for upstream in [UPSTREAMS[0].to_owned()].into_iter().chain(ssh::engine(folder)) {
+                http(&upstream, "GET", &wanted, "x: y", "")?;
+            }
+            let pid = process.as_ref().map(|r| r.0.id());
+            let (said, slowest) = one_run(folder, workload, (who, address, pid), &header, seconds)?;
+            rows.push(Row { who, workload: workload.name, round, said });
+            if let Some(slowest) = slowest {
+                say(&format!("  the API's slowest answer beside 1,000 streams: {slowest:.1} ms"));
+                let said = serde_json::json!({ "ms": slowest });
+                rows.push(Row { who, workload: "api", round, said });
+            }
         }
-        let pid = running.as_ref().map_or(0, |r| r.0.id()).to_string();
-        let mut args = vec!["--url", &url, "--label", who];
-        if workload.name != PLANNED {
-            args.extend(["--model", "mock"]);
-        }
-        if running.is_some() {
-            args.extend(["--pid", &pid]);
-        }
-        if who.starts_with("ours") {
-            args.extend(["--header", &header]);
-        }
-        if !workload.args.contains(&"--secs") {
-            args.extend(["--secs", seconds]);
-        }
-        args.extend(workload.args);
-        let over = Arc::new(AtomicBool::new(false));
-        let asking = (who == "ours" && workload.name == "slow1000").then(|| ask_api(folder, &over)).transpose()?;
-        let output = pinned(RIG_CORE, &release("load"), &args).stdout(Stdio::piped()).output();
-        over.store(true, Ordering::Relaxed);
-        if let Some(slowest) = asking.and_then(|a| a.join().ok()) {
-            say(&format!("  the API's slowest answer beside 1,000 streams: {slowest:.1} ms"));
-            let said = serde_json::json!({ "ms": slowest });
-            rows.push(Row { who, workload: "api", round, said });
-        }
-        let output = output.map_err(|e| e.to_string())?;
-        let said = serde_json::from_slice(&output.stdout).map_err(|e| format!("the load generator said nothing: {e}"))?;
-        rows.push(Row { who, workload: workload.name, round, said });
     }
     Ok(())
+}
+
+/// One workload put to one gateway: what the load generator said; and of ours how slow its API was beside 1,000 streams, in milliseconds.
+fn one_run(
+    folder: &Path,
+    workload: &Workload,
+    (who, address, pid): (&str, &str, Option<u32>),
+    header: &str,
+    seconds: &str,
+) -> Result<(Value, Option<f64>), String> {
+    let url = format!("http://{address}/v1/chat/completions");
+    let pid = pid.map(|pid| pid.to_string());
+    let mut args = vec!["--url", &url, "--label", who];
+    if workload.name != PLANNED {
+        args.extend(["--model", "mock"]);
+    }
+    if let Some(pid) = &pid {
+        args.extend(["--pid", pid]);
+    }
+    if who.starts_with("ours") {
+        args.extend(["--header", header]);
+    }
+    if !workload.args.contains(&"--secs") {
+        args.extend(["--secs", seconds]);
+    }
+    args.extend(workload.args);
+    let over = Arc::new(AtomicBool::new(false));
+    let asking = (who == "ours" && workload.name == "slow1000").then(|| ask_api(folder, &over)).transpose()?;
+    let output = pinned(RIG_CORE, &release("load"), &args).stdout(Stdio::piped()).output();
+    over.store(true, Ordering::Relaxed);
+    let output = output.map_err(|e| e.to_string())?;
+    let said = serde_json::from_slice(&output.stdout).map_err(|e| format!("the load generator said nothing: {e}"))?;
+    Ok((said, asking.and_then(|a| a.join().ok())))
 }
 
 /// Asks the control plane for its status all the time, until `over`; the slowest answer in milliseconds.

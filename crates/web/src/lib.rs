@@ -29,6 +29,7 @@ mod problem;
 mod router;
 mod routes;
 mod saved;
+mod serving;
 mod status;
 mod stream;
 mod upgrade_stream;

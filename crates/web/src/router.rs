@@ -9,12 +9,12 @@ use crate::endpoints;
 use crate::gateways::Gateways;
 use crate::once::once;
 use crate::problem::{Answer, Failed, failed};
+use crate::serving;
 use axum::Router;
-use axum::extract::connect_info::Connected;
 use axum::extract::{DefaultBodyLimit, Json, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use axum::serve::IncomingStream;
+use axum::serve::ListenerExt;
 use charter_api::problem::Problem;
 use charter_controller::Controller;
 use charter_domain::profile::{Limits, Profile};
@@ -139,9 +139,10 @@ pub(crate) async fn stop(State(app): State<App>, caller: Caller) -> Answer<Statu
 /// # Errors
 /// What the listener says.
 pub async fn serve(listener: tokio::net::TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    let ended = async move { stop.cancelled().await };
-    let service = router.into_make_service_with_connect_info::<From>();
-    axum::serve(listener, service).with_graceful_shutdown(ended).await
+    // What is written is whole: waiting for more of it would only make it late.
+    let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
+    serving::serve(listener, router, stop).await;
+    Ok(())
 }
 
 /// The same with TLS.
@@ -154,23 +155,10 @@ pub async fn serve_encrypted(
     router: Router,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let ended = async move { stop.cancelled().await };
-    let service = router.into_make_service_with_connect_info::<From>();
-    axum::serve(Encrypted::new(listener, tls)?, service).with_graceful_shutdown(ended).await
+    serving::serve(Encrypted::new(listener, tls)?, router, stop).await;
+    Ok(())
 }
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct From(pub(crate) std::net::SocketAddr);
-
-impl Connected<IncomingStream<'_, tokio::net::TcpListener>> for From {
-    fn connect_info(stream: IncomingStream<'_, tokio::net::TcpListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-impl Connected<IncomingStream<'_, Encrypted>> for From {
-    fn connect_info(stream: IncomingStream<'_, Encrypted>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}

@@ -6,6 +6,7 @@ use axum::response::Response;
 use hyper::body::Frame;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -13,14 +14,31 @@ use tokio::sync::mpsc;
 /// After so long without an event a comment is sent.
 pub(crate) const QUIET: Duration = Duration::from_secs(10);
 
-struct Events(mpsc::Receiver<Bytes>);
+/// Where the pieces of a stream come from: its body takes them one after the other, unless they are all taken at once.
+#[derive(Clone)]
+pub(crate) struct Source(Arc<Mutex<Option<mpsc::Receiver<Bytes>>>>);
+
+impl Source {
+    fn new(pieces: mpsc::Receiver<Bytes>) -> Self {
+        Self(Arc::new(Mutex::new(Some(pieces))))
+    }
+
+    /// All that is to come.
+    pub(crate) fn take(&self) -> Option<mpsc::Receiver<Bytes>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+struct Events(Source);
 
 impl HttpBody for Events {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.get_mut().0.poll_recv(cx).map(|some| some.map(|bytes| Ok(Frame::data(bytes))))
+        let mut pieces = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pieces) = &mut *pieces else { return Poll::Ready(None) };
+        pieces.poll_recv(cx).map(|some| some.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 
@@ -43,12 +61,14 @@ pub(crate) fn files(files: Vec<tokio::fs::File>) -> Body {
             }
         }
     });
-    Body::new(Events(receiver))
+    Body::new(Events(Source::new(receiver)))
 }
 
 /// A response that passes on what the channel brings, to its end.
 pub(crate) fn response(events: mpsc::Receiver<Bytes>) -> Response {
-    let mut response = Response::new(Body::new(Events(events)));
+    let source = Source::new(events);
+    let mut response = Response::new(Body::new(Events(source.clone())));
+    response.extensions_mut().insert(source);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
