@@ -34,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 
 /// What a stopping server gives its work to be recorded.
 const STOP_PATIENCE: Span = Span::s(4);
+/// How long requests to the control plane may finish.
+const PAGES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a server that ends everything waits for that.
 const END_PATIENCE: Duration = Duration::from_secs(300);
@@ -66,6 +68,7 @@ pub(crate) struct Running {
     store: Arc<Database>,
     data_dir: PathBuf,
     gateway: Option<tokio::task::JoinHandle<()>>,
+    pages: Vec<tokio::task::JoinHandle<()>>,
     /// Everything is ended before the server ends.
     destroys: bool,
     _lock: std::fs::File,
@@ -186,17 +189,34 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
     };
     charter_web::spawn_fleets(&app);
     let (url, local_url, gateway_url) = (sockets.url.clone(), sockets.local_url.clone(), sockets.gateway_url.clone());
-    let gateway = sockets.serve(app, gateway, controller.routes(), &stop);
+    let (gateway, pages) = sockets.serve(app, gateway, controller.routes(), &stop);
     controller.start();
+    tend(&controller, &section, notices);
+    let running = Running {
+        url,
+        local_url,
+        gateway_url,
+        admin_key,
+        stop,
+        controller,
+        store,
+        data_dir,
+        gateway,
+        pages,
+        destroys,
+        _lock: lock,
+    };
+    running.write_file()?;
+    Ok(running)
+}
+
+/// What goes on beside the controller's own tasks.
+fn tend(controller: &Controller, section: &ServerSection, notices: Option<mpsc::Receiver<Notice>>) {
     let (secret, named) = controller.secrets_for_keeping();
     retired::remember(controller.clone(), secret, section.providers.clone(), named);
     if let Some(notices) = notices {
         tokio::spawn(heed(notices, controller.clone()));
     }
-    let running =
-        Running { url, local_url, gateway_url, admin_key, stop, controller, store, data_dir, gateway, destroys, _lock: lock };
-    running.write_file()?;
-    Ok(running)
 }
 
 /// Does what the gateway tells: looks at what gave no answer, and starts what is asked for.
@@ -353,6 +373,15 @@ impl Running {
             && gateway.await.is_err()
         {
             tracing::error!("the gateway ended with a panic");
+        }
+        // A change that is under way is made and answered.
+        let pages = async {
+            for page in self.pages {
+                page.await.ok();
+            }
+        };
+        if tokio::time::timeout(PAGES_PATIENCE, pages).await.is_err() {
+            tracing::warn!("requests to the control plane were cut at its end");
         }
         self.controller.stop(STOP_PATIENCE).await;
         self.store.close().await;

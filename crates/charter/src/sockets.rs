@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -80,31 +81,32 @@ impl Sockets {
         })
     }
 
-    /// Serves at all of them until `stop`; the gateway's task.
+    /// Serves at all of them until `stop`; the gateway's task, and those of the control plane.
     pub(crate) fn serve(
         self,
         app: App,
         gateway: Option<Gateway>,
         routes: watch::Receiver<Arc<RouteTable>>,
         stop: &CancellationToken,
-    ) -> Option<tokio::task::JoinHandle<()>> {
+    ) -> (Option<JoinHandle<()>>, Vec<JoinHandle<()>>) {
         let Self { control, gateway: at, control_here, at_gateway_here, tls, .. } = self;
         let router = charter_web::router(app);
+        let mut pages = vec![];
         if let Some(here) = control_here {
             let (router, stop) = (router.clone(), stop.clone());
-            tokio::spawn(async move { tell(charter_web::serve(here.listener, router, stop).await) });
+            pages.push(tokio::spawn(async move { tell(charter_web::serve(here.listener, router, stop).await) }));
         }
         let (ended, spoken) = (stop.clone(), tls.clone());
-        tokio::spawn(async move {
+        pages.push(tokio::spawn(async move {
             tell(match spoken {
                 Some(tls) => charter_web::serve_encrypted(control.listener, tls, router, ended).await,
                 None => charter_web::serve(control.listener, router, ended).await,
             });
-        });
-        let (gateway, at, stop) = (gateway?, at?, stop.clone());
+        }));
+        let (Some(gateway), Some(at), stop) = (gateway, at, stop.clone()) else { return (None, pages) };
         let here = at_gateway_here.map(|here| Door { listener: here.listener, tls: None });
         let doors = std::iter::once(Door { listener: at.listener, tls }).chain(here).collect();
-        Some(tokio::spawn(async move { gateway.serve_at(doors, routes, stop).await }))
+        (Some(tokio::spawn(async move { gateway.serve_at(doors, routes, stop).await })), pages)
     }
 }
 

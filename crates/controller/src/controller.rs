@@ -350,6 +350,12 @@ impl Controller {
         self.0.parts.data_plane.in_flight(backend, 0).unwrap_or(0)
     }
 
+    /// Requests that wait in gateways for a deployment or a registered backend, as far as they have told.
+    #[must_use]
+    pub fn waiting(&self, group: &str) -> u64 {
+        self.0.parts.data_plane.waiting(group)
+    }
+
     /// Somebody who waits for a change should look.
     pub fn announce(&self) {
         self.changed();

@@ -12,6 +12,7 @@ use charter_domain::replica::Replica;
 use charter_domain::reservation::{Asked, Reservation, Spend, Whose, part, room, whose};
 use charter_domain::time::{Span, Time};
 use charter_store::{Commit, Error};
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 /// Money is set aside for so long a run before it is looked at again; longer where `keep-alive` lets it run longer unasked.
@@ -58,6 +59,29 @@ impl Controller {
         let open = self.store().replicas(None).await?;
         let mine = open.iter().map(|(row, _)| &row.state).filter(|r| of.is_none_or(|id| r.deployment == *id));
         Ok(mine.fold(ended, |sum, r| sum.plus(self.running_up(r, since))))
+    }
+
+    /// What machines have cost from `since` on, those that are rented now included, by provider and deployment.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn spent_at(&self, since: Time) -> Result<BTreeMap<(String, DeploymentId), Usd>, Error> {
+        let mut all: BTreeMap<(String, DeploymentId), Usd> = BTreeMap::new();
+        let mut add = |provider: String, of: DeploymentId, amount: Usd| {
+            let sum = all.entry((provider, of)).or_insert(Usd(0));
+            *sum = sum.plus(amount);
+        };
+        for rental in self.store().rentals(since).await? {
+            let amount = rental.amount_since(since);
+            add(rental.provider, rental.deployment, amount);
+        }
+        for (row, _) in self.store().replicas(None).await? {
+            if let Some(instance) = row.state.instance() {
+                let amount = self.running_up(&row.state, since);
+                add(instance.placement.offer.provider.clone(), row.state.deployment.clone(), amount);
+            }
+        }
+        Ok(all)
     }
 
     /// What a rental has cost up to now, counted from `since`.

@@ -7,6 +7,7 @@ use crate::intent::Process;
 use crate::look::Look;
 use crate::time::{Span, Time};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A replica's whole stored state.
 /// A start is begun within so long where its machine is well.
@@ -57,6 +58,9 @@ pub struct Replica {
     pub phase: Phase,
     /// When it came there.
     pub since: Time,
+    /// How long it was in each phase that it has left, the last time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub took: BTreeMap<String, Span>,
 }
 
 /// A generation that failed on a machine which now runs the one before it again.
@@ -191,6 +195,7 @@ impl Replica {
             fell_back: None,
             phase: Phase::Pending { not_before: now },
             since: now,
+            took: BTreeMap::new(),
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Spend {
     pub tenant: String,
     /// The replica.
     pub replica: ReplicaId,
+    /// Where it was rented; empty for what was written down before that was.
+    pub provider: String,
     /// The provider's id of what was rented.
     pub instance: String,
     /// From when it was ours.
@@ -94,6 +96,7 @@ impl Spend {
             deployment: deployment.clone(),
             tenant: tenant.to_owned(),
             replica: replica.clone(),
+            provider: instance.placement.offer.provider.clone(),
             instance: instance.id.clone(),
             from: instance.since,
             until,

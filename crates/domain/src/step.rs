@@ -57,6 +57,7 @@ pub fn step(replica: &Replica, event: Event, now: Time, policy: &Policy, install
     let before = turn.r.phase.clone();
     turn.r.phase = turn.phase(before, event, installation);
     if turn.r.phase.name() != replica.phase.name() {
+        turn.r.took.insert(replica.phase.name().to_owned(), now.since(replica.since));
         turn.r.since = now;
     }
     let wake_at = turn.wake_at();

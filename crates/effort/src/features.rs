@@ -143,7 +143,10 @@ fn other(text: &str, at: usize, counts: &mut Counts) -> usize {
 
 /// A line begins here.
 fn line(bytes: &[u8], from: usize, counts: &mut Counts) {
-    mark(bytes.get(from..).unwrap_or_default().trim_ascii_start(), counts);
+    let rest = bytes.get(from..).unwrap_or_default();
+    // To the next line and no further: a text of empty lines would be looked through again for each of them.
+    let indent = rest.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    mark(rest.get(indent..).unwrap_or_default(), counts);
 }
 
 /// What a line begins with: a number, a mark of a list, a fence.
@@ -378,6 +381,9 @@ mod tests {
                 assert_eq!(looked_up.map_or(0, |cue| counts.cues[cue.at()]), u32::from(looked_up.is_some()), "{text:?}");
             }
         }
+        let mut counts = Counts::default();
+        read("\n\n\n  - one\n\n2. two\n\n```\n", &mut counts);
+        assert_eq!((counts.items, counts.fences), (2, 1), "empty lines have no marks of the next one");
         assert_eq!(end_of_word(b"well-known words", 0), 10);
         assert_eq!(end_of_word(b"abcdefghijklmno", 3), 15);
         assert_eq!(end_of_word("caf\u{e9} noir".as_bytes(), 0), 3);

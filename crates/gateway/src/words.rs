@@ -71,17 +71,16 @@ fn near(eight: u64) -> Option<usize> {
 }
 
 impl<'a> Quoted<'a> {
-    fn text(&self) -> Option<Cow<'a, str>> {
-        if self.escaped {
-            let quoted = [b"\"", self.inside, b"\""].concat();
-            return serde_json::from_slice::<String>(&quoted).ok().map(Cow::Owned);
-        }
-        std::str::from_utf8(self.inside).ok().map(Cow::Borrowed)
+    /// The text. What is no character is told as it is written, or as a mark that stands for it.
+    fn text(&self) -> Cow<'a, str> {
+        let quoted = || [b"\"", self.inside, b"\""].concat();
+        let read = self.escaped.then(|| serde_json::from_slice::<String>(&quoted()).ok()).flatten();
+        read.map_or_else(|| String::from_utf8_lossy(self.inside), Cow::Owned)
     }
 
     /// Is it this name, which needs no escapes?
     fn is(&self, name: &str) -> bool {
-        if self.escaped { self.text().as_deref() == Some(name) } else { self.inside == name.as_bytes() }
+        if self.escaped { *self.text() == *name } else { self.inside == name.as_bytes() }
     }
 }
 
@@ -188,7 +187,7 @@ impl<'a> Place<'a> {
     fn content(&mut self) -> Option<Content<'a>> {
         let mut all = Content::default();
         match self.next()? {
-            b'"' => all.text = self.quoted()?.text()?,
+            b'"' => all.text = self.quoted()?.text(),
             b'[' => self.items(|place| place.part(&mut all))?,
             _ => self.skip()?,
         }
@@ -204,9 +203,9 @@ impl<'a> Place<'a> {
         self.members(|place, name| {
             let quoted = place.next()? == b'"';
             if quoted && name.is("text") {
-                text = Some(place.quoted()?.text()?);
+                text = Some(place.quoted()?.text());
             } else if quoted && name.is("type") {
-                image = place.quoted()?.text()?.contains("image");
+                image = place.quoted()?.text().contains("image");
             } else {
                 place.skip()?;
             }
@@ -358,6 +357,9 @@ mod tests {
             {"role":"system","content":[{"text":"T","type":"text"}, 5, "loose"]}], "x" : -1.5e3, "system" : "S" , "y":{}, "z":[]}"#;
         let found = words(body.as_bytes());
         assert_eq!((&*found.system, &*found.last, found.turns, found.tools), ("ST\n", "say \"hi\"\n", 1, 2));
+        // Half a character is no reason to take a whole prompt for an empty one.
+        let found = words(br#"{"messages":[{"role":"user","content":"prove it \ud800"}]}"#);
+        assert_eq!(&*found.last, r"prove it \ud800");
     }
 
     /// What is asked of it is JSON, but nothing else may happen where it is not.

@@ -236,13 +236,16 @@ async fn each_limit_counts_what_is_its_own(store: &dyn Store) {
         deployment: DeploymentId::new("old"),
         tenant: tenant.into(),
         replica: ReplicaId::new("gone"),
+        provider: format!("market of {tenant}"),
         instance: "1".into(),
         from: Time(from),
         until: Time(until),
         amount: Usd(amount),
     };
     let spend = vec![spent("lab", 0, 100, 40), spent("shop", 50, 150, 60)];
-    store.commit(Commit { spend, ..Commit::default() }).await.expect("ended rentals");
+    store.commit(Commit { spend: spend.clone(), ..Commit::default() }).await.expect("ended rentals");
+    assert_eq!(store.rentals(Time(0)).await.expect("read"), spend);
+    assert_eq!(store.rentals(Time(120)).await.expect("read"), spend[1..], "what had ended by then counts no more");
     for (of, since, micros) in [
         (Whose::All, 0, 100),
         (Whose::Tenant("lab".into()), 0, 40),

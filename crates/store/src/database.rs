@@ -15,7 +15,7 @@ use charter_domain::host_memory::{HostRecord, HostSpeed};
 use charter_domain::ids::{DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::money::Usd;
 use charter_domain::replica::Replica;
-use charter_domain::reservation::{Reservation, Whose};
+use charter_domain::reservation::{Reservation, Spend, Whose};
 use charter_domain::time::Time;
 use sqlx::Connection as _;
 use sqlx::pool::PoolConnection;
@@ -359,6 +359,10 @@ impl Store for Database {
 
     async fn spent(&self, of: &Whose, since: Time) -> Result<Usd, Error> {
         rows::spent(&mut self.reader().await?.connection(), of, since).await
+    }
+
+    async fn rentals(&self, since: Time) -> Result<Vec<Spend>, Error> {
+        Ok(self.read(sql::SPEND, values![since.0]).await?.iter().map(rows::rental).collect())
     }
 
     async fn hosts(&self) -> Result<Vec<HostRecord>, Error> {

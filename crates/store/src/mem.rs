@@ -302,6 +302,10 @@ impl Store for Mem {
         Ok(self.state().spent(of, since))
     }
 
+    async fn rentals(&self, since: Time) -> Result<Vec<Spend>, Error> {
+        Ok(self.state().spend.iter().filter(|s| s.from >= since || s.until > since).cloned().collect())
+    }
+
     async fn hosts(&self) -> Result<Vec<HostRecord>, Error> {
         Ok(self.state().hosts.values().cloned().collect())
     }

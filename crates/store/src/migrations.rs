@@ -17,11 +17,11 @@ type Versions = &'static [(i64, &'static str, &'static str)];
 
 pub(crate) const SQLITE: Versions = migrations!("sqlite":
     1 "0001_first", 2 "0002_gateways", 3 "0003_spend", 4 "0004_money", 5 "0005_hosts", 6 "0006_control_planes",
-    7 "0007_host_speeds", 8 "0008_usage");
+    7 "0007_host_speeds", 8 "0008_usage", 9 "0009_spend_provider");
 
 pub(crate) const POSTGRES: Versions = migrations!("postgres":
     1 "0001_first", 2 "0002_gateways", 3 "0003_spend", 4 "0004_money", 5 "0005_hosts", 6 "0006_control_planes",
-    7 "0007_host_speeds", 8 "0008_usage");
+    7 "0007_host_speeds", 8 "0008_usage", 9 "0009_spend_provider");
 
 fn migrator(versions: Versions) -> Migrator {
     let one = |(version, name, text): &(i64, &'static str, &'static str)| {

@@ -308,6 +308,8 @@ pub trait Store: crate::usage::Usage + Send + Sync {
     async fn reservations(&self) -> Result<Vec<Reservation>, Error>;
     /// What ended rentals did cost from `since` on, those that began before in proportion.
     async fn spent(&self, of: &Whose, since: Time) -> Result<Usd, Error>;
+    /// Ended rentals that cost something from `since` on.
+    async fn rentals(&self, since: Time) -> Result<Vec<Spend>, Error>;
     /// What is remembered of hosts that failed.
     async fn hosts(&self) -> Result<Vec<HostRecord>, Error>;
     /// How fast hosts were when they were measured last.

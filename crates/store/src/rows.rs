@@ -13,7 +13,7 @@ use charter_domain::ids::{BackendId, DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::intent::Intent;
 use charter_domain::money::{Usd, UsdPerHour};
 use charter_domain::replica::Replica;
-use charter_domain::reservation::{Asked, Reservation, Whose, admit, part, whose};
+use charter_domain::reservation::{Asked, Reservation, Spend, Whose, admit, part, whose};
 use charter_domain::sweep::TOMBSTONE_KEPT;
 use charter_domain::time::Time;
 
@@ -173,6 +173,19 @@ async fn set_aside(c: &mut Connection<'_>, asked: Asked) -> Result<(), Error> {
     Ok(())
 }
 
+pub(crate) fn rental(row: &Row) -> Spend {
+    Spend {
+        deployment: DeploymentId(row.text(0)),
+        tenant: row.text(1),
+        replica: ReplicaId(row.text(2)),
+        provider: row.text(7),
+        instance: row.text(3),
+        from: Time(row.int(4)),
+        until: Time(row.int(5)),
+        amount: Usd(row.int(6)),
+    }
+}
+
 pub(crate) async fn spent(c: &mut Connection<'_>, of: &Whose, since: Time) -> Result<Usd, Error> {
     let (tenant, deployment) = match of {
         Whose::All => ("", ""),
@@ -217,7 +230,7 @@ pub(crate) async fn write_all(c: &mut Connection<'_>, commit: Commit, clock: Opt
         set_aside(c, asked).await?;
     }
     for s in commit.spend {
-        let values = values![s.deployment.0, s.tenant, s.replica.0, s.instance, s.from.0, s.until.0, s.amount.0];
+        let values = values![s.deployment.0, s.tenant, s.replica.0, s.instance, s.from.0, s.until.0, s.amount.0, s.provider];
         c.run(sql::SPEND_ADD, values).await?;
     }
     for failure in commit.host_failures {

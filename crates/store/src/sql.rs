@@ -91,8 +91,12 @@ pub(crate) const GATEWAY_ADD: &str = "INSERT INTO gateways (id, first_seen_at) V
 pub(crate) const GATEWAY_REMOVE: &str = "DELETE FROM gateways WHERE id = $1";
 
 pub(crate) const SPEND_ADD: &str =
-    "INSERT INTO spend (deployment_id, tenant, replica_id, instance, from_at, until_at, amount_usd_micros)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    "INSERT INTO spend (deployment_id, tenant, replica_id, instance, from_at, until_at, amount_usd_micros, provider)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+/// What counts from a time on, in whole or in part.
+pub(crate) const SPEND: &str =
+    "SELECT deployment_id, tenant, replica_id, instance, from_at, until_at, amount_usd_micros, provider FROM spend
+    WHERE from_at >= $1 OR until_at > $1 ORDER BY seq";
 /// An empty text stands for every tenant, and for every deployment.
 pub(crate) const SPENT: &str = "SELECT CAST(COALESCE(SUM(amount_usd_micros), 0) AS BIGINT) FROM spend
     WHERE from_at >= $1 AND ($2 = '' OR tenant = $2) AND ($3 = '' OR deployment_id = $3)";

@@ -75,7 +75,7 @@ pub(crate) async fn put(State(app): State<App>, caller: Caller, Body(wanted): Bo
 pub(crate) async fn free_port(app: &App, from: u16) -> Answer<Option<u16>> {
     let rows = app.controller.store().deployments().await?;
     let runs = |wish| wish == charter_domain::deployment::Wish::Run;
-    let taken: Vec<u16> =
+    let taken: std::collections::BTreeSet<u16> =
         rows.iter().filter(|row| runs(row.state.wish)).filter_map(|row| row.state.forward.as_ref().map(|f| f.port)).collect();
     Ok((from..=u16::MAX).find(|port| !taken.contains(port)))
 }

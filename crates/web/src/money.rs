@@ -51,7 +51,7 @@ pub(crate) async fn budget(State(app): State<App>, caller: Caller) -> Answer<Jso
     caller.need(Role::Viewer)?;
     let controller = &app.controller;
     let limits: Vec<Value> = accounts(&app, &caller).await?.iter().map(line).collect();
-    let price = crate::status::price(&app, &caller).await?;
+    let price = crate::status::Seen::read(&app, &caller).await?.price_usd_micros_per_hour;
     let now = controller.now();
     let month = spent(&app, &caller, Scope::Month.since(now)).await?;
     let rest = charter_domain::money::UsdPerHour(price).cost(month_end(now).since(now));

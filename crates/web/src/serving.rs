@@ -169,8 +169,11 @@ async fn pass_on<I: AsyncRead + AsyncWrite + Unpin>(mut io: I, taken: Taken) {
         };
         let Some(piece) = piece else {
             // Nobody may listen to the end any more.
-            written(&mut io, b"0\r\n\r\n").await.ok();
-            io.shutdown().await.ok();
+            let end = async {
+                written(&mut io, b"0\r\n\r\n").await?;
+                io.shutdown().await
+            };
+            tokio::time::timeout(TAKE_PATIENCE, end).await.ok();
             return;
         };
         next = [format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat();

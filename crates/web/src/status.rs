@@ -45,36 +45,51 @@ pub(crate) struct Window {
     pub(crate) price_usd_micros_per_hour: i64,
 }
 
+/// What a caller may see, read once.
+pub(crate) struct Seen {
+    mine: Vec<Deployment>,
+    sums: Sums,
+    /// What all machines that the caller may see cost.
+    pub(crate) price_usd_micros_per_hour: i64,
+}
+
+impl Seen {
+    pub(crate) async fn read(app: &App, caller: &Caller) -> Result<Self, Error> {
+        let rows = app.controller.store().deployments().await?.into_iter().map(|row| row.state);
+        let mine: Vec<Deployment> = rows.filter(|d| caller.sees(&d.tenant)).collect();
+        let ids: BTreeSet<&str> = mine.iter().map(|d| d.id.as_str()).collect();
+        let open = app.controller.store().replicas(None).await?;
+        let held = open.iter().filter(|(row, _)| caller.is_house() || ids.contains(row.state.deployment.as_str()));
+        let price = held.filter_map(|(row, _)| row.state.instance()).map(|i| i.placement.offer.price.0).sum();
+        Ok(Self { sums: Sums::read(app).await?, price_usd_micros_per_hour: price, mine })
+    }
+
+    /// So many deployments that fit, from a place on.
+    pub(crate) async fn window(
+        &self,
+        app: &App,
+        (from, limit): (usize, usize),
+        mut fits: impl FnMut(&Deployment) -> bool,
+    ) -> Result<Window, Error> {
+        let fitting: Vec<&Deployment> = self.mine.iter().filter(|d| fits(d)).collect();
+        let (mut shown, mut models) = (vec![], vec![]);
+        for state in fitting.iter().skip(from).take(limit) {
+            shown.push(view(app, state, &self.sums).await?);
+            models.push(state.profile.model.clone());
+        }
+        let price = self.price_usd_micros_per_hour;
+        Ok(Window { shown, models, total: fitting.len(), price_usd_micros_per_hour: price })
+    }
+}
+
 /// So many deployments that fit, from a place on, of those that the caller may see.
 pub(crate) async fn some(
     app: &App,
     caller: &Caller,
-    (from, limit): (usize, usize),
-    mut fits: impl FnMut(&Deployment) -> bool,
+    part: (usize, usize),
+    fits: impl FnMut(&Deployment) -> bool,
 ) -> Result<Window, Error> {
-    let rows = app.controller.store().deployments().await?.into_iter().map(|row| row.state);
-    let mine: Vec<Deployment> = rows.filter(|d| caller.sees(&d.tenant)).collect();
-    let ids: BTreeSet<&str> = mine.iter().map(|d| d.id.as_str()).collect();
-    let open = app.controller.store().replicas(None).await?;
-    let held = open.iter().filter(|(row, _)| ids.contains(row.state.deployment.as_str()));
-    let price = held.filter_map(|(row, _)| row.state.instance()).map(|i| i.placement.offer.price.0).sum();
-    let fitting: Vec<&Deployment> = mine.iter().filter(|d| fits(d)).collect();
-    let sums = Sums::read(app).await?;
-    let (mut shown, mut models) = (vec![], vec![]);
-    for state in fitting.iter().skip(from).take(limit) {
-        shown.push(view(app, state, &sums).await?);
-        models.push(state.profile.model.clone());
-    }
-    Ok(Window { shown, models, total: fitting.len(), price_usd_micros_per_hour: price })
-}
-
-/// What the machines that a caller may see cost now.
-pub(crate) async fn price(app: &App, caller: &Caller) -> Result<i64, Error> {
-    let rows = app.controller.store().deployments().await?.into_iter().map(|row| row.state);
-    let ids: BTreeSet<String> = rows.filter(|d| caller.sees(&d.tenant)).map(|d| d.id.0).collect();
-    let open = app.controller.store().replicas(None).await?;
-    let held = open.iter().filter(|(row, _)| caller.is_house() || ids.contains(row.state.deployment.as_str()));
-    Ok(held.filter_map(|(row, _)| row.state.instance()).map(|i| i.placement.offer.price.0).sum())
+    Seen::read(app, caller).await?.window(app, part, fits).await
 }
 
 /// Everything that `charter status` shows.

@@ -47,21 +47,39 @@ pub(crate) fn event(id: u64, data: &serde_json::Value) -> Bytes {
     Bytes::from(format!("id: {id}\ndata: {data}\n\n"))
 }
 
-/// Files, one after the other, as they are read.
+/// Files, one after the other, as they are read. One that cannot be read to its end breaks the answer off: a part is not the whole.
 pub(crate) fn files(files: Vec<tokio::fs::File>) -> Body {
     use tokio::io::AsyncReadExt;
     let (sender, receiver) = mpsc::channel(2);
     tokio::spawn(async move {
         for mut file in files {
             let mut piece = vec![0; 64 * 1024];
-            while let Ok(read @ 1..) = file.read(&mut piece).await {
-                if sender.send(Bytes::copy_from_slice(&piece[..read])).await.is_err() {
+            loop {
+                let read = match file.read(&mut piece).await {
+                    Ok(0) => break,
+                    Ok(read) => Ok(Bytes::copy_from_slice(&piece[..read])),
+                    Err(error) => Err(error),
+                };
+                let broke = read.is_err();
+                if sender.send(read).await.is_err() || broke {
                     return;
                 }
             }
         }
     });
-    Body::new(Events(Source::new(receiver)))
+    Body::new(Pieces(receiver))
+}
+
+/// What is read of files.
+struct Pieces(mpsc::Receiver<std::io::Result<Bytes>>);
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        self.get_mut().0.poll_recv(cx).map(|some| some.map(|read| read.map(Frame::data)))
+    }
 }
 
 /// A response that passes on what the channel brings, to its end.

@@ -8,7 +8,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 PAGES = {"overview": "/", "deploy": "/deploy?profile=demo", "deployment": "/deployments/web", "log": "/deployments/web/log",
          "playground": "/playground", "gateway": "/gateway", "spend": "/spend", "market": "/market", "upgrades": "/upgrades",
-         "keys": "/keys", "events": "/events", "settings": "/settings", "api": "/api/docs"}
+         "keys": "/keys", "events": "/events", "settings": "/settings", "api": "/api/docs", "error": "/errors/A0003"}
 faults = []
 
 
@@ -57,20 +57,21 @@ def the_door(page):
     page.get_by_label("Key").fill("chk_wrong")
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("alert")).to_contain_text("unknown, revoked or expired")
+    serious(page, "login", 1280, "light")
     page.get_by_label("Key").fill(KEY)
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("heading", name="Spend", level=1)).to_be_visible()
 
 
-def deploy(page):
-    step("a model is deployed from the form, and is seen to become ready without a reload")
+def deploy(page, name="web"):
+    step(f"`{name}` is deployed from the form, and is seen to become ready without a reload")
     page.goto(URL + "/deploy")
     # A name that no hub has is refused, and told as text.
     page.locator("[name=model]").fill("demo/<img src=x onerror=alert(4)>-7B")
     expect(page.locator("#check")).to_contain_text("<img src=x onerror=alert(4)>-7B is no model", timeout=20000)
     page.locator("[name=model]").fill("demo/stand-in-7B")
-    page.locator("[name=name]").fill("web")
-    page.locator("[name=served-name]").fill("web-model")
+    page.locator("[name=name]").fill(name)
+    page.locator("[name=served-name]").fill(name + "-model")
     page.locator("[name=owner]").fill("<img src=x onerror=alert(1)>")
     page.locator("[name=max-price]").fill("0.30")
     page.locator("[name=min-vram]").fill("24GB")
@@ -88,11 +89,16 @@ def deploy(page):
     expect(page.locator("#state .sign.good")).to_have_text("running", timeout=60000)
     assert page.evaluate("window.never") == "loaded again", "it was seen live"
     expect(page.locator("#facts")).to_contain_text("answers requests")
+    # What can be done follows what is: the machine costs something by now, and ending it says so.
+    page.get_by_role("button", name="End…").click()
+    expect(page.locator("[popover]:popover-open")).to_contain_text("/h are spent no more")
+    page.keyboard.press("Escape")
+    expect(page.locator("#steps li.done").nth(2)).to_contain_text("·")
 
 
-def ask(page):
+def ask(page, name="web"):
     step("it is asked in the playground; plan, tokens and cost are shown")
-    page.goto(URL + "/playground?model=web-model")
+    page.goto(URL + f"/playground?model={name}-model")
     page.locator("[name=question]").fill("What is the capital of France?")
     page.locator("[name=max_tokens]").fill("12")
     page.get_by_role("button", name="Ask", exact=True).click()
@@ -102,11 +108,14 @@ def ask(page):
     expect(page.locator("[data-answer]")).to_have_attribute("aria-busy", "false", timeout=20000)
 
 
-def log(page):
+def log(page, name="web"):
     step("the log is followed, searched and downloaded; no terminal codes, no noise")
-    page.goto(URL + "/deployments/web")
+    page.goto(URL + f"/deployments/{name}")
     expect(page.locator("pre.log")).to_contain_text("startup complete", timeout=30000)
-    page.goto(URL + "/deployments/web/log?q=startup")
+    page.goto(URL + f"/deployments/{name}/log")
+    expect(page.locator("pre.log div").first).to_be_visible()
+    page.locator("[data-follow]").uncheck()
+    page.goto(URL + f"/deployments/{name}/log?q=startup")
     lines = page.locator("pre.log").text_content().splitlines()
     assert lines and all("startup" in line.lower() for line in lines), lines
     assert re.match(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \[engine\] ", lines[0]), lines[0]
@@ -283,10 +292,18 @@ def without_scripts(browser):
     expect(page).to_have_url(re.compile("/login"))
 
 
+def serious(page, name, width, theme):
+    """What is a serious hindrance for people who cannot see the page, or use no mouse."""
+    # What is shown by scripts of the test is not subject to the page's own policy.
+    found = page.evaluate(f"async () => {{ {open(AXE).read()}; const r = await axe.run(document, {{resultTypes: ['violations']}}); "
+                          "return r.violations.filter(v => ['serious', 'critical'].includes(v.impact)).map(v => [v.id, v.impact, v.nodes.slice(0, 3).map(n => n.html.slice(0, 160))]); }")
+    if found:
+        faults.append(("axe", name, width, theme, found))
+
+
 def look(browser):
     step("every page, wide and narrow, light and dark: nothing too wide, nothing serious for people who cannot see it")
-    axe = open(AXE).read()
-    for width in (1280, 390):
+    for width in (1280, 390, 2560):
         for theme in ("light", "dark"):
             page = watch(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce").new_page())
             enter(page)
@@ -300,22 +317,71 @@ def look(browser):
                 assert not twice, f"{name} has two of {twice}"
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= width, f"{name} is {wide} pixels wide on a page of {width}"
-                # What is shown by scripts of the test is not subject to the page's own policy.
-                found = page.evaluate(f"async () => {{ {axe}; const r = await axe.run(document, {{resultTypes: ['violations']}}); "
-                                      "return r.violations.filter(v => ['serious', 'critical'].includes(v.impact)).map(v => [v.id, v.impact, v.nodes.slice(0, 3).map(n => n.html.slice(0, 160))]); }")
-                if found:
-                    faults.append(("axe", name, width, theme, found))
+                serious(page, name, width, theme)
+                if name == "deployment":
+                    page.get_by_role("button", name="End…").click()
+                    serious(page, "a dialog", width, theme)
             page.context.close()
 
 
-def end(page):
+def end(page, name="web"):
     step("it is ended, and says what that costs before")
-    page.goto(URL + "/deployments/web")
+    page.goto(URL + f"/deployments/{name}")
     page.get_by_role("button", name="End…").click()
     expect(page.locator("[popover]:popover-open")).to_contain_text("/h are spent no more")
     page.locator("[popover]:popover-open").get_by_role("button", name="End it").click()
     said(page, "is being ended")
     expect(page.locator("#state .sign")).to_have_text("stopped", timeout=60000)
+    expect(page.get_by_role("link", name="Deploy again")).to_be_visible()
+
+
+def small(browser):
+    step("the same on a telephone, in the dark")
+    page = watch(browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True).new_page())
+    enter(page)
+    deploy(page, "small")
+    ask(page, "small")
+    log(page, "small")
+    end(page, "small")
+    page.context.close()
+
+
+def ways(page):
+    step("a port is opened and closed; a route is said, explained and forgotten")
+    page.goto(URL + "/deployments/web")
+    page.get_by_role("button", name="Open a port…").click()
+    page.get_by_role("button", name="Open it").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("A port to web")
+    assert len(page.locator("#engine-key").text_content()) > 10
+    page.get_by_role("link", name="Back").click()
+    page.get_by_role("button", name="curl and Python…").click()
+    page.get_by_text("Directly").click()
+    expect(page.locator("[popover]:popover-open")).to_contain_text("http://127.0.0.1:")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Close the port…").click()
+    page.get_by_role("button", name="Close it").click()
+    said(page, "The port is closed")
+    page.goto(URL + "/gateway")
+    page.get_by_role("button", name="Another route…").click()
+    form = page.locator("[popover]:popover-open")
+    form.locator("[name=name]").fill("choose")
+    form.get_by_text("Models by effort").click()
+    form.locator("[name=tier-simple]").fill("web-model")
+    form.locator("[name=fallback]").fill("web-model")
+    form.get_by_role("button", name="Keep").click()
+    said(page, "is answered so from now on")
+    expect(page.locator("#said-now")).to_contain_text("simple → web-model")
+    page.get_by_role("button", name="What would happen…").click()
+    form = page.locator("[popover]:popover-open")
+    form.locator("[name=model]").fill("choose")
+    form.locator("[name=prompt]").fill("Prove that the square root of two is irrational, step by step.")
+    form.get_by_role("button", name="Explain").click()
+    expect(page.locator("#told")).to_contain_text("of 10")
+    expect(page.locator("#told")).to_contain_text("web-model")
+    page.goto(URL + "/gateway")
+    page.get_by_role("button", name="Forget…").click()
+    page.locator("[popover]:popover-open").get_by_role("button", name="Forget it").click()
+    said(page, "is forgotten")
 
 
 def main():
@@ -330,6 +396,8 @@ def main():
         ask(page)
         log(page)
         hostile(page)
+        small(browser)
+        ways(page)
         lease(page)
         upgrade(page)
         backend(page, server.server_address[1])

@@ -10,6 +10,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+pub mod doors;
 pub mod market;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -8,7 +8,7 @@ use charter_domain::host_memory::{HostRecord, HostSpeed};
 use charter_domain::ids::{DeploymentId, IntentId, KeyId, ReplicaId};
 use charter_domain::money::Usd;
 use charter_domain::replica::Replica;
-use charter_domain::reservation::{Reservation, Whose};
+use charter_domain::reservation::{Reservation, Spend, Whose};
 use charter_domain::routing::{KeyLimits, Route};
 use charter_domain::time::Time;
 use charter_domain::usage::Used;
@@ -86,6 +86,7 @@ pass! {
     fn logged_before(&self, seq: Option<u64>, limit: u32) -> Vec<Logged>;
     fn reservations(&self) -> Vec<Reservation>;
     fn spent(&self, of: &Whose, since: Time) -> Usd;
+    fn rentals(&self, since: Time) -> Vec<Spend>;
     fn hosts(&self) -> Vec<HostRecord>;
     fn host_speeds(&self) -> Vec<HostSpeed>;
     fn keys(&self) -> Vec<KeyRow>;

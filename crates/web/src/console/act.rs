@@ -100,3 +100,33 @@ async fn end_unknown(app: &App, act: &Act) -> Answer<String> {
         .await
         .map(|()| format!("`{id}` at {provider} is ended, and seen to be gone."))
 }
+
+pub(crate) async fn migrate(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
+    let said = async {
+        let wanted = json!({"provider": act.said("provider")});
+        upgrades::migrate(State(console.app.clone()), act.caller(), Path(name.clone()), body(wanted)?).await?;
+        Ok(format!("`{name}` moves to {}: it is brought up there first.", act.text("provider")))
+    }
+    .await;
+    back(&of_deployment(&name), said)
+}
+
+pub(crate) async fn forward(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
+    let made = async {
+        let port: u16 = act.said("port").unwrap_or("0").parse().map_err(|_| {
+            failed(422, "A0422", format!("`{}` is no port", act.text("port")), "a number from 0 to 65535; 0 takes a free one")
+        })?;
+        let wanted = if act.is_on("close") { json!({"close": true}) } else { json!({"port": port}) };
+        Ok(deployments::forward(State(console.app.clone()), act.caller(), Path(name.clone()), body(wanted)?).await?.0)
+    }
+    .await;
+    let text = |value: &serde_json::Value, name: &str| value.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
+    match made {
+        Ok(made) => match (text(&made, "address"), text(&made, "key")) {
+            // The key stands on a page of its own, and in no cookie.
+            (Some(address), Some(key)) => super::keys::of_engine(&act.visitor, &name, &address, &key),
+            _ => back(&of_deployment(&name), Ok("The port is closed.".to_owned())),
+        },
+        Err(failed) => back(&of_deployment(&name), Err(failed)),
+    }
+}

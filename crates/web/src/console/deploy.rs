@@ -3,7 +3,7 @@
 use super::act::{back, body};
 use super::console::Console;
 use super::figures::{many, marked, per_hour, usd};
-use super::form::{self, Fields, Kind, OPTIONS};
+use super::form::{self, Fields, Kind, LIMITS, OPTIONS};
 use super::layout::{Place, asks, card, encoded, of_deployment, page as whole};
 use super::note::Note;
 use super::visitor::{Act, Visitor};
@@ -30,8 +30,9 @@ pub(crate) struct From_ {
     saved: Option<String>,
     /// A deployment that there was.
     again: Option<String>,
-    /// An offer of the market.
+    /// An offer of the market, and whose it is.
     offer: Option<String>,
+    provider: Option<String>,
     /// A manifest that was pasted. It is too long for an address.
     #[serde(skip)]
     manifest: Option<String>,
@@ -42,7 +43,7 @@ impl From_ {
     fn of(act: &Act) -> Self {
         let said = |name: &str| act.said(name).map(str::to_owned);
         let (profile, saved, again) = (said("from-profile"), said("from-saved"), said("from-again"));
-        Self { profile, saved, again, offer: None, manifest: said("from-manifest") }
+        Self { profile, saved, again, offer: None, provider: None, manifest: said("from-manifest") }
     }
 }
 
@@ -88,34 +89,34 @@ pub(crate) async fn page(State(console): State<Console>, visitor: Visitor, Query
         Err(failed) => return failed.into_response(),
     };
     let mut fields = form::fields(&name, &profile, &deployment);
-    if let Some(offer) = from.offer.clone() {
-        fields.insert("offer".to_owned(), offer);
-    }
     if profile.is_null() {
-        fields.insert("other-names".to_owned(), "on".to_owned());
-        if let Err(failed) = with_defaults(&console.app, &mut fields).await {
-            return failed.into_response();
-        }
+        fields = match empty(&console.app).await {
+            Ok(empty) => empty,
+            Err(failed) => return failed.into_response(),
+        };
+    }
+    for (field, said) in [("offer", &from.offer), ("provider", &from.provider)] {
+        fields.extend(said.iter().map(|text| (field.to_owned(), text.clone())));
     }
     shown(&console.app, &visitor, &from, &fields, None).await
 }
 
 /// What an empty form begins with here.
-async fn with_defaults(app: &App, fields: &mut Fields) -> Answer<()> {
+async fn empty(app: &App) -> Answer<Fields> {
     let kept = defaults::kept(app).await?;
     let port = match kept.port {
         Some(from) => defaults::free_port(app, from).await?,
         None => None,
     };
     let all = [
+        ("other-names", Some("on".to_owned())),
         ("port", port.map(|n| n.to_string())),
         ("option-gpu-memory-utilization", kept.gpu_memory_utilization.map(|n| n.to_string())),
         ("serve-for", kept.serve_for_hours.map(|n| n.to_string())),
         ("version", kept.engine_version),
-        ("failed-restarts", kept.failed_restarts.map(|n| n.to_string())),
+        ("limit-failed-restarts", kept.failed_restarts.map(|n| n.to_string())),
     ];
-    fields.extend(all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-    Ok(())
+    Ok(all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }
 
 /// The form, filled in as a manifest says.
@@ -127,8 +128,11 @@ pub(crate) async fn paste(State(console): State<Console>, act: Act) -> Response 
             shown(&console.app, &act.visitor, &from, &fields, None).await
         }
         Err(why) => {
-            let mut response = shown(&console.app, &act.visitor, &From_::default(), &Fields::new(), Some(&why)).await;
-            *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+            // What was typed stays, to be corrected.
+            let mut fields = empty(&console.app).await.unwrap_or_default();
+            fields.insert("manifest".to_owned(), act.text("manifest").to_owned());
+            let mut response = shown(&console.app, &act.visitor, &From_::default(), &fields, Some(&why)).await;
+            *response.status_mut() = StatusCode::from_u16(why.0.status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
             response
         }
     }
@@ -151,7 +155,7 @@ async fn shown(app: &App, visitor: &Visitor, from: &From_, fields: &Fields, note
                 }
             }
             (asks("paste", "small", "A manifest…", "Begin with a manifest", super::layout::form(visitor, "/deploy/manifest", html! {
-                label.field { "Manifest" textarea.mono name="manifest" rows="9" required spellcheck="false" placeholder="{\"schema\": \"charter.manifest/1\", …}" {} small { "What a deployment’s page copies or downloads. Values of its environment never stand in one: the server’s own are taken, or what you type." } }
+                label.field { "Manifest" textarea.mono name="manifest" rows="9" required spellcheck="false" placeholder="{\"schema\": \"charter.manifest/1\", …}" { (value(fields, "manifest")) } small { "What a deployment’s page copies or downloads. Values of its environment never stand in one: the server’s own are taken, or what you type." } }
                 div.actions { button.main { "Fill in the form" } }
             })))
         }
@@ -160,9 +164,8 @@ async fn shown(app: &App, visitor: &Visitor, from: &From_, fields: &Fields, note
             @for (name, value) in [("from-profile", &from.profile), ("from-saved", &from.saved), ("from-again", &from.again), ("from-manifest", &from.manifest)] {
                 @if let Some(value) = value { input type="hidden" name=(name) value=(value); }
             }
-            @if let Some(tenant) = fields.get("tenant") { input type="hidden" name="tenant" value=(tenant); }
             div.two {
-                div.stack { (what(app, fields)) (machine(app, fields)) (life(fields)) (more(fields)) }
+                div.stack { (what(app, fields, visitor.caller.is(Role::Admin))) (machine(app, fields)) (life(fields)) (more(fields)) }
                 div.stack.stuck {
                     section.card aria-label="What this would be" {
                         header { h2 { "What this would be" } }
@@ -202,7 +205,7 @@ fn choice(fields: &Fields, name: &str, label: &str, blank: &str, all: &[&str]) -
     } } }
 }
 
-fn what(app: &App, fields: &Fields) -> Markup {
+fn what(app: &App, fields: &Fields, is_admin: bool) -> Markup {
     let newest = app.versions.newest();
     card(
         "what",
@@ -214,6 +217,7 @@ fn what(app: &App, fields: &Fields) -> Markup {
                 (text(fields, "name", "Name", "made from the model", "how you call it"))
                 (text(fields, "served-name", "Served name", "the model", "how clients call it"))
                 (text(fields, "owner", "Owner", "you", "shown in tables and reports"))
+                @if is_admin { (text(fields, "tenant", "Tenant", "default", "who pays")) }
             }
             div.fields {
                 (choice(fields, "engine", "Engine", "", &["vllm", "ollama"]))
@@ -244,6 +248,7 @@ fn machine(app: &App, fields: &Fields) -> Markup {
                     div.fields {
                         (text(fields, "disk", "Disk", "60GB", ""))
                         (text(fields, "min-reliability", "Reliability", "0.95", "of the host, 0 to 1"))
+                        (text(fields, "min-compute", "Compute capability", "8.0", "of the cards, at least"))
                         (text(fields, "gpu-indices", "Exactly these GPUs", "0,1", "on a machine of your own"))
                         (text(fields, "offer", "Exactly this offer", "", "its number on the market"))
                     }
@@ -262,11 +267,18 @@ fn life(fields: &Fields) -> Markup {
             div.fields {
                 (text(fields, "serve-for", "Serve for, hours", "never ends", "then it is ended; it can be extended"))
                 (text(fields, "keep-alive", "End if nobody asks for", "45m", "or never"))
-                (text(fields, "failed-restarts", "Failed starts at most", "3", "on one machine, one after the other"))
+                (text(fields, "limit-failed-restarts", "Failed starts at most", "3", "on one machine, one after the other"))
                 (text(fields, "replicas", "Copies", "1", ""))
                 (text(fields, "replicas-max", "Copies at most", "", "with it, load decides; 0 copies sleep"))
             }
             (tick(fields, "wait", "go on searching where the market has nothing that fits"))
+            details {
+                summary { "Limits, how it is upgraded" }
+                div.fields {
+                    (choice(fields, "strategy", "Upgrades", "auto", &["side-by-side", "rolling", "in-place", "recreate"]))
+                    @for (name, label, hint) in LIMITS.iter().skip(1) { (text(fields, &format!("limit-{name}"), label, hint, name)) }
+                }
+            }
         },
     )
 }

@@ -2,6 +2,7 @@
 
 use super::chart::{Column, columns};
 use super::console::Console;
+use super::endpoint;
 use super::figures::{count, many, marked, per_hour, span, thousands, usd, when, when_said};
 use super::layout::{Place, asks, card, encoded, form, of_deployment, page as whole, sign};
 use super::visitor::Visitor;
@@ -53,7 +54,7 @@ async fn shown(app: &App, visitor: &Visitor, name: &str) -> Answer<(String, Mark
                 h1 { (d.name) }
                 div #state data-live { (sign(&d.status)) @if let Some(u) = &d.upgrade { " " (sign("upgrading")) " generation " (u.from) " → " (u.to) } }
             }
-            @if may { div.actions { (actions(visitor, &state, &d)) } }
+            @if may { div.actions #acts data-live { (actions(app, visitor, &state, &d)) } }
         }
         div #cause data-live { (cause(&d)) }
         div #steps data-live { (steps(&d, &replicas, now)) }
@@ -64,7 +65,7 @@ async fn shown(app: &App, visitor: &Visitor, name: &str) -> Answer<(String, Mark
                 (card("charts", "Last 24 hours", html! {}, html! { div #charts-now data-live { (charts(app, &state, now).await?) } }))
             }
             div.stack {
-                (card("endpoint", "Endpoint", html! {}, endpoint(app, visitor, &d)))
+                (card("endpoint", "Endpoint", html! {}, html! { div.stack #endpoint-now data-live { (endpoint::shown(app, visitor, &d, may)) } }))
                 (card("facts-now", "Now", html! {}, html! { div #now data-live { (pairs(&state, &d, &replicas, now)) } }))
                 (card("lease", "Lease", html! {}, lease(visitor, &d, now, may)))
                 (card("generations", "Generations", html! { (many(state.history.len(), "remembered", "remembered")) }, html! { div #gens data-live { (generations(visitor, &state, now, may)) } }))
@@ -87,18 +88,20 @@ fn cause(d: &Deployment) -> Markup {
     }
 }
 
-/// How far each copy has come, and since when it is there.
+/// How far each copy has come, how long each part took, and since when it is there.
 fn steps(d: &Deployment, replicas: &[Replica], now: Time) -> Markup {
     html! {
         @for r in &d.replicas {
             @let at = PHASES.iter().position(|p| *p == r.phase);
-            @let slot = replicas.iter().find(|known| known.id.0 == r.id).map_or(0, |known| known.slot);
+            @let known = replicas.iter().find(|known| known.id.0 == r.id);
+            @let slot = known.map_or(0, |known| known.slot);
             ol.steps aria-label={ "Copy " (slot) } {
                 @if d.replicas.len() > 1 || at.is_none() { li { "copy " (slot) ", generation " (r.generation) } }
                 @match at {
                     Some(here) => @for (n, phase) in PHASES.iter().enumerate() {
+                        @let took = known.and_then(|known| known.took.get(*phase)).filter(|_| n < here);
                         li class=(if n < here || r.phase == "ready" { "done" } else if n == here { "now" } else { "" }) aria-current=[(n == here).then_some("step")] {
-                            (phase) @if n == here { " · " (when_said(&r.since_at, now)) }
+                            (phase) @if n == here { " · " (when_said(&r.since_at, now)) } @if let Some(took) = took { " · " (span(took.0)) }
                         }
                     },
                     None => { li.bad { (r.phase) " · " (when_said(&r.since_at, now)) } }
@@ -109,7 +112,10 @@ fn steps(d: &Deployment, replicas: &[Replica], now: Time) -> Markup {
     }
 }
 
-fn actions(visitor: &Visitor, state: &domain::Deployment, d: &Deployment) -> Markup {
+fn actions(app: &App, visitor: &Visitor, state: &domain::Deployment, d: &Deployment) -> Markup {
+    let here: Vec<&str> = d.replicas.iter().filter_map(|r| r.provider.as_deref()).collect();
+    let others: Vec<String> =
+        app.controller.providers().iter().map(|p| p.name().to_owned()).filter(|p| !here.contains(&p.as_str())).collect();
     let base = of_deployment(&d.name);
     let price: i64 = d.replicas.iter().map(|r| r.price_usd_micros_per_hour).sum();
     html! {
@@ -121,6 +127,13 @@ fn actions(visitor: &Visitor, state: &domain::Deployment, d: &Deployment) -> Mar
                     select name="strategy" { option value="auto" { "auto: the one without a gap, where there is money and a machine" } option value="side-by-side" { "side by side" } option value="rolling" { "rolling" } option value="in-place" { "in place: requests wait" } option value="recreate" { "recreate: a gap" } } }
                 div.actions { button.main { "Upgrade" } }
             })))
+            @if !others.is_empty() {
+                (asks("move", "", "Move…", "Move it to another provider?", form(visitor, &format!("{base}/migrate"), html! {
+                    p { "The next generation is brought up there and examined before it serves; then what runs here is given back." }
+                    label.field { "To" select name="provider" { @for other in &others { option { (other) } } } }
+                    div.actions { button.main { "Move it" } }
+                })))
+            }
             (asks("end", "bad", "End…", "End this deployment?", html! {
                 p { (many(d.replicas.len(), "copy", "copies")) " of " strong { (d.name) } " end: requests that are under way finish, new ones are refused"
                     @if price > 0 { ", and " (per_hour(price)) " are spent no more" } ". What stands on a rented machine’s disk is lost." }
@@ -162,41 +175,6 @@ fn history(facts: &[Fact], now: Time) -> Markup {
                     span { (marked(&fact.text)) @if took >= 1000 { " " small.faint { (span(took)) } } }
                 }
             }
-        }
-    }
-}
-
-fn endpoint(app: &App, visitor: &Visitor, d: &Deployment) -> Markup {
-    let url = app.gateway_url.clone().unwrap_or_else(|| "http://GATEWAY/v1".to_owned());
-    let model = d.served_names.first().cloned().unwrap_or_default();
-    let curl = format!(
-        "curl {url}/chat/completions \\\n  -H \"authorization: Bearer $CHARTER_KEY\" -H \"content-type: application/json\" \\\n  -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'"
-    );
-    let python = format!(
-        "from openai import OpenAI\n\nclient = OpenAI(base_url=\"{url}\", api_key=os.environ[\"CHARTER_KEY\"])\nanswer = client.chat.completions.create(\n    model=\"{model}\", messages=[{{\"role\": \"user\", \"content\": \"Hello\"}}]\n)\nprint(answer.choices[0].message.content)"
-    );
-    let direct: Vec<&String> = d.replicas.iter().filter_map(|r| r.forward.as_ref()).collect();
-    html! {
-        dl.pairs {
-            dt { "Gateway" } dd { code { (url) } }
-            dt { "Model" } dd { code { (d.served_names.join(", ")) } }
-            @if !direct.is_empty() { dt { "Direct" } dd { @for a in direct { code { "http://" (a) "/v1" } " " } } }
-        }
-        div.actions {
-            button.small type="button" popovertarget="use" { "curl and Python…" }
-            a.button.small href={ "/playground?model=" (encoded(&model)) } { "Ask it" }
-            @if visitor.caller.is(Role::Admin) {
-                (asks("temp", "small", "Temporary key…", "Make a key for this model", form(visitor, &format!("{}/key", of_deployment(&d.name)), html! {
-                    p { "It can ask " code { (model) } " and nothing else, and ends by itself. It is shown once." }
-                    label.field { "Good for" select name="hours" { option value="1" { "1 hour" } option value="8" { "8 hours" } option value="24" { "1 day" } option value="168" { "1 week" } } }
-                    div.actions { button.main { "Make it" } }
-                })))
-            }
-        }
-        div popover id="use" role="dialog" aria-labelledby="use-title" {
-            h2 #use-title { "Ask " (model) }
-            h3 { "curl" } div.copyable { pre.wrap { (curl) } button.small type="button" data-copy=(curl) { "Copy" } }
-            h3 { "Python" } div.copyable { pre.wrap { "import os\n" (python) } button.small type="button" data-copy={ "import os\n" (python) } { "Copy" } }
         }
     }
 }

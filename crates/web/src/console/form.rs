@@ -45,6 +45,20 @@ pub(crate) const OPTIONS: [Option_; 13] = [
     Option_ { name: "enable-prefix-caching", label: "Keep common beginnings", kind: Kind::Switch },
 ];
 
+/// How long parts of a life may take, and how often they may fail: name, label, what it is where nothing is said.
+pub(crate) const LIMITS: [(&str, &str, &str); 10] = [
+    ("failed-restarts", "Failed starts at most", "3"),
+    ("attempts", "Machines that may fail", ""),
+    ("search", "Search for a machine", ""),
+    ("search-retries", "Searches", ""),
+    ("boot", "Boot", ""),
+    ("stall", "Without any progress", ""),
+    ("ssh", "Until SSH answers", ""),
+    ("load", "Load the model", ""),
+    ("bake", "Watch a new generation", ""),
+    ("drain", "Let requests finish", ""),
+];
+
 /// What a browser sends.
 pub(crate) type Fields = BTreeMap<String, String>;
 
@@ -75,9 +89,11 @@ pub(crate) fn profile(fields: &Fields, base: &Value) -> Value {
     put("max-concurrent", said(fields, "max-concurrent").map(number));
     put("keep-alive", said(fields, "keep-alive").map(Value::from));
     let mut limits = base.get("limits").and_then(Value::as_object).cloned().unwrap_or_default();
-    match said(fields, "failed-restarts") {
-        Some(count) => drop(limits.insert("failed-restarts".to_owned(), number(count))),
-        None => drop(limits.remove("failed-restarts")),
+    for (name, ..) in LIMITS {
+        match said(fields, &format!("limit-{name}")) {
+            Some(text) => drop(limits.insert(name.to_owned(), number(text))),
+            None => drop(limits.remove(name)),
+        }
     }
     put("limits", (!limits.is_empty()).then(|| limits.into()));
     put("engine", Some(engine(fields, base.get("engine").unwrap_or(&Value::Null))));
@@ -152,12 +168,8 @@ fn gpu(fields: &Fields, base: &Value) -> Value {
     put("min-vram", said(fields, "min-vram").map(Value::from));
     put("min-compute-capability", said(fields, "min-compute").map(Value::from));
     put("max-usd-per-hour", said(fields, "max-price").map(Value::from));
-    let tiers: Vec<Value> = said(fields, "tiers")
-        .into_iter()
-        .flat_map(str::lines)
-        .filter_map(|line| line.trim().rsplit_once(char::is_whitespace))
-        .map(|(card, price)| json!({"gpu": card.trim(), "max-usd-per-hour": price.trim_start_matches('$')}))
-        .collect();
+    let tiers: Vec<Value> =
+        said(fields, "tiers").into_iter().flat_map(str::lines).map(str::trim).filter(|l| !l.is_empty()).map(tier).collect();
     put("tiers", (!tiers.is_empty()).then(|| tiers.into()));
     if fields.contains_key("tiers") {
         put("other-names", Some(Value::Bool(said(fields, "other-names").is_some())));
@@ -166,6 +178,16 @@ fn gpu(fields: &Fields, base: &Value) -> Value {
         made.remove("count");
     }
     Value::Object(made)
+}
+
+/// A card and the most that it may cost. A line without a price stays one, and the API says that it lacks it: the `4090` of a card is
+/// none.
+fn tier(line: &str) -> Value {
+    let price = |text: &str| text.starts_with('$') || text.contains('.') || text.parse::<u32>().is_ok_and(|usd| usd < 100);
+    match line.rsplit_once(char::is_whitespace).filter(|(_, last)| price(last)) {
+        Some((card, price)) => json!({"gpu": card.trim(), "max-usd-per-hour": price.trim_start_matches('$')}),
+        None => json!({"gpu": line}),
+    }
 }
 
 /// The deployment that the form says.
@@ -213,7 +235,6 @@ pub(crate) fn fields(name: &str, profile: &Value, deployment: &Value) -> Fields 
         ("min-reliability", "/min-reliability"),
         ("max-concurrent", "/max-concurrent"),
         ("keep-alive", "/keep-alive"),
-        ("failed-restarts", "/limits/failed-restarts"),
         ("engine", "/engine/kind"),
         ("version", "/engine/version"),
         ("gpu-count", "/gpu/count"),
@@ -223,6 +244,9 @@ pub(crate) fn fields(name: &str, profile: &Value, deployment: &Value) -> Fields 
         ("other-names", "/gpu/other-names"),
     ] {
         put(field, profile.pointer(pointer).unwrap_or(&Value::Null));
+    }
+    for (name, ..) in LIMITS {
+        put(&format!("limit-{name}"), &profile["limits"][name]);
     }
     for option in &OPTIONS {
         put(&format!("option-{}", option.name), &profile["engine"]["options"][option.name]);
@@ -259,7 +283,7 @@ mod tests {
             "canary": [{"prompt": "2+2=", "expect": "4"}],
             "engine": {"kind": "vllm", "version": "0.33.0", "source": "image", "options": {"max-model-len": 8192, "enforce-eager": true, "enable-prefix-caching": false, "dtype": "auto", "something-else": "x"},
                 "extra-args": ["--a", "--b c"], "lora": [{"name": "sql", "path": "org/sql"}], "env": {"HF_TOKEN": {"env": "HF_TOKEN"}, "X_SECRET": "literal"}},
-            "gpu": {"count": 1, "min-vram": "24GB", "max-usd-per-hour": "0.25", "tiers": [{"gpu": "RTX 3090", "max-usd-per-hour": "0.15"}], "other-names": true},
+            "gpu": {"count": 1, "min-vram": "24GB", "min-compute-capability": "8.9", "max-usd-per-hour": "0.25", "tiers": [{"gpu": "RTX 3090", "max-usd-per-hour": "0.15"}], "other-names": true},
         });
         let shown = fields("m", &whole, &json!({"replicas": 1, "owner": "alice"}));
         assert_eq!(shown["env"], "HF_TOKEN\nX_SECRET", "no value is shown");
@@ -269,6 +293,20 @@ mod tests {
         let sent = Fields::from_iter(fields("m", &plain, &Value::Null).into_iter().chain([("tiers".to_owned(), String::new())]));
         assert_eq!(profile(&sent, &plain)["gpu"]["other-names"], true, "what a file does not say stays as it is");
         assert_eq!(deployment(&shown, "m"), json!({"profile": "m", "replicas": 1, "owner": "alice"}));
+    }
+
+    #[test]
+    fn a_card_without_a_price_is_not_taken_for_a_price() {
+        for (line, card, price) in [
+            ("RTX 4090 0.18", "RTX 4090", Some("0.18")),
+            ("RTX 4090 $1", "RTX 4090", Some("1")),
+            ("RTX 4090 2", "RTX 4090", Some("2")),
+            ("RTX 4090", "RTX 4090", None),
+            ("A100", "A100", None),
+        ] {
+            let made = tier(line);
+            assert_eq!((made["gpu"].as_str(), made["max-usd-per-hour"].as_str()), (Some(card), price), "{line}");
+        }
     }
 
     #[test]

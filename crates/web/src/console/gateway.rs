@@ -43,13 +43,14 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
     Ok(html! {
         div.head {
             div { h1 { "Gateway" } p.soft { @match &app.gateway_url { Some(url) => { "One address for everything: " code { (url) } }, None => "It runs in a process of its own." } } }
-            @if may { div.actions { (rented_switch(visitor, closed.as_deref())) } }
+            @if may { div.actions #acts data-live { (rented_switch(visitor, closed.as_deref())) } }
         }
-        @if let Some(why) = &closed { div.said.warn { p { strong { "Rented machines get no requests" } } p { small { (why) } } } }
-        div #routes data-live { (card("names", "Names", html! { "the last 24 hours" }, names(&table, &used))) }
+        div #closed data-live { @if let Some(why) = &closed { div.said.warn { p { strong { "Rented machines get no requests" } } p { small { (why) } } } } }
+        div #routes data-live { (card("names", "Names", html! { "the last 24 hours" }, names(app, &table, &used))) }
         div #backends data-live { (card("places", "Backends", html! { (many(table.backends.len(), "place", "places")) }, places(app, &table))) }
+        @if may { (card("said", "Routes", html! { "what was said of names" }, html! { div.stack #said-now data-live { (super::routing::list(visitor, &table)) } })) }
         (card("hand", "Registered by hand", html! {}, html! {
-            @if registered.is_empty() {
+            div.stack #hand-now data-live { @if registered.is_empty() {
                 (empty("None", html! { p { "Any OpenAI-compatible server can stand behind the gateway beside charter’s own: it gets the same keys, limits and accounting." } }))
             } @else {
                 ul.notes { @for row in &registered {
@@ -60,7 +61,7 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
                             p { "Requests that are under way finish; new ones for " (row.served_names.join(", ")) " are refused unless somebody else serves them. The server itself is not touched." }
                             div.actions { button.bad { "Remove it" } } }))) } } }
                 } }
-            }
+            } }
             @if may { (form_of("row", visitor, "/gateway/backends", html! {
                 input name="name" placeholder="name" aria-label="Name" required; input name="url" placeholder="http://10.0.0.7:8000" aria-label="Address" required; input name="model" placeholder="model (all it lists)" aria-label="Model"; button { "Register" }
             })) }
@@ -120,7 +121,7 @@ fn state_of(table: &RouteTable, name: &str, route: Option<&Route>) -> &'static s
     }
 }
 
-fn names(table: &RouteTable, used: &[Used]) -> Markup {
+fn names(app: &App, table: &RouteTable, used: &[Used]) -> Markup {
     let mut all: BTreeSet<&str> = table
         .backends
         .iter()
@@ -136,7 +137,7 @@ fn names(table: &RouteTable, used: &[Used]) -> Markup {
     }
     html! {
         div.scroll { table.cards {
-            thead { tr { th { "Name" } th { "State" } th { "How" } th.num { "Requests" } th.num { "First token" } th.num { "95 of 100" } th.num { "Whole" } th.num { "95 of 100" } th.num { "Waited" } th.num { "Failed" } } }
+            thead { tr { th { "Name" } th { "State" } th { "How" } th.num { "Requests" } th.num { "First token" } th.num { "95 of 100" } th.num { "Whole" } th.num { "95 of 100" } th.num { "Waiting" } th.num { "Waited" } th.num { "Failed" } } }
             tbody { @for name in all {
                 @let route = table.routes.iter().find(|r| r.name == name);
                 @let mine: Vec<&Used> = used.iter().filter(|u| *u.model == *name).collect();
@@ -148,6 +149,7 @@ fn names(table: &RouteTable, used: &[Used]) -> Markup {
                     td.num data-label="Requests" { (count(u64::try_from(mine.len()).unwrap_or(0))) }
                     td.num data-label="First token" { (percentile(&done, 50, |u| u.first_ms)) } td.num data-label="95 of 100" { (percentile(&done, 95, |u| u.first_ms)) }
                     td.num data-label="Whole" { (percentile(&done, 50, |u| u.duration_ms)) } td.num data-label="95 of 100" { (percentile(&done, 95, |u| u.duration_ms)) }
+                    td.num data-label="Waiting" { (waiting(app, table, name)) }
                     td.num data-label="Waited" { (mine.iter().filter(|u| u.queue_ms + u.cold_ms > 0).count()) }
                     td.num data-label="Failed" { (mine.iter().filter(|u| matches!(u.end, End::Failed | End::Cut)).count()) }
                 }
@@ -155,6 +157,12 @@ fn names(table: &RouteTable, used: &[Used]) -> Markup {
         } }
         p.small.soft { "An answer that another name gave in its place stands in the row of the name that answered." }
     }
+}
+
+/// Requests that wait in gateways at this moment.
+fn waiting(app: &App, table: &RouteTable, name: &str) -> u64 {
+    let groups: BTreeSet<&str> = serves(table, name).map(|b| b.group.as_str()).collect();
+    groups.into_iter().map(|group| app.controller.waiting(group)).sum()
 }
 
 fn how(table: &RouteTable, name: &str, route: Option<&Route>) -> Markup {

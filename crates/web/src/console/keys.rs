@@ -106,7 +106,7 @@ fn table(visitor: &Visitor, all: &[KeyRow], now: Time) -> Markup {
 }
 
 /// Dollars as micro-dollars.
-fn micros(act: &Act, name: &str) -> Answer<Option<i64>> {
+pub(crate) fn micros(act: &Act, name: &str) -> Answer<Option<i64>> {
     let Some(text) = act.said(name) else { return Ok(None) };
     let figure: Option<f64> = text.trim_start_matches('$').parse().ok().filter(|f: &f64| f.is_finite() && (0.0..1e9).contains(f));
     let figure =
@@ -115,7 +115,7 @@ fn micros(act: &Act, name: &str) -> Answer<Option<i64>> {
     Ok(Some((figure * 1e6).round() as i64))
 }
 
-fn whole_number(act: &Act, name: &str) -> Answer<Option<u64>> {
+pub(crate) fn whole_number(act: &Act, name: &str) -> Answer<Option<u64>> {
     let Some(text) = act.said(name) else { return Ok(None) };
     text.parse().map(Some).map_err(|_| failed(422, "A0422", format!("`{text}` is no whole number"), "write digits alone"))
 }
@@ -157,18 +157,34 @@ pub(crate) async fn temporary(State(console): State<Console>, Path(name): Path<S
         routes.extend(state.profile.engine.lora.iter().map(|l| l.name.clone()));
         let hours = whole_number(&act, "hours")?.unwrap_or(1).clamp(1, 24 * 366);
         let wanted = json!({"name": format!("for {name}, {hours} h"), "role": "viewer", "routes": routes, "tenant": state.tenant, "expires_in_seconds": hours * 3600});
-        Ok(keys::create(State(app.clone()), act.caller(), body(wanted)?).await?.1.0)
+        let made = keys::create(State(app.clone()), act.caller(), body(wanted)?).await?.1.0;
+        Ok((made, state.profile.served_name))
     }
     .await;
     match made {
-        Ok(made) => {
+        Ok((made, served)) => {
             let page = html! {
                 div.head { div { nav.crumb aria-label="Way back" { a href=(of_deployment(&name)) { (name) } " / temporary key" } h1 { "A key for " (name) } } }
                 (secret(&made))
+                (card("words", "With it", html! { "set as CHARTER_KEY" }, super::endpoint::words(&super::endpoint::gateway(app), &served, "CHARTER_KEY")))
                 p { a.button href=(of_deployment(&name)) { "Back" } }
             };
             whole(&act.visitor, Place::Overview, "A temporary key", page)
         }
         Err(failed) => back(&of_deployment(&name), Err(failed)),
     }
+}
+
+/// The engine's own key, once its port is open.
+pub(crate) fn of_engine(visitor: &Visitor, name: &str, address: &str, key: &str) -> Response {
+    let page = html! {
+        div.head { div { nav.crumb aria-label="Way back" { a href=(of_deployment(name)) { (name) } " / local port" } h1 { "A port to " (name) } } }
+        div.said role="status" {
+            p { strong { "It is open at " code { "http://" (address) "/v1" } ", on the server’s computer." } }
+            p { "The engine asks for this key:" }
+            div.copyable { pre.wrap #engine-key { (key) } button.small type="button" data-copy=(key) { "Copy" } }
+        }
+        p { a.button href=(of_deployment(name)) { "Back" } }
+    };
+    whole(visitor, Place::Overview, "A local port", page)
 }

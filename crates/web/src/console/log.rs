@@ -19,6 +19,10 @@ use std::time::Duration;
 
 /// Shown of a log, in bytes.
 const SHOWN: u64 = 400 * 1024;
+/// What is searched: the newest bytes of the run.
+const SEARCHED: u64 = 16_000_000;
+/// Lines that a search shows.
+const LINES_MAX: usize = 5000;
 /// What a follower gets first.
 const FIRST: u64 = 48 * 1024;
 /// How often it is looked for new lines while somebody follows.
@@ -57,9 +61,12 @@ pub(crate) async fn page(
         Ok(found) => found,
         Err(failed) => return failed.into_response(),
     };
-    let all = found.as_ref().map(|r| text(app, r, None, SHOWN).text).unwrap_or_default();
     let asked = wish.q.to_lowercase();
-    let lines: Vec<&str> = all.lines().filter(|line| asked.is_empty() || line.to_lowercase().contains(&asked)).collect();
+    let part = if asked.is_empty() { SHOWN } else { SEARCHED };
+    let all = found.as_ref().map(|r| text(app, r, None, part).text).unwrap_or_default();
+    let mut lines: Vec<&str> = all.lines().filter(|line| asked.is_empty() || line.to_lowercase().contains(&asked)).collect();
+    let found_all = lines.len();
+    let lines = lines.split_off(found_all.saturating_sub(LINES_MAX));
     let base = of_deployment(&name);
     let body = html! {
         div.head {
@@ -71,10 +78,15 @@ pub(crate) async fn page(
                 label.sr for="q" { "Only lines with" } input #q type="search" name="q" value=(wish.q) placeholder="only lines with…"; button.small { "Search" }
                 @if !wish.q.is_empty() { a href={ (base) "/log" } { "all lines" } }
             }
-            @if lines.is_empty() {
-                (empty("No such line", html! { p { "An engine writes its first lines once its machine has been found and its process begun." } }))
+            @if asked.is_empty() {
+                @if lines.is_empty() { p.soft { "An engine writes its first lines once its machine has been found and its process begun." } }
+                pre.log tabindex="0" aria-label="Log of the engine" data-log={ (base) "/log/stream" } data-all { (lines.join("\n")) }
+                div.row { label.tick { input type="checkbox" checked data-follow; "follow" } input type="search" placeholder="mark lines with…" aria-label="Mark lines" data-mark; }
+            } @else if lines.is_empty() {
+                (empty("No such line", html! { p { "It is not in the newest " (SEARCHED / 1_000_000) " MB of this run; the whole log is there to be downloaded." } }))
             } @else {
-                pre.log tabindex="0" data-log=[asked.is_empty().then(|| format!("{base}/log/stream"))] data-all { (lines.join("\n")) }
+                pre.log tabindex="0" aria-label="Lines that were found" { (lines.join("\n")) }
+                p.small.soft { "Of the newest " (SEARCHED / 1_000_000) " MB of this run" @if found_all > lines.len() { ", the last " (lines.len()) " of " (found_all) " lines" } "." }
             }
         }))
     };

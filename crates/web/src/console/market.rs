@@ -76,7 +76,7 @@ fn table(visitor: &Visitor, found: &Value) -> Markup {
                         td data-label="Parts" { div.small.soft { @for name in ["price", "reliability", "network", "cuda", "disk"] { span.nowrap { (name) " " b { (part(row, name)) } } " " } } }
                         td.num data-label="Network" { @match row["inet_down_mbps"].as_u64() { Some(mbps) => { (mbps) " Mbit/s" }, None => "–" } }
                         td.num data-label="Reliable" { @match row["reliability_permille"].as_u64() { Some(p) => { (p / 10) "." (p % 10) " %" }, None => "–" } }
-                        td.bare { @if visitor.caller.is(Role::Operator) { a.button.small href={ "/deploy?offer=" (encoded(text_of(&row["id"]))) } { "Deploy on it" } } }
+                        td.bare { @if visitor.caller.is(Role::Operator) { a.button.small href={ "/deploy?provider=" (encoded(text_of(&row["provider"]))) "&offer=" (encoded(text_of(&row["id"]))) } { "Deploy on it" } } }
                     }
                 } }
             } }

@@ -11,6 +11,7 @@ mod console;
 mod deploy;
 mod deployment;
 mod docs;
+mod endpoint;
 mod events;
 mod figures;
 mod form;
@@ -25,6 +26,7 @@ mod market;
 mod note;
 mod overview;
 mod playground;
+mod routing;
 mod session;
 mod settings;
 mod spend;
@@ -61,6 +63,8 @@ pub(crate) fn pages() -> Router<Console> {
         .route("/deployments/{name}/upgrade", post(act::upgrade))
         .route("/deployments/{name}/rollback", post(act::rollback))
         .route("/deployments/{name}/save", post(act::save))
+        .route("/deployments/{name}/migrate", post(act::migrate))
+        .route("/deployments/{name}/forward", post(act::forward))
         .route("/deployments/{name}/key", post(keys::temporary))
         .route("/upgrades", get(upgrades::page).post(upgrades::begin))
         .route("/market", get(market::page))
@@ -69,12 +73,17 @@ pub(crate) fn pages() -> Router<Console> {
         .route("/gateway/backends", post(gateway::register))
         .route("/gateway/backends/{name}/remove", post(gateway::remove))
         .route("/gateway/rented", post(gateway::rented))
+        .route("/gateway/routes", post(routing::put))
+        .route("/gateway/routes/remove", post(routing::remove))
+        .route("/gateway/explain", post(routing::explain))
         .route("/keys", get(keys::page).post(keys::create))
         .route("/keys/{id}/revoke", post(keys::revoke))
         .route("/playground", get(playground::page).post(playground::ask))
         .route("/events", get(events::page))
         .route("/settings", get(settings::page))
         .route("/settings/defaults", post(settings::change))
+        .route("/settings/saved/{name}/remove", post(settings::forget))
+        .route("/settings/stop", post(settings::stop))
         .route("/api/docs", get(docs::page))
         .route("/errors/{code}", get(docs::error))
         .route("/quarantine/end", post(act::end_quarantined))

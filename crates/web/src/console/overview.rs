@@ -45,14 +45,15 @@ pub(crate) async fn page(State(console): State<Console>, visitor: Visitor, Query
 async fn shown(app: &App, visitor: &Visitor, wish: &Wish) -> Answer<Markup> {
     let now = app.controller.now();
     let asked = wish.q.to_lowercase();
-    let rows = status::some(app, &visitor.caller, (wish.from, EACH), |d| {
+    let seen = status::Seen::read(app, &visitor.caller).await?;
+    let fits = |d: &charter_domain::deployment::Deployment| {
         let texts = [&d.name, &d.profile.model, &d.profile.served_name, &d.owner];
         (wish.all || attention::is_wished(d.wish) || !asked.is_empty())
             && (asked.is_empty() || texts.iter().any(|t| t.to_lowercase().contains(&asked)))
-    })
-    .await?;
+    };
+    let rows = seen.window(app, (wish.from, EACH), fits).await?;
     // Figures and warnings are of all that is to run, whatever page or search is shown.
-    let running = status::some(app, &visitor.caller, (0, RUNNING_MAX), |d| attention::is_wished(d.wish)).await?;
+    let running = seen.window(app, (0, RUNNING_MAX), |d| attention::is_wished(d.wish)).await?;
     let lines = attention::lines(app, visitor, &running.shown).await?;
     Ok(html! {
         div.head {
@@ -60,7 +61,7 @@ async fn shown(app: &App, visitor: &Visitor, wish: &Wish) -> Answer<Markup> {
             div.actions { a.button.main href="/deploy" { "Deploy a model" } a.button href="/playground" { "Ask a model" } }
         }
         div #figures data-live { (tiles(app, visitor, &running).await?) }
-        div #money data-live { (money(app, visitor).await?) }
+        div #money data-live { (money(app, visitor, seen.price_usd_micros_per_hour).await?) }
         @if !lines.is_empty() {
             div #attention data-live { (card("needs", "Needs attention", html! { (many(lines.len(), "thing", "things")) }, attention::list(&lines))) }
         } @else {
@@ -104,7 +105,7 @@ async fn tiles(app: &App, visitor: &Visitor, rows: &status::Window) -> Answer<Ma
     let month = crate::money::spent(app, &visitor.caller, Scope::Month.since(app.controller.now())).await?.0;
     Ok(html! {
         dl.tiles {
-            div.tile { dt { "Answering" } dd { (running) " of " (rows.shown.len()) small { (many(rows.total, "deployment", "deployments")) } } }
+            div.tile { dt { "Answering" } dd { (running) " of " (rows.shown.len()) small { (many(rows.total, "deployment", "deployments")) @if rows.total > rows.shown.len() { "; figures and warnings are of the first " (rows.shown.len()) } } } }
             div.tile { dt { "Machines cost now" } dd { (per_hour(price)) small { (usd(price * 24)) " a day" } } }
             div.tile { dt { "Spent this month" } dd { (usd(month)) small { "all machines, UTC month" } } }
             div.tile { dt { "Requests" } dd { (count(requests)) small { "since each was made" } } }
@@ -114,10 +115,9 @@ async fn tiles(app: &App, visitor: &Visitor, rows: &status::Window) -> Answer<Ma
 }
 
 /// The budgets that count everything, as bars.
-async fn money(app: &App, visitor: &Visitor) -> Answer<Markup> {
+async fn money(app: &App, visitor: &Visitor, price: i64) -> Answer<Markup> {
     let accounts = crate::money::accounts(app, &visitor.caller).await?;
     let now = app.controller.now();
-    let price = status::price(app, &visitor.caller).await?;
     let rest = charter_domain::money::UsdPerHour(price).cost(crate::money::month_end(now).since(now));
     let bars: Vec<_> = accounts.iter().filter(|a| a.of.is_none()).collect();
     Ok(card(

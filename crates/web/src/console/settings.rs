@@ -3,10 +3,10 @@
 use super::act::{back, body};
 use super::console::Console;
 use super::figures::{many, span, thousands, usd};
-use super::layout::{Place, card, form, page as whole, sign};
+use super::layout::{Place, asks, card, form, page as whole, sign};
 use super::visitor::{Act, Visitor};
 use crate::defaults::{self, Defaults};
-use crate::problem::Answer;
+use crate::problem::{Answer, Path};
 use crate::router::App;
 use crate::saved;
 use axum::extract::State;
@@ -41,7 +41,7 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
                 tbody { @for b in app.controller.budgets() { tr { td { (b.scope.as_str()) } td.num { (usd(b.target.0)) } td.num { (usd(b.alert.0)) } td.num { (usd(b.hard.0)) } } } } } } }))
             (card("files", "Profiles and saved configurations", html! {}, html! { dl.pairs {
                 dt { "Profiles" } dd { @let all = (app.profiles)(); @if all.is_empty() { "the server was started without a file" } @for (name, _) in &all { a href={ "/deploy?profile=" (super::layout::encoded(name)) } { (name) } " " } }
-                dt { "Saved" } dd { @if saved.is_empty() { "none yet: a deployment’s page saves one" } @for name in &saved { a href={ "/deploy?saved=" (super::layout::encoded(name)) } { (name) } " " } }
+                dt { "Saved" } dd { @if saved.is_empty() { "none yet: a deployment’s page saves one" } @for name in &saved { span.nowrap { a href={ "/deploy?saved=" (super::layout::encoded(name)) } { (name) } @if visitor.caller.is(Role::Operator) { " " (forgets(visitor, name)) } } " " } }
             } }))
         }
         (card("defaults", "What a new deployment begins with", html! { "the form’s fields, for everybody" }, beginnings(visitor, &defaults::kept(app).await?)))
@@ -55,6 +55,15 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
                 (form(visitor, "/logout", html! { button.small { "Log out" } }))
             }
         }))
+        @if visitor.caller.is(Role::Admin) {
+            (card("process", "This server", html! {}, html! {
+                p.soft { "What is rented stays when the server ends: engines serve on, and the dead man’s switch of a machine ends it if no server comes back." }
+                div.actions { (asks("stop", "bad", "End the server…", "End this server?", form(visitor, "/settings/stop", html! {
+                    p { "This page and the gateway of this process answer no more; streams that are under way finish. Machines stay, and cost on." }
+                    div.actions { button.bad { "End it" } }
+                }))) }
+            }))
+        }
         @if visitor.caller.is(Role::Operator) { div #tasks data-live { (card("own", "The server’s own work", html! { "what each task did last" }, tasks(app))) } }
     })
 }
@@ -135,5 +144,35 @@ fn tasks(app: &App) -> Markup {
                 td.num data-label="Took" { @if a.took_ms < 1000 { (a.took_ms) " ms" } @else { (span(i64::try_from(a.took_ms).unwrap_or(i64::MAX))) } }
                 td data-label="Said" { (a.said) }
             } } } } }
+    }
+}
+
+fn forgets(visitor: &Visitor, name: &str) -> Markup {
+    asks(
+        &format!("forget-{name}"),
+        "plain",
+        "forget…",
+        &format!("Forget {name}?"),
+        form(
+            visitor,
+            &format!("/settings/saved/{}/remove", super::layout::encoded(name)),
+            html! { p { "What runs of it stays." } div.actions { button.bad { "Forget it" } } },
+        ),
+    )
+}
+
+pub(crate) async fn forget(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
+    let gone = saved::remove(State(console.app.clone()), act.caller(), Path(name.clone())).await;
+    back("/settings", gone.map(|_| format!("`{name}` is forgotten.")))
+}
+
+pub(crate) async fn stop(State(console): State<Console>, act: Act) -> Response {
+    match crate::router::stop(State(console.app), act.caller()).await {
+        Ok(_) => super::layout::outside(
+            "Ended",
+            act.visitor.theme,
+            html! { div.card { h1 { "The server ends" } p { "Machines stay. Start it again with " code { "charter serve" } "." } } },
+        ),
+        Err(failed) => back("/settings", Err(failed)),
     }
 }

@@ -1,4 +1,4 @@
-//! Money: what machines and requests have cost, by day, model, tenant, deployment and key; for a request and for a million tokens.
+//! Money: what machines and requests have cost, by day, model, tenant, deployment, provider and key; for a request and for a million tokens.
 
 use super::chart::{Column, columns, meter};
 use super::console::Console;
@@ -68,6 +68,7 @@ async fn shown(app: &App, visitor: &Visitor, wish: &Wish) -> Answer<Markup> {
             &[],
             dollars,
         )))
+        (card("places", "Machines, by provider and deployment", html! { "the same days" }, places(app, visitor, today, days).await?))
         (card("rows", "Requests", html! { nav.row aria-label="By" { "by " @for (name, label) in BY { a href={ "/spend?by=" (name) "&days=" (days) } aria-current=[(name == wish.by).then_some("true")] { (label) } } } }, table(&wish.by, &rows, &names)))
     })
 }
@@ -119,6 +120,33 @@ async fn machines(app: &App, visitor: &Visitor, today: i64, days: i64) -> Answer
     }
     out.reverse();
     Ok(out)
+}
+
+/// What machines have cost, by provider, and at each of them by deployment.
+async fn places(app: &App, visitor: &Visitor, today: i64, days: i64) -> Answer<Markup> {
+    let since = Time((today - days + 1) * DAY_MS);
+    let rows = app.controller.store().deployments().await?.into_iter().map(|row| row.state);
+    let names: BTreeMap<String, String> = rows.filter(|d| visitor.caller.sees(&d.tenant)).map(|d| (d.id.0, d.name)).collect();
+    let mut all: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
+    for ((provider, of), amount) in app.controller.spent_at(since).await? {
+        let Some(name) = names.get(of.as_str()) else { continue };
+        *all.entry(provider).or_default().entry(name.clone()).or_default() += amount.0;
+    }
+    all.values_mut().for_each(|of| of.retain(|_, micros| *micros > 0));
+    all.retain(|_, of| !of.is_empty());
+    if all.is_empty() {
+        return Ok(html! { p.soft { "No machine has cost anything in these days." } });
+    }
+    Ok(html! {
+        div.scroll { table.cards {
+            thead { tr { th { "Provider" } th { "Deployment" } th.num { "Cost" } } }
+            tbody { @for (provider, of) in &all {
+                @let shown = if provider.is_empty() { "(before providers were written down)" } else { provider };
+                @if of.len() > 1 { tr { td.lead { strong { (shown) } } td data-label="Deployment" { "all" } td.num data-label="Cost" { strong { (usd(of.values().sum())) } } } }
+                @for (name, micros) in of { tr { td.lead { (shown) } td data-label="Deployment" { (name) } td.num data-label="Cost" { (usd(*micros)) } } }
+            } }
+        } }
+    })
 }
 
 async fn limits(app: &App, visitor: &Visitor) -> Answer<Markup> {

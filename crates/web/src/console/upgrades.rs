@@ -19,6 +19,7 @@ use charter_domain::time::Time;
 use charter_store::Role;
 use maud::{Markup, html};
 use serde_json::json;
+use std::collections::BTreeMap;
 
 #[derive(Default, serde::Deserialize)]
 pub(crate) struct Wish {
@@ -41,20 +42,23 @@ async fn shown(app: &App, visitor: &Visitor, wish: &Wish) -> Answer<Markup> {
     let plan = crate::plan::what_if(app, &visitor.caller, &states, &Target::File, None).await;
     let fleets = upgrades::fleets_of(app, &visitor.caller).await?;
     let now = app.controller.now();
+    let verdicts = verdicts(app, visitor).await?;
     let of = wish.name.as_ref().map_or_else(|| "everything that runs".to_owned(), |name| format!("`{name}`"));
     Ok(html! {
         div.head {
             div { h1 { "Upgrades" } p.soft { "What would change if " (of) " became what its file says now. Nothing is touched by looking." } }
-            @if visitor.caller.is(Role::Operator) && plan.as_ref().is_ok_and(|p| p.pending) { div.actions { (start(visitor, wish)) } }
+            @if visitor.caller.is(Role::Operator) && plan.as_ref().is_ok_and(|p| p.pending) { div.actions #acts data-live { (start(visitor, wish)) } } @else { div.actions #acts data-live {} }
         }
-        @match &plan {
-            Ok(plan) => (card("what-if", "What if", html! {}, table(plan))),
-            Err(failed) => (super::note::Note::of(&failed.0).shown()),
+        div #what-if-now data-live {
+            @match &plan {
+                Ok(plan) => (card("what-if", "What if", html! {}, table(plan))),
+                Err(failed) => (super::note::Note::of(&failed.0).shown()),
+            }
         }
         div #fleets data-live {
             (card("fleets-now", "Upgrades that were begun", html! { "newest first" }, html! {
                 @if fleets.is_empty() { (empty("None yet", html! { p { "An upgrade goes wave by wave, is examined at each one, and stops at the first failure; what served before serves on." } })) }
-                @for fleet in fleets.iter().rev().take(20) { (one(&upgrades::shown(fleet), now)) }
+                @for fleet in fleets.iter().rev().take(20) { (one(&upgrades::shown(fleet), &fleet.waves, &verdicts, now)) }
             }))
         }
     })
@@ -118,15 +122,32 @@ fn row(d: &PlanEntry) -> Markup {
     }
 }
 
-fn one(fleet: &Upgrade, now: Time) -> Markup {
+/// Why each generation came to serve, or did not: `dep_....3` and the words.
+async fn verdicts(app: &App, visitor: &Visitor) -> Answer<BTreeMap<String, String>> {
+    let rows = app.controller.store().deployments().await?.into_iter().map(|row| row.state);
+    let mut all = BTreeMap::new();
+    for d in rows.filter(|d| visitor.caller.sees(&d.tenant)) {
+        let told = d.history.iter().filter_map(|g| Some((format!("{}.{}", d.id, g.number), g.verdict.clone()?)));
+        all.extend(told);
+    }
+    Ok(all)
+}
+
+/// The waves in words.
+fn waves(all: &[u32]) -> String {
+    let words: Vec<String> = all.iter().map(u32::to_string).collect();
+    if words.len() < 2 { "in one wave".to_owned() } else { format!("in waves of {}", words.join(", ")) }
+}
+
+fn one(fleet: &Upgrade, sizes: &[u32], verdicts: &BTreeMap<String, String>, now: Time) -> Markup {
     html! {
         details open[!fleet.over] {
             summary { "by " (fleet.by) ", " (when_said(&fleet.at, now)) ": " (fleet.upgraded.len()) " of " (fleet.total) " upgraded"
-                @if !fleet.failed.is_empty() { ", " (fleet.failed.len()) " failed" } @if !fleet.over { ", under way" } }
+                @if !fleet.failed.is_empty() { ", " (fleet.failed.len()) " failed" } ", " (waves(sizes)) @if !fleet.over { ", under way" } }
             ul.notes {
                 @for name in &fleet.running { li { (sign("upgrading")) p { a href=(of_deployment(name)) { (name) } } span {} } }
                 @for name in &fleet.waiting { li { (sign("waiting")) p { (name) small { "its wave has not come" } } span {} } }
-                @for done in &fleet.upgraded { li { (sign("upgraded")) p { a href=(of_deployment(&done.name)) { (done.name) } small { (done.from) " → " (done.to) " in " (done.seconds) " s" } } span {} } }
+                @for done in &fleet.upgraded { li { (sign("upgraded")) p { a href=(of_deployment(&done.name)) { (done.name) } small { (done.from) " → " (done.to) " in " (done.seconds) " s" } @if let Some(verdict) = verdicts.get(&done.to) { small { (marked(verdict)) } } } span {} } }
                 @for failed in &fleet.failed { li { (sign("failed")) p { a href=(of_deployment(&failed.name)) { (failed.name) } small { (failed.error.message) @if failed.rolled_back { " – what served before serves on" } } } span {} } }
                 @for skipped in &fleet.skipped { li { (sign("skipped")) p { (skipped.name) small { (skipped.reason) } } span {} } }
             }

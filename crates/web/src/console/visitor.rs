@@ -9,7 +9,7 @@ use crate::problem::{Failed, failed};
 use crate::router::App;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use charter_store::Role;
 use std::collections::BTreeMap;
@@ -57,7 +57,12 @@ async fn session_of(parts: &Parts, app: &App, signer: &Signer) -> Result<Option<
 
 async fn visitor(parts: &Parts, console: &Console) -> Result<(Visitor, Session), Response> {
     let found = session_of(parts, &console.app, &console.signer).await.map_err(IntoResponse::into_response)?;
-    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+    let mut path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+    if parts.method != axum::http::Method::GET {
+        // What is only sent to is no page to come back to; the page that it belongs to is.
+        let parent = ["/manifest", "/check", "/key"].iter().find_map(|end| path.strip_suffix(end)).map(str::to_owned);
+        path = parent.unwrap_or(path);
+    }
     let Some((session, caller)) = found else {
         let is_page = parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("text/html"));
         if parts.method == axum::http::Method::GET && is_page {
@@ -134,7 +139,10 @@ where
         let console = Console::from_ref(state);
         let (parts, body) = request.into_parts();
         let (visitor, session) = visitor(&parts, &console).await?;
-        let body = axum::body::to_bytes(body, FORM_MAX).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE.into_response())?;
+        let body = axum::body::to_bytes(body, FORM_MAX).await.map_err(|_| {
+            let hint = format!("send no more than {} KiB", FORM_MAX / 1024);
+            failed(413, "A0413", "the form is too large, or it broke off", hint).into_response()
+        })?;
         let fields = fields(&body);
         let token = fields.get("form").map_or("", String::as_str);
         if !console.signer.is_form_token(&session, token) {
