@@ -93,7 +93,7 @@ def deploy(page, name="web"):
     page.get_by_role("button", name="End…").click()
     expect(page.locator("[popover]:popover-open")).to_contain_text("/h are spent no more")
     page.keyboard.press("Escape")
-    expect(page.locator("#steps li.done").nth(2)).to_contain_text("·")
+    expect(page.locator("#steps li.done", has_text="loading")).to_contain_text("·")
 
 
 def ask(page, name="web"):
@@ -192,12 +192,12 @@ def upgrade(page):
 def backend(page, port):
     step("a backend is registered and removed")
     page.goto(URL + "/gateway")
-    page.get_by_label("Name", exact=True).fill("other")
-    page.get_by_label("Address").fill("http://127.0.0.1:1")
+    page.locator("#hand [name=name]").fill("other")
+    page.locator("#hand [name=url]").fill("http://127.0.0.1:1")
     page.get_by_role("button", name="Register").click()
     said(page, "does not answer", "alert")
-    page.get_by_label("Name", exact=True).fill("other")
-    page.get_by_label("Address").fill(f"http://127.0.0.1:{port}")
+    page.locator("#hand [name=name]").fill("other")
+    page.locator("#hand [name=url]").fill(f"http://127.0.0.1:{port}")
     page.get_by_role("button", name="Register").click()
     said(page, "other-model")
     expect(page.locator("#routes")).to_contain_text("other-model")
@@ -239,7 +239,7 @@ def beginnings(page):
     page.get_by_role("button", name="Keep").click()
     said(page, "begin with this now")
     page.goto(URL + "/deploy")
-    for name, value in (("port", "19400"), ("option-gpu-memory-utilization", "0.85"), ("serve-for", "8"), ("failed-restarts", "2")):
+    for name, value in (("port", "19400"), ("option-gpu-memory-utilization", "0.85"), ("serve-for", "8"), ("limit-failed-restarts", "2")):
         expect(page.locator(f"[name={name}]")).to_have_value(value)
     page.get_by_role("button", name="A manifest…").click()
     page.locator("[name=manifest]").fill('{"schema": "charter.manifest/1", ')
