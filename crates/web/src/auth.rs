@@ -1,5 +1,6 @@
 //! Who asks: a bearer key, compared by its hash, with a role.
 
+use crate::endpoint::Needs;
 use crate::problem::{Failed, failed};
 use crate::router::App;
 use axum::extract::FromRequestParts;
@@ -106,11 +107,13 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Failed;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failed> {
+        let needs = parts.extensions.get::<Needs>().map_or(Role::Viewer, |needs| needs.0);
         // A browser that is logged in may read, so that what is downloaded needs no page of its own.
         if parts.method == Method::GET
             && !parts.headers.contains_key(header::AUTHORIZATION)
             && let Some(caller) = crate::console::of_cookie(parts, app).await?
         {
+            caller.need(needs)?;
             return Ok(caller);
         }
         let shown = parts.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.split_once(' '));
@@ -124,6 +127,7 @@ impl FromRequestParts<App> for Caller {
             return Err(failed(401, "A0002", "the API key is missing, unknown or expired", hint));
         };
         let caller = Self::of_row(key);
+        caller.need(needs)?;
         // Whatever a handler asks beyond this: looking needs any role, changing needs an operator.
         if parts.method != Method::GET {
             caller.need(Role::Operator)?;

@@ -2,6 +2,7 @@
 //! neither can know what the other does not.
 
 use crate::router::App;
+use axum::Extension;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::http::Method;
@@ -26,6 +27,10 @@ pub(crate) enum Gives {
     /// Nothing.
     Nothing,
 }
+
+/// The least role that a path asks for; looked at before anything of a request is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs(pub(crate) Role);
 
 /// One path and method.
 pub(crate) struct Endpoint {
@@ -105,6 +110,14 @@ impl Endpoint {
     pub(crate) fn fails(mut self, with: &[u16]) -> Self {
         self.fails.extend(with);
         self
+    }
+
+    /// Its handler, behind its role.
+    pub(crate) fn route(self) -> MethodRouter<App> {
+        match self.role {
+            Some(role) => self.route.layer(Extension(Needs(role))),
+            None => self.route,
+        }
     }
 
     /// A path of a system that charter replaces.

@@ -102,7 +102,7 @@ pub fn router(app: App) -> Router {
 /// What programs speak to. Every path but the two health questions and the description asks for a key: those tell nothing of this
 /// server but that it lives.
 fn api() -> Router<App> {
-    let add = |router: Router<App>, endpoint: Endpoint| router.route(endpoint.path, endpoint.route);
+    let add = |router: Router<App>, endpoint: Endpoint| router.route(endpoint.path, endpoint.route());
     endpoints::all()
         .into_iter()
         .fold(Router::new(), add)

@@ -43,7 +43,10 @@ pub(crate) fn columns(title: &str, columns: &[Column], legend: &[&str], figure: 
             svg viewBox={ "0 0 " (WIDE) " " (HIGH) } role="img" aria-label=(title) {
                 @for part in [0.0, 0.5, 1.0] {
                     line.axis x1=(LEFT) x2=(WIDE) y1=(at(y(most * part))) y2=(at(y(most * part))) {}
-                    text x=(LEFT - 8.0) y=(at(y(most * part) + 4.0)) text-anchor="end" { (figure(most * part)) }
+                    // Half of one is no figure where whole things are counted.
+                    @if part != 0.5 || figure(most * part) != figure(0.0) {
+                        text x=(LEFT - 8.0) y=(at(y(most * part) + 4.0)) text-anchor="end" { (figure(most * part)) }
+                    }
                 }
                 @for (n, column) in columns.iter().enumerate() {
                     @let x = LEFT + step * f64::from(u16::try_from(n).unwrap_or(u16::MAX));

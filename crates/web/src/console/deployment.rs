@@ -158,6 +158,7 @@ fn log(d: &Deployment) -> Markup {
 fn kind(text: &str) -> &'static str {
     let any = |words: &[&str]| words.iter().any(|w| text.contains(w));
     match () {
+        () if text.starts_with("the budget") => "",
         () if any(&["fail", "error", "refused", "lost", "given up", "cannot", "not there"]) => "bad",
         () if any(&["it answers", "ready", "passed", "serves", "gone for good", "is gone"]) => "good",
         () => "",
