@@ -81,6 +81,20 @@ fn a_login_ends_with_its_key_and_guessing_is_made_slow() {
         .to_owned();
     assert_eq!(send(at, "DELETE", &format!("/api/v1/keys/{id}"), &[("authorization", &bearer(&admin))], "").status, 204);
     assert_eq!(send(at, "GET", "/", &[("cookie", &cookie), ("accept", "text/html")], "").status, 303, "its key is revoked");
+    let other = made_key(at, &admin, &json!({"role": "operator", "name": "leaves"}));
+    let cookie = logged_in(at, &other);
+    let (kind, form) = (("content-type", "application/x-www-form-urlencoded"), format!("form={}", form_token(at, &cookie)));
+    assert_eq!(send(at, "POST", "/logout", &[kind, ("cookie", &cookie)], &form).status, 303);
+    assert_eq!(send(at, "GET", "/", &[("cookie", &cookie)], "").status, 401, "a cookie that was copied is no login any more");
+    let json_kind = ("content-type", "application/json");
+    let auth = bearer(&admin);
+    for (method, path, body) in [
+        ("PUT", "/api/v1/defaults", "[]"),
+        ("POST", "/api/v1/keys", r#"["x"]"#),
+        ("POST", "/api/v1/keys", r#"{"name":"\u202e"}"#),
+    ] {
+        assert_eq!(send(at, method, path, &[json_kind, ("authorization", &auth)], body).status, 422, "{method} {path} {body}");
+    }
     let guess = || send(at, "POST", "/login", &[], "key=chk_guess").status;
     let told: Vec<u16> = (0..7).map(|_| guess()).collect();
     assert_eq!(told, [401, 401, 401, 401, 401, 429, 429]);

@@ -2,7 +2,7 @@
 
 use crate::auth::{Caller, hash, prefix_of};
 use crate::events::told;
-use crate::problem::{Answer, Body, Path, failed, unknown};
+use crate::problem::{Answer, Body, Path, failed, is_readable, unknown};
 use crate::router::App;
 use crate::status::rfc3339;
 use axum::extract::{Json, State};
@@ -12,6 +12,9 @@ use charter_domain::money::Usd;
 use charter_domain::routing::KeyLimits;
 use charter_domain::time::Span;
 use charter_store::{KeyRow, Role};
+
+/// Characters of a key's name.
+const NAME_MAX: usize = 100;
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +85,10 @@ pub(crate) async fn create(
     let role =
         Role::parse(role).ok_or_else(|| failed(422, "A0422", format!("`{role}` is no role"), "viewer, operator or admin"))?;
     let limits = wanted.limits()?;
+    if wanted.name.as_ref().is_some_and(|name| !is_readable(name, NAME_MAX)) {
+        let message = "the key's name cannot be used";
+        return Err(failed(422, "A0422", message, format!("1 to {NAME_MAX} characters that can be seen, or none at all")));
+    }
     let now = app.controller.now();
     let secret = (app.new_key)();
     let key = KeyRow {

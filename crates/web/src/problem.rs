@@ -77,14 +77,17 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> 
     type Rejection = Failed;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failed> {
-        match axum::Json::<T>::from_request(request, state).await {
-            Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => {
-                let hint = "send `content-type: application/json` and the fields that the API names";
-                let problem = Problem::new(rejection.status().as_u16(), "A0422", "the body of the request cannot be used", hint);
-                Err(Failed(problem.with_detail(rejection.body_text())))
-            }
+        let hint = "send `content-type: application/json` and the fields that the API names";
+        let wrong = |status: u16, detail: String| {
+            Failed(Problem::new(status, "A0422", "the body of the request cannot be used", hint).with_detail(detail))
+        };
+        let read = axum::Json::<Box<serde_json::value::RawValue>>::from_request(request, state).await;
+        let axum::Json(raw) = read.map_err(|rejection| wrong(rejection.status().as_u16(), rejection.body_text()))?;
+        // A list would be taken for the fields in their order, by us alone.
+        if !raw.get().starts_with('{') {
+            return Err(wrong(422, "an object is expected".to_owned()));
         }
+        serde_json::from_str(raw.get()).map(Self).map_err(|e| wrong(422, e.to_string()))
     }
 }
 
@@ -93,6 +96,14 @@ impl Failed {
     pub(crate) fn detail(self, text: String) -> Self {
         Self(self.0.with_detail(text))
     }
+}
+
+/// Is it a name that people can read and tell from others: not too long, and without characters that move or hide what follows?
+pub(crate) fn is_readable(name: &str, most: usize) -> bool {
+    let hides = |c: char| {
+        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    !name.trim().is_empty() && name.chars().count() <= most && !name.chars().any(hides)
 }
 
 /// A problem in one call.

@@ -2,7 +2,7 @@
 
 use crate::auth::Caller;
 use crate::events::told;
-use crate::problem::{Answer, Body, Path, failed, unknown};
+use crate::problem::{Answer, Body, Path, failed, is_readable, unknown};
 use crate::router::App;
 use axum::extract::{Json, State};
 use axum::http::StatusCode;
@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 
 /// Members that one route may have.
 const MEMBERS_MAX: usize = 256;
+/// Characters of a name.
+const NAME_MAX: usize = 200;
 
 #[derive(Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -94,8 +96,12 @@ impl Wanted {
             let price = TokenPrice { input: Usd(p.input_usd_micros), cached: Usd(cached), output: Usd(p.output_usd_micros) };
             if fine { Ok(price) } else { Err(wrong("price")) }
         });
-        if route.is_empty() || route.len() > 200 || self.backends.len() > MEMBERS_MAX {
-            return Err(wrong("backends"));
+        if !is_readable(route, NAME_MAX) {
+            let hint = format!("1 to {NAME_MAX} characters that can be seen");
+            return Err(failed(422, "A0422", "the route's name cannot be used", hint));
+        }
+        if self.backends.len() > MEMBERS_MAX {
+            return Err(failed(422, "A0422", "the route has too many members", format!("{MEMBERS_MAX} at most")));
         }
         if !self.backends.is_empty() && self.backends.iter().all(|b| b.weight == 0) {
             return Err(failed(422, "A0422", "no backend of the route has a weight", "give one of them a weight of 1 or more"));

@@ -155,7 +155,10 @@ pub(crate) async fn temporary(State(console): State<Console>, Path(name): Path<S
         let state = deployments::find(app, &act.caller(), &name).await?;
         let mut routes = vec![state.profile.served_name.clone()];
         routes.extend(state.profile.engine.lora.iter().map(|l| l.name.clone()));
-        let hours = whole_number(&act, "hours")?.unwrap_or(1).clamp(1, 24 * 366);
+        let hours = whole_number(&act, "hours")?.unwrap_or(1);
+        if !(1..=24 * 366).contains(&hours) {
+            return Err(failed(422, "A0422", format!("{hours} hours cannot be used"), "1 to 8784 hours"));
+        }
         let wanted = json!({"name": format!("for {name}, {hours} h"), "role": "viewer", "routes": routes, "tenant": state.tenant, "expires_in_seconds": hours * 3600});
         let made = keys::create(State(app.clone()), act.caller(), body(wanted)?).await?.1.0;
         Ok((made, state.profile.served_name))

@@ -90,7 +90,10 @@ pub(crate) async fn enter(
     response
 }
 
-pub(crate) async fn leave(_: Act) -> Response {
+pub(crate) async fn leave(State(console): State<Console>, act: Act) -> Response {
+    if let Err(failed) = act.leave(&console).await {
+        return failed.into_response();
+    }
     let mut response = Redirect::to("/login").into_response();
     if let Ok(cookie) = HeaderValue::from_str(&forget()) {
         response.headers_mut().append(header::SET_COOKIE, cookie);

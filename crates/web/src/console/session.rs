@@ -34,6 +34,9 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     (digits.len().is_multiple_of(2)).then(|| (0..digits.len()).step_by(2).map(pair).collect())?
 }
 
+/// Where sessions that were left are remembered, as long as they would have lasted.
+pub(crate) const LEFT: &str = "session-left:";
+
 impl Signer {
     /// The one of a server.
     pub(crate) fn of(app: &App) -> Self {
@@ -61,6 +64,11 @@ impl Signer {
         let (key, since) = (parts.next()?, Time(parts.next()?.parse().ok()?));
         let lasts = now.since(since) < LASTS && since <= now + Span::min(1);
         lasts.then(|| Session { key: key.to_owned(), since, token: token.to_owned() })
+    }
+
+    /// What stands for a session that was left, in the database: it opens nothing, and tells nothing of the session.
+    pub(crate) fn left(&self, session: &Session) -> String {
+        format!("{LEFT}{}", hex(hmac::sign(&self.0, format!("left {}", session.token).as_bytes()).as_ref()))
     }
 
     /// What every form of the session carries: a page of somebody else cannot know it.

@@ -3,7 +3,7 @@
 
 use super::console::Console;
 use super::note::Note;
-use super::session::{COOKIE, Session, Signer, cookie};
+use super::session::{COOKIE, LASTS, LEFT, Session, Signer, cookie};
 use crate::auth::Caller;
 use crate::problem::{Failed, failed};
 use crate::router::App;
@@ -11,6 +11,7 @@ use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use charter_domain::time::Time;
 use charter_store::Role;
 use std::collections::BTreeMap;
 
@@ -51,6 +52,9 @@ pub(crate) async fn of_cookie(parts: &Parts, app: &App) -> Result<Option<Caller>
 async fn session_of(parts: &Parts, app: &App, signer: &Signer) -> Result<Option<(Session, Caller)>, Failed> {
     let token = cookie_of(&parts.headers, COOKIE).unwrap_or_default();
     let Some(session) = signer.read(token, app.controller.now()) else { return Ok(None) };
+    if !app.controller.store().metas(&signer.left(&session)).await?.is_empty() {
+        return Ok(None);
+    }
     let caller = Caller::of_key(app, &session.key).await?;
     Ok(caller.map(|caller| (session, caller)))
 }
@@ -96,6 +100,7 @@ where
 /// One who acts: the fields of a form, whose token was right.
 pub(crate) struct Act {
     pub(crate) visitor: Visitor,
+    session: Session,
     fields: BTreeMap<String, String>,
 }
 
@@ -118,6 +123,18 @@ impl Act {
     /// All fields.
     pub(crate) fn fields(&self) -> &BTreeMap<String, String> {
         &self.fields
+    }
+
+    /// Its login is over, wherever its cookie may still be.
+    pub(crate) async fn leave(&self, console: &Console) -> Result<(), Failed> {
+        let (store, now) = (console.app.controller.store(), console.app.controller.now());
+        for (name, until) in store.metas(LEFT).await? {
+            if until.parse().is_ok_and(|until| Time(until) < now) {
+                store.remove_meta(&name).await?;
+            }
+        }
+        let until = self.session.since + LASTS;
+        Ok(store.put_meta(&console.signer.left(&self.session), &until.0.to_string()).await?)
     }
 
     /// Who acts.
@@ -153,7 +170,7 @@ where
         if !["/logout", "/theme"].contains(&parts.uri.path()) {
             visitor.caller.need(Role::Operator).map_err(IntoResponse::into_response)?;
         }
-        Ok(Self { visitor, fields })
+        Ok(Self { visitor, session, fields })
     }
 }
 
