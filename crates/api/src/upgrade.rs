@@ -38,6 +38,64 @@ pub struct Upgrade {
     /// Those whose turn has not come.
     #[serde(default)]
     pub waiting: Vec<String>,
+    /// The number of the last change; the next question says it as `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<u64>,
+}
+
+/// An upgrade that was under way and is undone.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Undone {
+    /// `charter.upgrade/1`.
+    pub schema: String,
+    /// The generation that was coming, `dep_....3`.
+    pub aborted: String,
+    /// The one that serves.
+    pub serves: String,
+}
+
+/// What going back came to.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Back {
+    /// What was under way is undone.
+    Undone(Undone),
+    /// An earlier generation becomes the next one.
+    Begun(Box<Upgrade>),
+}
+
+/// Upgrades several, or all.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Several {
+    /// All that run.
+    pub all: bool,
+    /// These.
+    pub names: Vec<String>,
+    /// Only deployments of this profile.
+    pub profile: Option<String>,
+    /// Only say what that would do.
+    pub what_if: bool,
+    /// `auto`, `side-by-side`, `rolling`, `in-place` or `recreate`.
+    pub strategy: Option<String>,
+    /// How many at a time, such as `1,50%`.
+    pub waves: Option<String>,
+    /// Go on where one fails.
+    pub keep_going: bool,
+}
+
+/// Upgrades one, takes it back, or moves it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Single {
+    /// Only say what that would do.
+    pub what_if: bool,
+    /// `auto`, `side-by-side`, `rolling`, `in-place` or `recreate`.
+    pub strategy: Option<String>,
+    /// Back to this generation.
+    pub to: Option<u32>,
+    /// To this provider.
+    pub provider: Option<String>,
 }
 
 /// One that runs the new generation.

@@ -2,7 +2,9 @@
 
 use crate::http;
 use crate::local::Known;
+use charter_api::deployment::Watched;
 use charter_api::problem::Problem;
+use charter_api::upgrade::Upgrade;
 use hyper::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -57,6 +59,18 @@ impl Client {
     pub(crate) async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Problem> {
         let text = serde_json::to_string(body).unwrap_or_default();
         Self::read(&self.send(Method::PUT, path, Some(text)).await?)
+    }
+
+    /// A deployment; with `after` it is waited for a change.
+    pub(crate) async fn watched(&self, name: &str, after: Option<u64>) -> Result<Watched, Problem> {
+        let after = after.map_or_else(String::new, |n| format!("?after={n}"));
+        self.get(&format!("/api/v1/deployments/{}{after}", segment(name))).await
+    }
+
+    /// An upgrade; with `after` it is waited for a change.
+    pub(crate) async fn upgrade(&self, id: &str, after: Option<u64>) -> Result<Upgrade, Problem> {
+        let after = after.map_or_else(String::new, |n| format!("?after={n}"));
+        self.get(&format!("/api/v1/upgrades/{}{after}", segment(id))).await
     }
 
     /// A request whose answer has no body that matters.

@@ -4,11 +4,12 @@
 use crate::cli::Global;
 use crate::http;
 use crate::local::find;
+use charter_api::usage::{Draw, Drawn as Given};
 use charter_controller::Controller;
 use charter_domain::money::Usd;
 use charter_domain::usage::Used;
 use charter_gateway::{Bank, Drawn, Sink, Written};
-use charter_web::{UsageBatch, UsageDraw, UsageDrawn};
+use charter_web::UsageBatch;
 use hyper::Method;
 use std::time::Duration;
 
@@ -75,16 +76,16 @@ impl Remote {
 impl Bank for Remote {
     fn draw<'a>(&'a self, key: &'a str, want: Usd) -> Drawn<'a> {
         Box::pin(async move {
-            let wish = UsageDraw { key: key.to_owned(), want_usd_micros: want.0 };
+            let wish = Draw { key: key.to_owned(), want_usd_micros: want.0 };
             let answer = self.post("draw", serde_json::to_string(&wish).map_err(|e| e.to_string())?).await?;
-            let drawn: UsageDrawn = serde_json::from_slice(&answer).map_err(|e| e.to_string())?;
+            let drawn: Given = serde_json::from_slice(&answer).map_err(|e| e.to_string())?;
             Ok(Usd(drawn.drawn_usd_micros.clamp(0, want.0)))
         })
     }
 
     fn put_back<'a>(&'a self, key: &'a str, left: Usd) -> Drawn<'a> {
         Box::pin(async move {
-            let wish = UsageDraw { key: key.to_owned(), want_usd_micros: -left.0 };
+            let wish = Draw { key: key.to_owned(), want_usd_micros: -left.0 };
             self.post("draw", serde_json::to_string(&wish).map_err(|e| e.to_string())?).await?;
             Ok(left)
         })

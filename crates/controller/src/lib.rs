@@ -45,3 +45,4 @@ pub use money::Account;
 pub use ports::{Asker, Clock, DataPlane, Ids, Machines, Secrets};
 pub use run_log::{LogLimits, Piece};
 pub use sweep::EndError;
+pub use tasks::Activation;

@@ -3,7 +3,7 @@
 
 use crate::auth::Caller;
 use crate::cloud_model::{dollars, session};
-use crate::deployments::{Wanted, clash, declare};
+use crate::deployments::{clash, declare, of_profile};
 use crate::money::refused;
 use crate::problem::{Answer, Body, Query, failed, unknown};
 use crate::router::App;
@@ -29,6 +29,7 @@ pub(crate) struct Launch {
 }
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Which {
     #[serde(default)]
     deployment: Option<String>,
@@ -67,7 +68,7 @@ pub(crate) async fn launch(
     if let Some(minutes) = order.keep_alive_minutes {
         profile["keep-alive"] = format!("{minutes}m").into();
     }
-    let declared = declare(&app, &caller, Wanted::of_profile(name, profile))?;
+    let declared = declare(&app, &caller, of_profile(name, profile))?;
     if let Some(taken) = clash(&app, &declared).await? {
         let hint = "end the other deployment, or give the profile another `served-name`";
         return Err(failed(409, "G0003", format!("`{taken}` is served by another deployment already"), hint));

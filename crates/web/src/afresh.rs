@@ -1,7 +1,7 @@
 //! What a deployment's file says now: read afresh each time, never from memory.
 
 use crate::auth::Caller;
-use crate::deployments::{Wanted, check, read};
+use crate::deployments::{check, described, read};
 use crate::problem::{Answer, Failed};
 use crate::router::App;
 use charter_controller::Declared;
@@ -60,7 +60,7 @@ pub(crate) fn of_file(app: &App, caller: &Caller, state: &Deployment) -> Answer<
     let profile_name = said.and_then(|d| d.get("profile")).and_then(Value::as_str).unwrap_or(&state.profile_name);
     let Some(profile) = named(&sections.profiles, profile_name) else { return Ok(stored(state, &caller.name)) };
     let alone = json!({"profile": profile_name});
-    let wanted = Wanted::of(&state.name, profile.clone(), said.cloned().unwrap_or(alone), state.source_file.clone());
+    let wanted = described(&state.name, profile.clone(), said.cloned().unwrap_or(alone), state.source_file.clone());
     let read = read(app, caller, wanted)?;
     let kept = stored(state, &caller.name);
     if said.is_some() {

@@ -6,36 +6,32 @@ use crate::problem::{Answer, Body, Failed, Path, failed, unknown};
 use crate::router::App;
 use axum::extract::{Json, State};
 use axum::http::StatusCode;
+use charter_api::backend::{Backend, BackendWish, Registered};
+use charter_api::list::List;
 use charter_api::problem::Problem;
 use charter_domain::ids::BackendId;
 use charter_store::{BackendRow, Error, Role};
 
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
-    name: String,
-    base_url: String,
-    #[serde(default)]
-    model: Option<String>,
-    #[serde(default)]
-    max_concurrent: Option<u32>,
-}
-
-fn shown(app: &App, row: &BackendRow) -> serde_json::Value {
-    let (healthy, why) = app.controller.health(&row.name);
-    serde_json::json!({
-        "healthy": healthy, "problem": why,
-        "id": row.id.0, "name": row.name, "base_url": row.base_url, "model": row.upstream_model,
-        "served_names": row.served_names, "max_concurrent": row.max_concurrent,
-    })
+fn shown(app: &App, row: &BackendRow) -> Backend {
+    let (healthy, problem) = app.controller.health(&row.name);
+    Backend {
+        id: row.id.0.clone(),
+        name: row.name.clone(),
+        base_url: row.base_url.clone(),
+        model: row.upstream_model.clone(),
+        served_names: row.served_names.clone(),
+        max_concurrent: row.max_concurrent,
+        healthy,
+        problem,
+    }
 }
 
 /// Asks the backend what it serves, and registers it.
 pub(crate) async fn register(
     State(app): State<App>,
     caller: Caller,
-    Body(wanted): Body<Wanted>,
-) -> Answer<(StatusCode, Json<serde_json::Value>)> {
+    Body(wanted): Body<BackendWish>,
+) -> Answer<(StatusCode, Json<Registered>)> {
     caller.need_house(Role::Operator)?;
     if !charter_api::file::is_name(&wanted.name) {
         return Err(failed(
@@ -87,14 +83,13 @@ pub(crate) async fn register(
     }
     app.controller.publish().await?;
     told(&app, &caller, format!("registered the backend `{}` at `{}`", row.name, row.base_url)).await?;
-    let answer = serde_json::json!({"name": row.name, "served_names": row.served_names, "healthy": true});
-    Ok((StatusCode::CREATED, Json(answer)))
+    Ok((StatusCode::CREATED, Json(Registered { name: row.name, served_names: row.served_names, healthy: true })))
 }
 
-pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<serde_json::Value>> {
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<List<Backend>>> {
     let rows = app.controller.store().backends().await?;
-    let items: Vec<_> = rows.iter().filter(|_| caller.is_house()).map(|row| shown(&app, row)).collect();
-    Ok(Json(serde_json::json!({"items": items, "next": null})))
+    let items = rows.iter().filter(|_| caller.is_house()).map(|row| shown(&app, row)).collect();
+    Ok(Json(List::whole(items)))
 }
 
 pub(crate) async fn remove(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {

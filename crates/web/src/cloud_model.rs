@@ -2,12 +2,13 @@
 //! `POST deployments` does; the waiting and the other one take the same fields and go the same way.
 
 use crate::auth::Caller;
-use crate::deployments::{Wanted, clash, declare};
+use crate::deployments::{clash, declare, of_profile};
 use crate::problem::{Answer, Body, Failed, failed, unknown};
 use crate::router::App;
 use crate::status;
 use axum::extract::{Json, State};
 use axum::http::StatusCode;
+use charter_api::deployment::Declare;
 use charter_api::problem::Problem;
 use charter_domain::deployment::{Deployment, Status, Wish};
 use charter_domain::time::Time;
@@ -58,7 +59,7 @@ pub(crate) fn name_of(model: &str) -> String {
     name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).chars().take(63).collect()
 }
 
-fn wanted(app: &App, order: Order) -> Answer<Wanted> {
+fn wanted(app: &App, order: Order) -> Answer<Declare> {
     if order.register_with_queue == Some(false) {
         return Err(wrong("`register_with_queue: false` cannot be had", "leave it out: what is ready is routed to"));
     }
@@ -92,7 +93,7 @@ fn wanted(app: &App, order: Order) -> Answer<Wanted> {
         profile["engine"]["options"]["max-model-len"] = length.into();
     }
     let name = order.backend_name.unwrap_or(name);
-    let mut wanted = Wanted::of_profile(&name, profile);
+    let mut wanted = of_profile(&name, profile);
     if let Some(offer) = order.offer_id.as_ref().filter(|o| !o.is_null()) {
         wanted.deployment["offer"] = plain(offer).into();
     }

@@ -7,7 +7,10 @@ use crate::router::App;
 use crate::status::{self, rfc3339};
 use axum::extract::{Json, State};
 use axum::http::StatusCode;
+use charter_api::deployment::{Declare, Fact, LogPart, Watched};
+use charter_api::list::List;
 use charter_api::problem::Problem;
+use charter_api::ssh::{OpenPort, PortWish, SshWay};
 use charter_api::status as wire;
 use charter_controller::{DeclareError, Declared};
 use charter_domain::deployment::{Deployment, Forward, Status, Wish};
@@ -16,34 +19,23 @@ use charter_domain::replica::Replica;
 use charter_store::{Error, Role};
 use std::time::Duration;
 
-/// The body of `POST deployments`, and one entry of `POST plan`.
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
-    name: String,
-    profile: serde_json::Value,
-    pub(crate) deployment: serde_json::Value,
-    #[serde(default)]
-    source_file: Option<String>,
-    /// The name was made from the model's: what runs under it with another model is somebody else's.
-    #[serde(default)]
-    keep_others: bool,
+/// What asks a question about its profile alone.
+pub(crate) fn of_profile(name: &str, profile: serde_json::Value) -> Declare {
+    described(name, profile, serde_json::json!({"profile": name}), None)
 }
 
-impl Wanted {
-    /// A deployment that only asks a question about its profile.
-    pub(crate) fn of_profile(name: &str, profile: serde_json::Value) -> Self {
-        Self::of(name, profile, serde_json::json!({"profile": name}), None)
-    }
-
-    /// A deployment as a file describes it.
-    pub(crate) fn of(name: &str, profile: serde_json::Value, deployment: serde_json::Value, source_file: Option<String>) -> Self {
-        Self { name: name.to_owned(), profile, deployment, source_file, keep_others: false }
-    }
+/// A deployment as a file describes it.
+pub(crate) fn described(
+    name: &str,
+    profile: serde_json::Value,
+    deployment: serde_json::Value,
+    source_file: Option<String>,
+) -> Declare {
+    Declare { name: name.to_owned(), profile, deployment, source_file, keep_others: false }
 }
 
 /// Reads and checks what a caller wants.
-pub(crate) fn declare(app: &App, caller: &Caller, wanted: Wanted) -> Answer<Declared> {
+pub(crate) fn declare(app: &App, caller: &Caller, wanted: Declare) -> Answer<Declared> {
     let declared = read(app, caller, wanted)?;
     check(app, &declared)?;
     Ok(declared)
@@ -68,7 +60,7 @@ fn invalid(name: &str, detail: String) -> Failed {
 }
 
 /// Reads what a caller wants.
-pub(crate) fn read(app: &App, caller: &Caller, wanted: Wanted) -> Answer<Declared> {
+pub(crate) fn read(app: &App, caller: &Caller, wanted: Declare) -> Answer<Declared> {
     let invalid = |detail: String| invalid(&wanted.name, detail);
     if !charter_api::file::is_name(&wanted.name) {
         return Err(invalid(format!("`{}` is no name: letters, digits, `.`, `_` and `-`", wanted.name)));
@@ -123,7 +115,7 @@ fn own_secrets(app: &App, caller: &Caller, profile: &charter_domain::profile::Pr
 pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
-    Body(wanted): Body<Wanted>,
+    Body(wanted): Body<Declare>,
 ) -> Answer<(StatusCode, Json<wire::Deployment>)> {
     let made_up = wanted.keep_others;
     let declared = declare(&app, &caller, wanted)?;
@@ -188,6 +180,7 @@ pub(crate) async fn clash(app: &App, declared: &Declared) -> Answer<Option<Strin
 
 /// Which part of a list is asked for.
 #[derive(Default, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Page {
     limit: Option<usize>,
     /// The name of the last one that is known already.
@@ -197,7 +190,11 @@ pub(crate) struct Page {
 /// Deployments in one answer, where nobody says how many, and at the most.
 const EACH: usize = 1000;
 
-pub(crate) async fn list(State(app): State<App>, caller: Caller, Query(page): Query<Page>) -> Answer<Json<serde_json::Value>> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(page): Query<Page>,
+) -> Answer<Json<List<wire::Deployment>>> {
     let limit = page.limit.unwrap_or(EACH).clamp(1, EACH);
     let mut skipping = page.after.clone();
     let seen = status::some(&app, &caller, (0, limit), |d| match &skipping {
@@ -213,8 +210,8 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller, Query(page): Qu
     if let Some(after) = skipping {
         return Err(failed(422, "A0422", format!("there is no deployment `{after}` to go on after"), "begin the list anew"));
     }
-    let next = (seen.total > seen.shown.len()).then(|| seen.shown.last().map(|d| d.name.clone()));
-    Ok(Json(serde_json::json!({"items": seen.shown, "next": next.flatten()})))
+    let next = (seen.total > seen.shown.len()).then(|| seen.shown.last().map(|d| d.name.clone())).flatten();
+    Ok(Json(List { items: seen.shown, next }))
 }
 
 pub(crate) async fn overview(State(app): State<App>, caller: Caller) -> Answer<Json<wire::Status>> {
@@ -228,6 +225,7 @@ pub(crate) async fn find(app: &App, caller: &Caller, name: &str) -> Answer<Deplo
 }
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Wait {
     /// Answer when something has changed after this number, or after a while.
     #[serde(default)]
@@ -255,24 +253,24 @@ pub(crate) async fn get(
     caller: Caller,
     Path(name): Path<String>,
     Query(wait): Query<Wait>,
-) -> Answer<Json<serde_json::Value>> {
+) -> Answer<Json<Watched>> {
     find(&app, &caller, &name).await?;
     let change = wait.until(&app).await;
     let state = find(&app, &caller, &name).await?;
     let facts = app.controller.store().facts(&state.id, 50).await?;
-    let facts: Vec<_> = facts
-        .into_iter()
-        .map(|f| serde_json::json!({"at": rfc3339(f.at), "at_ms": f.at.0, "replica": f.replica.map(|r| r.0), "text": f.text}))
-        .collect();
-    Ok(Json(serde_json::json!({"change": change, "deployment": status::one(&app, &state).await?, "facts": facts})))
+    let facts = facts.into_iter().map(told).collect();
+    Ok(Json(Watched { change, deployment: status::one(&app, &state).await?, facts }))
+}
+
+fn told(fact: charter_domain::fact::Fact) -> Fact {
+    Fact { at: rfc3339(fact.at), at_ms: fact.at.0, replica: fact.replica.map(|r| r.0), text: fact.text }
 }
 
 /// Its time line, oldest first.
-pub(crate) async fn facts(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<serde_json::Value>> {
+pub(crate) async fn facts(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<List<Fact>>> {
     let state = find(&app, &caller, &name).await?;
     let facts = app.controller.store().facts(&state.id, 1000).await?;
-    let fact = |f: charter_domain::fact::Fact| serde_json::json!({"at": rfc3339(f.at), "replica": f.replica.map(|r| r.0), "text": f.text});
-    Ok(Json(serde_json::json!({"items": facts.into_iter().map(fact).collect::<Vec<_>>(), "next": null})))
+    Ok(Json(List::whole(facts.into_iter().map(told).collect())))
 }
 
 pub(crate) async fn remove(
@@ -297,6 +295,7 @@ pub(crate) async fn replica_of(app: &App, state: &Deployment) -> Answer<Option<R
 }
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Part {
     #[serde(default)]
     from: Option<u64>,
@@ -313,17 +312,17 @@ pub(crate) async fn logs(
     caller: Caller,
     Path(name): Path<String>,
     Query(part): Query<Part>,
-) -> Answer<Json<serde_json::Value>> {
+) -> Answer<Json<LogPart>> {
     let state = find(&app, &caller, &name).await?;
     let Some(replica) = replica_of(&app, &state).await? else {
-        return Ok(Json(serde_json::json!({"start": "", "next": 0, "text": "", "ended": true})));
+        return Ok(Json(LogPart { start: String::new(), next: 0, text: String::new(), ended: true }));
     };
     let start = format!("{}.{}", replica.id, replica.launches);
     let (Some(instance), true) = (replica.instance().cloned(), replica.process().is_some()) else {
         let text = app.controller.kept_log(&replica.id).unwrap_or_default();
         let ended = replica.phase.is_closed();
         let shown = if part.from.is_some() { String::new() } else { tail(&text, part.tail) };
-        return Ok(Json(serde_json::json!({"start": start, "next": text.len(), "text": shown, "ended": ended})));
+        return Ok(Json(LogPart { start, next: text.len() as u64, text: shown, ended }));
     };
     let read = app.controller.read_log(&replica, part.from, LOG_MAX).await;
     let (next, text) = read.map_err(|why| {
@@ -331,7 +330,7 @@ pub(crate) async fn logs(
     })?;
     let masked = app.controller.masked(&state, &instance.tag, &text);
     let shown = if part.from.is_some() { masked } else { tail(&masked, part.tail) };
-    Ok(Json(serde_json::json!({"start": start, "next": next, "text": shown, "ended": false})))
+    Ok(Json(LogPart { start, next, text: shown, ended: false }))
 }
 
 fn tail(text: &str, lines: Option<usize>) -> String {
@@ -355,7 +354,7 @@ fn must_have_ssh(name: &str, replica: Option<&Replica>) -> Answer<()> {
 }
 
 /// How to reach the machine by SSH. The key itself is never sent: its place on the server's machine is.
-pub(crate) async fn ssh(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<serde_json::Value>> {
+pub(crate) async fn ssh(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<SshWay>> {
     caller.need(Role::Admin)?;
     let state = find(&app, &caller, &name).await?;
     let replica = replica_of(&app, &state).await?.filter(|r| r.instance().is_some());
@@ -365,30 +364,15 @@ pub(crate) async fn ssh(State(app): State<App>, caller: Caller, Path(name): Path
         return Err(failed(409, "A0411", format!("`{name}` holds no machine"), "start it with `charter up`"));
     };
     let target = link.target();
-    Ok(Json(serde_json::json!({
-        "host": target.host, "port": target.port, "user": target.user, "host_key": target.host_key,
-        "machine": replica.instance().map(|i| i.placement.offer.host.clone()),
-        "key_file": app.controller.key_file_of(&replica), "key_of": app.controller.key_of(&replica),
-    })))
-}
-
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Port {
-    #[serde(default = "loopback")]
-    bind: String,
-    #[serde(default)]
-    port: u16,
-    /// Listen on other addresses than loopback.
-    #[serde(default)]
-    insecure: bool,
-    /// Close it instead.
-    #[serde(default)]
-    close: bool,
-}
-
-fn loopback() -> String {
-    "127.0.0.1".to_owned()
+    Ok(Json(SshWay {
+        host: target.host.clone(),
+        port: target.port,
+        user: target.user.clone(),
+        host_key: target.host_key.clone(),
+        machine: replica.instance().map(|i| i.placement.offer.host.clone()),
+        key_file: app.controller.key_file_of(&replica),
+        key_of: app.controller.key_of(&replica),
+    }))
 }
 
 /// Opens a local port that leads to the engine, and answers with its address and the engine's key: an engine that asked for
@@ -397,19 +381,25 @@ pub(crate) async fn forward(
     State(app): State<App>,
     caller: Caller,
     Path(name): Path<String>,
-    Body(port): Body<Port>,
-) -> Answer<Json<serde_json::Value>> {
+    Body(port): Body<PortWish>,
+) -> Answer<Json<OpenPort>> {
     caller.need(Role::Operator)?;
     let state = find(&app, &caller, &name).await?;
+    let before = open_port(&app, &state).await?;
     if port.close {
         app.controller.set_forward(&state.id, None).await?;
-        return Ok(Json(serde_json::json!({"address": null, "key": null})));
+        return Ok(Json(OpenPort { address: None, key: None, closed: before.and_then(|open| open.address) }));
     }
     must_have_ssh(&name, replica_of(&app, &state).await?.as_ref())?;
     let outside = !port.bind.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()) && port.bind != "localhost";
     if outside && !port.insecure {
         let message = format!("`{}` can be reached from outside, and nothing would be encrypted", port.bind);
         return Err(failed(422, "A0009", message, "bind to `127.0.0.1`, or say `--insecure-listen`"));
+    }
+    // What is open already is the answer, as often as it is asked for.
+    let same = |f: &Forward| f.bind == port.bind && (f.port == port.port || port.port == 0);
+    if let Some(open) = before.as_ref().filter(|_| state.forward.as_ref().is_some_and(same)) {
+        return Ok(Json(open.clone()));
     }
     let bound = std::net::TcpListener::bind((port.bind.as_str(), port.port));
     if let Err(error) = bound {
@@ -419,18 +409,20 @@ pub(crate) async fn forward(
     drop(bound);
     app.controller.set_forward(&state.id, Some(Forward { bind: port.bind, port: port.port })).await?;
     app.controller.publish().await?;
+    let Some(open) = open_port(&app, &state).await? else {
+        let message = format!("`{name}` is not ready: its port opens when it is");
+        return Err(failed(409, "A0412", message, "wait with `charter up`, then ask again"));
+    };
+    Ok(Json(OpenPort { closed: before.and_then(|was| was.address).filter(|was| open.address.as_ref() != Some(was)), ..open }))
+}
+
+/// The port that leads to its engine now.
+async fn open_port(app: &App, state: &Deployment) -> Answer<Option<OpenPort>> {
     let replicas = app.controller.replicas_of(&state.id).await?;
     let open = replicas.iter().find_map(|r| Some((app.controller.forward_of(&r.id)?, r.instance()?)));
-    match open {
-        Some((address, instance)) => {
-            let key = app.controller.engine_key(&instance.tag);
-            Ok(Json(serde_json::json!({"address": address.to_string(), "key": key})))
-        }
-        None => Err(failed(
-            409,
-            "A0412",
-            format!("`{name}` is not ready: its port opens when it is"),
-            "wait with `charter up`, then ask again",
-        )),
-    }
+    Ok(open.map(|(address, instance)| OpenPort {
+        address: Some(address.to_string()),
+        key: Some(app.controller.engine_key(&instance.tag)),
+        closed: None,
+    }))
 }

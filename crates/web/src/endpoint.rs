@@ -18,10 +18,8 @@ pub(crate) type Shape = fn(&mut SchemaGenerator) -> Schema;
 pub(crate) enum Gives {
     /// JSON of a known shape.
     Json(Shape),
-    /// A JSON object whose `schema` names its shape, or a list of such.
-    Object(&'static str),
-    /// `items` and `next`.
-    List(&'static str),
+    /// A JSON object whose fields are not told here.
+    Object,
     /// Text of a kind of its own.
     Text(&'static str),
     /// Nothing.

@@ -93,6 +93,7 @@ pub(crate) async fn newest(
 }
 
 #[derive(Default, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Wish {
     /// Only what comes after this line; without it, only what comes from now on.
     after: Option<u64>,

@@ -1,9 +1,10 @@
 //! Gateways in processes of their own: they ask for the table, say which one they use, and count requests.
 
 use crate::auth::Caller;
-use crate::problem::{Answer, Body, Query};
+use crate::problem::{Answer, Body};
 use crate::router::App;
 use axum::extract::{Json, State};
+use charter_api::doctor::{Advice, Doctor, Task};
 use charter_domain::routing::RouteTable;
 use charter_domain::time::{Span, Time};
 use charter_store::Role;
@@ -127,11 +128,12 @@ pub(crate) struct Poll {
 }
 
 /// A table, and the process of the control plane that made it.
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Published {
     /// Different after every start of the control plane.
     pub epoch: String,
-    /// The table.
+    /// The table: between a gateway and its control plane alone, and so not told field by field.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub table: RouteTable,
 }
 
@@ -167,23 +169,22 @@ pub(crate) async fn table(State(app): State<App>, caller: Caller, Body(poll): Bo
     Ok(Json(Published { epoch: app.epoch.clone(), table }))
 }
 
-#[derive(serde::Deserialize)]
-pub(crate) struct Empty {}
-
 /// What the background tasks did last, for `doctor`.
-pub(crate) async fn doctor(State(app): State<App>, caller: Caller, Query(_): Query<Empty>) -> Answer<Json<serde_json::Value>> {
+pub(crate) async fn doctor(State(app): State<App>, caller: Caller) -> Answer<Json<Doctor>> {
     caller.need(Role::Viewer)?;
-    let tasks: Vec<_> = app
-        .controller
-        .tasks()
-        .activations()
-        .into_iter()
-        .map(|(name, a)| serde_json::json!({"name": name, "count": a.count, "took_ms": a.took_ms, "said": a.said, "failed": a.failed}))
-        .collect();
-    let advice = app.controller.advice().await?;
-    let advice: Vec<_> =
-        advice.into_iter().map(|a| serde_json::json!({"model": a.model, "said": a.said, "todo": a.todo})).collect();
-    let rented = app.controller.rented_closed();
-    let commits = app.controller.store().commits();
-    Ok(Json(serde_json::json!({"tasks": tasks, "commits": commits, "advice": advice, "rented_closed": rented})))
+    let done = app.controller.tasks().activations().into_iter();
+    let task = |(name, a): (_, charter_controller::Activation)| Task {
+        name: String::from(name),
+        count: a.count,
+        took_ms: a.took_ms,
+        said: a.said,
+        failed: a.failed,
+    };
+    let advice = app.controller.advice().await?.into_iter().map(|a| Advice { model: a.model, said: a.said, todo: a.todo });
+    Ok(Json(Doctor {
+        tasks: done.map(task).collect(),
+        commits: app.controller.store().commits(),
+        advice: advice.collect(),
+        rented_closed: app.controller.rented_closed(),
+    }))
 }

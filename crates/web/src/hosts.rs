@@ -5,12 +5,12 @@ use crate::problem::Answer;
 use crate::router::App;
 use crate::status::rfc3339;
 use axum::extract::{Json, State};
-use charter_domain::host_memory::{LEFT_OUT, reputations};
+use charter_api::market::{Host, HostFailure, Hosts};
+use charter_domain::host_memory::{HostRecord, LEFT_OUT, reputations};
 use charter_store::Role;
-use serde_json::{Value, json};
 
 /// All that are remembered, the heaviest first.
-pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<Value>> {
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<Hosts>> {
     caller.need(Role::Viewer)?;
     let (records, now) = (app.controller.store().hosts().await?, app.controller.now());
     let known = reputations(&records, now);
@@ -23,12 +23,13 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<
     keys.sort_by_key(|key| (u32::MAX - weight(key), key.clone()));
     let host = |key: (String, String)| {
         let mine = records.iter().filter(|r| (&r.provider, &r.host) == (&key.0, &key.1));
-        let failures: Vec<Value> =
-            mine.map(|r| json!({"class": r.class, "count": r.count, "last_at": rfc3339(r.last_at)})).collect();
+        let failure = |r: &HostRecord| HostFailure { class: r.class.clone(), count: r.count, last_at: rfc3339(r.last_at) };
+        let failures = mine.map(failure).collect();
         let weight = weight(&key);
         let mbps = speeds.iter().find(|s| (&s.provider, &s.host) == (&key.0, &key.1)).map(|s| s.mbps);
-        json!({"provider": key.0, "host": key.1, "weight": f64::from(weight) / 1000.0, "left_out": weight >= LEFT_OUT,
-            "download_mbps": mbps, "failures": failures})
+        let (provider, host) = key;
+        let left_out = weight >= LEFT_OUT;
+        Host { provider, host, weight: f64::from(weight) / 1000.0, left_out, download_mbps: mbps, failures }
     };
-    Ok(Json(json!({"schema": "charter.hosts/1", "hosts": keys.into_iter().map(host).collect::<Vec<_>>()})))
+    Ok(Json(Hosts { schema: "charter.hosts/1".to_owned(), hosts: keys.into_iter().map(host).collect() }))
 }

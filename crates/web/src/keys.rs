@@ -7,6 +7,9 @@ use crate::router::App;
 use crate::status::rfc3339;
 use axum::extract::{Json, State};
 use axum::http::StatusCode;
+use charter_api::key as wire;
+use charter_api::key::{KeyWish, NewKey};
+use charter_api::list::List;
 use charter_domain::ids::KeyId;
 use charter_domain::money::Usd;
 use charter_domain::routing::KeyLimits;
@@ -16,75 +19,56 @@ use charter_store::{KeyRow, Role};
 /// Characters of a key's name.
 const NAME_MAX: usize = 100;
 
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    role: Option<String>,
-    #[serde(default)]
-    routes: Vec<String>,
-    #[serde(default)]
-    expires_in_seconds: Option<i64>,
-    #[serde(default)]
-    tenant: Option<String>,
-    #[serde(default)]
-    requests_per_minute: Option<u32>,
-    #[serde(default)]
-    tokens_per_minute: Option<u64>,
-    #[serde(default)]
-    parallel: Option<u32>,
-    #[serde(default)]
-    day_usd_micros: Option<i64>,
-    #[serde(default)]
-    month_usd_micros: Option<i64>,
-    #[serde(default)]
-    agentic: bool,
-}
-
-impl Wanted {
-    /// What it may ask for. A limit that nothing could pass is a mistake.
-    fn limits(&self) -> Answer<KeyLimits> {
-        let zero = [self.requests_per_minute.map(u64::from), self.tokens_per_minute, self.parallel.map(u64::from)];
-        let money = [self.day_usd_micros, self.month_usd_micros];
-        if zero.contains(&Some(0)) || money.iter().flatten().any(|usd| *usd <= 0) {
-            let hint = "leave a limit out to have none, or revoke the key";
-            return Err(failed(422, "A0422", "a limit of zero would refuse every request", hint));
-        }
-        Ok(KeyLimits {
-            requests_per_minute: self.requests_per_minute,
-            tokens_per_minute: self.tokens_per_minute,
-            parallel: self.parallel,
-            day: self.day_usd_micros.map(Usd),
-            month: self.month_usd_micros.map(Usd),
-            agentic: self.agentic,
-        })
+/// What it may ask for. A limit that nothing could pass is a mistake.
+fn limits(wish: &KeyWish) -> Answer<KeyLimits> {
+    let zero = [wish.requests_per_minute.map(u64::from), wish.tokens_per_minute, wish.parallel.map(u64::from)];
+    let money = [wish.day_usd_micros, wish.month_usd_micros];
+    if zero.contains(&Some(0)) || money.iter().flatten().any(|usd| *usd <= 0) {
+        let hint = "leave a limit out to have none, or revoke the key";
+        return Err(failed(422, "A0422", "a limit of zero would refuse every request", hint));
     }
+    Ok(KeyLimits {
+        requests_per_minute: wish.requests_per_minute,
+        tokens_per_minute: wish.tokens_per_minute,
+        parallel: wish.parallel,
+        day: wish.day_usd_micros.map(Usd),
+        month: wish.month_usd_micros.map(Usd),
+        agentic: wish.agentic,
+    })
 }
 
-fn shown(key: &KeyRow) -> serde_json::Value {
-    serde_json::json!({
-        "id": key.id.0, "name": key.name, "prefix": key.prefix, "role": key.role.as_str(), "routes": key.routes,
-        "created_at": rfc3339(key.created_at), "expires_at": key.expires_at.map(rfc3339), "tenant": key.tenant,
-        "limits": {
-            "requests_per_minute": key.limits.requests_per_minute, "tokens_per_minute": key.limits.tokens_per_minute,
-            "parallel": key.limits.parallel, "day_usd_micros": key.limits.day, "month_usd_micros": key.limits.month,
-            "agentic": key.limits.agentic,
+fn shown(key: &KeyRow) -> wire::Key {
+    let limits = &key.limits;
+    wire::Key {
+        id: key.id.0.clone(),
+        name: key.name.clone(),
+        prefix: key.prefix.clone(),
+        role: key.role.as_str().to_owned(),
+        routes: key.routes.clone(),
+        created_at: rfc3339(key.created_at),
+        expires_at: key.expires_at.map(rfc3339),
+        tenant: key.tenant.clone(),
+        limits: wire::KeyLimits {
+            requests_per_minute: limits.requests_per_minute,
+            tokens_per_minute: limits.tokens_per_minute,
+            parallel: limits.parallel,
+            day_usd_micros: limits.day.map(|usd| usd.0),
+            month_usd_micros: limits.month.map(|usd| usd.0),
+            agentic: limits.agentic,
         },
-    })
+    }
 }
 
 pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
-    Body(wanted): Body<Wanted>,
-) -> Answer<(StatusCode, Json<serde_json::Value>)> {
+    Body(wanted): Body<KeyWish>,
+) -> Answer<(StatusCode, Json<NewKey>)> {
     caller.need(Role::Admin)?;
     let role = wanted.role.as_deref().unwrap_or("viewer");
     let role =
         Role::parse(role).ok_or_else(|| failed(422, "A0422", format!("`{role}` is no role"), "viewer, operator or admin"))?;
-    let limits = wanted.limits()?;
+    let limits = limits(&wanted)?;
     if wanted.name.as_ref().is_some_and(|name| !is_readable(name, NAME_MAX)) {
         let message = "the key's name cannot be used";
         return Err(failed(422, "A0422", message, format!("1 to {NAME_MAX} characters that can be seen, or none at all")));
@@ -107,17 +91,13 @@ pub(crate) async fn create(
     app.controller.publish().await?;
     let until = key.expires_at.map_or_else(|| "without an end".to_owned(), |at| format!("until {}", rfc3339(at)));
     told(&app, &caller, format!("made the key `{}` ({}) for tenant `{}`, {until}", key.name, role.as_str(), key.tenant)).await?;
-    let mut answer = shown(&key);
-    if let Some(fields) = answer.as_object_mut() {
-        fields.insert("key".to_owned(), secret.into());
-    }
-    Ok((StatusCode::CREATED, Json(answer)))
+    Ok((StatusCode::CREATED, Json(NewKey { key: secret, kept: shown(&key) })))
 }
 
-pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<serde_json::Value>> {
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<List<wire::Key>>> {
     caller.need(Role::Admin)?;
-    let items: Vec<_> = app.controller.store().keys().await?.iter().map(shown).collect();
-    Ok(Json(serde_json::json!({"items": items, "next": null})))
+    let items = app.controller.store().keys().await?.iter().map(shown).collect();
+    Ok(Json(List::whole(items)))
 }
 
 pub(crate) async fn revoke(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {

@@ -45,4 +45,4 @@ pub use openapi::text as openapi;
 pub use router::{App, Explain, Register, Versions, router, serve, serve_encrypted};
 pub use status::rfc3339;
 pub use upgrades::spawn_fleets;
-pub use usage::{Batch as UsageBatch, Draw as UsageDraw, Drawn as UsageDrawn};
+pub use usage::Batch as UsageBatch;

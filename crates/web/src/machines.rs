@@ -5,31 +5,44 @@ use crate::problem::{Answer, Path, failed, unknown};
 use crate::router::App;
 use axum::extract::{Json, State};
 use axum::http::StatusCode;
+use charter_api::list::List;
+use charter_api::market::{Machine, Provider};
 use charter_controller::EndError;
 use charter_store::Role;
-use serde_json::{Value, json};
 
 /// Everything that is held, and everything that is shown and not touched.
-pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<Value>> {
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<List<Machine>>> {
     caller.need(Role::Operator)?;
     let mut items = vec![];
     for row in app.controller.store().deployments().await?.into_iter().filter(|row| caller.sees(&row.state.tenant)) {
         for replica in app.controller.replicas_of(&row.state.id).await? {
             let Some(instance) = replica.instance() else { continue };
             let offer = &instance.placement.offer;
-            items.push(
-                json!({"provider": offer.provider, "id": instance.id, "deployment": row.state.name, "replica": replica.id.0,
-                "gpu": instance.placement.label(), "price_usd_micros_per_hour": offer.price.0, "belongs": "in-use", "why": null}),
-            );
+            items.push(Machine {
+                provider: offer.provider.clone(),
+                id: instance.id.clone(),
+                deployment: Some(row.state.name.clone()),
+                replica: Some(replica.id.0.clone()),
+                gpu: Some(instance.placement.label()),
+                price_usd_micros_per_hour: offer.price.0,
+                belongs: "in-use".to_owned(),
+                why: None,
+            });
         }
     }
     if caller.role == Role::Admin {
-        items.extend(app.controller.swept().quarantined.iter().map(|q| {
-            json!({"provider": q.provider, "id": q.held.id, "deployment": null, "replica": null, "gpu": null,
-                "price_usd_micros_per_hour": q.held.price.0, "belongs": "unclear", "why": q.why})
+        items.extend(app.controller.swept().quarantined.into_iter().map(|q| Machine {
+            provider: q.provider,
+            id: q.held.id,
+            deployment: None,
+            replica: None,
+            gpu: None,
+            price_usd_micros_per_hour: q.held.price.0,
+            belongs: "unclear".to_owned(),
+            why: Some(q.why.to_owned()),
         }));
     }
-    Ok(Json(json!({"items": items, "next": null})))
+    Ok(Json(List::whole(items)))
 }
 
 /// Ends an instance that is quarantined, and nothing else: what is ours ends with its deployment.
@@ -55,14 +68,17 @@ pub(crate) async fn end(
 }
 
 /// Where machines come from.
-pub(crate) async fn providers(State(app): State<App>, caller: Caller) -> Answer<Json<Value>> {
+pub(crate) async fn providers(State(app): State<App>, caller: Caller) -> Answer<Json<List<Provider>>> {
     caller.need(Role::Viewer)?;
     let swept = app.controller.swept();
-    let items: Vec<Value> = app
-        .controller
-        .providers()
-        .iter()
-        .map(|p| json!({"name": p.name(), "rented": p.descriptor().rented, "proven": app.controller.proven(p.name()), "frozen": swept.suspicious.get(p.name())}))
+    let all = app.controller.providers().iter();
+    let items = all
+        .map(|p| Provider {
+            name: p.name().to_owned(),
+            rented: p.descriptor().rented,
+            proven: app.controller.proven(p.name()),
+            frozen: swept.suspicious.get(p.name()).cloned(),
+        })
         .collect();
-    Ok(Json(json!({"items": items, "next": null})))
+    Ok(Json(List::whole(items)))
 }

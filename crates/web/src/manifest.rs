@@ -2,12 +2,14 @@
 //! environment variables stand in it and never their values.
 
 use crate::auth::Caller;
-use crate::deployments::{Wanted, clash, declare, find};
+use crate::deployments::{clash, declare, described, find};
 use crate::problem::{Answer, Body, Path, failed};
 use crate::router::App;
 use crate::status::{self, rfc3339};
 use axum::extract::{Json, State};
 use axum::http::StatusCode;
+use charter_api::deployment::Declare;
+use charter_api::manifest::{Adapter, Arguments, Cards, Manifest, Order};
 use charter_api::status as wire;
 use charter_domain::deployment::Deployment;
 use charter_domain::money::UsdPerHour;
@@ -98,63 +100,57 @@ fn limits_of(limits: &Limits) -> Value {
 }
 
 /// The manifest of a deployment.
-pub(crate) fn of(state: &Deployment, replicas: &[Replica]) -> Value {
+pub(crate) fn of(state: &Deployment, replicas: &[Replica]) -> Manifest {
     let (profile, engine) = (&state.profile, &state.profile.engine);
     let serving = replicas.iter().find(|r| state.serves(r) && r.instance().is_some()).and_then(Replica::instance);
     let offer = serving.map(|i| &i.placement.offer);
     let chosen = |i: &u32| offer.and_then(|o| o.gpus.iter().find(|g| g.index == *i)).map(|g| g.name.clone());
     let indices = serving.map(|i| i.placement.gpus.clone()).unwrap_or_default();
     let names: Vec<String> = indices.iter().filter_map(chosen).collect();
-    let said = |name: &str| engine.options.get(name).map(option);
-    let env: Vec<&String> = engine.env.keys().collect();
+    let said = |name: &str| engine.options.get(name).map(option).unwrap_or_default();
     let digest = match engine.source {
         Source::Image => "the provider starts the image by its tag and does not tell its digest",
         Source::Venv | Source::Installed => "no image is used",
     };
-    json!({
-        "schema": SCHEMA, "name": state.name, "tenant": state.tenant, "owner": state.owner, "generation": state.generation,
-        "model": profile.model, "served_name": profile.served_name, "revision": said("revision"), "seed": said("seed"),
-        "engine_version": state.engine_version, "image_digest": null, "image_digest_reason": digest,
-        "packages": null, "packages_reason": "the engine's own package brings what it needs; charter pins its version alone",
-        "arguments": {"options": engine.options.iter().map(|(n, v)| (n.clone(), option(v))).collect::<Map<_, _>>(), "extra_args": engine.extra_args},
-        "lora": engine.lora.iter().map(|l| json!({"name": l.name, "path": l.path})).collect::<Vec<_>>(),
-        "gpu": {"indices": indices, "names": names, "memory_fraction": said("gpu-memory-utilization"), "tensor_parallel_size": said("tensor-parallel-size")},
-        "host": offer.map(|o| o.host.clone()), "provider": offer.map(|o| o.provider.clone()),
-        "env_keys": env, "created_at": rfc3339(state.created_at),
-        "profile": file_of(profile, &state.engine_version),
-        "deployment": {"profile": state.profile_name, "replicas": state.replicas, "owner": state.owner, "tenant": state.tenant},
-    })
+    Manifest {
+        schema: SCHEMA.to_owned(),
+        name: state.name.clone(),
+        tenant: state.tenant.clone(),
+        owner: state.owner.clone(),
+        generation: state.generation,
+        model: profile.model.clone(),
+        served_name: profile.served_name.clone(),
+        revision: said("revision"),
+        seed: said("seed"),
+        engine_version: state.engine_version.clone(),
+        image_digest: None,
+        image_digest_reason: digest.to_owned(),
+        packages: None,
+        packages_reason: "the engine's own package brings what it needs; charter pins its version alone".to_owned(),
+        arguments: Arguments {
+            options: engine.options.iter().map(|(n, v)| (n.clone(), option(v))).collect(),
+            extra_args: engine.extra_args.clone(),
+        },
+        lora: engine.lora.iter().map(|l| Adapter { name: l.name.clone(), path: l.path.clone() }).collect(),
+        gpu: Cards {
+            indices,
+            names,
+            memory_fraction: said("gpu-memory-utilization"),
+            tensor_parallel_size: said("tensor-parallel-size"),
+        },
+        host: offer.map(|o| o.host.clone()),
+        provider: offer.map(|o| o.provider.clone()),
+        env_keys: engine.env.keys().cloned().collect(),
+        created_at: rfc3339(state.created_at),
+        profile: file_of(profile, &state.engine_version),
+        deployment: json!({"profile": state.profile_name, "replicas": state.replicas, "owner": state.owner, "tenant": state.tenant}),
+    }
 }
 
-pub(crate) async fn export(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<Value>> {
+pub(crate) async fn export(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<Manifest>> {
     let state = find(&app, &caller, &name).await?;
     let replicas = app.controller.replicas_of(&state.id).await?;
     Ok(Json(of(&state, &replicas)))
-}
-
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Variable {
-    key: String,
-    value: String,
-}
-
-/// A manifest, and what it does not hold.
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Order {
-    pub(crate) manifest: Value,
-    /// Another name than the manifest's.
-    #[serde(default)]
-    pub(crate) name: Option<String>,
-    /// One of our machines.
-    #[serde(default)]
-    pub(crate) node_id: Option<String>,
-    /// A local port that leads to the engine.
-    #[serde(default)]
-    pub(crate) port: Option<u16>,
-    #[serde(default)]
-    pub(crate) env_vars: Vec<Variable>,
 }
 
 /// Is it a manifest?
@@ -173,7 +169,7 @@ pub(crate) fn check(manifest: &Value) -> Answer<()> {
 }
 
 /// What a manifest asks for.
-pub(crate) fn wanted(order: Order) -> Answer<Wanted> {
+pub(crate) fn wanted(order: Order) -> Answer<Declare> {
     let manifest = order.manifest;
     check(&manifest)?;
     let own = manifest.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -194,7 +190,7 @@ pub(crate) fn wanted(order: Order) -> Answer<Wanted> {
     if let Some(port) = order.port {
         deployment["forward"] = json!({"port": port});
     }
-    Ok(Wanted::of(&name, profile, deployment, None))
+    Ok(described(&name, profile, deployment, None))
 }
 
 /// Runs what a manifest says.
@@ -206,7 +202,7 @@ pub(crate) async fn apply(
     run(&app, &caller, wanted(order)?).await
 }
 
-pub(crate) async fn run(app: &App, caller: &Caller, wanted: Wanted) -> Answer<(StatusCode, Json<wire::Deployment>)> {
+pub(crate) async fn run(app: &App, caller: &Caller, wanted: Declare) -> Answer<(StatusCode, Json<wire::Deployment>)> {
     let declared = declare(app, caller, wanted)?;
     if let Some(taken) = clash(app, &declared).await? {
         let hint = "end the other deployment, or apply it under a name and a `served-name` of its own";

@@ -5,13 +5,14 @@ use crate::problem::{Answer, Body, Failed, Path, failed, unknown};
 use crate::router::App;
 use crate::status::rfc3339;
 use axum::extract::{Json, State};
+use charter_api::budget as wire;
+use charter_api::deployment::{Lease, More};
 use charter_controller::{Account, ExtendError, Extension};
 use charter_domain::budget::Scope;
 use charter_domain::money::Usd;
 use charter_domain::sweep::Quarantined;
 use charter_domain::time::{Span, Time};
 use charter_store::{Error, Role};
-use serde_json::{Value, json};
 
 /// How far an account has come, for people who look at one word.
 pub(crate) fn mark(account: &Account) -> &'static str {
@@ -24,19 +25,30 @@ pub(crate) fn mark(account: &Account) -> &'static str {
     }
 }
 
-fn line(account: &Account) -> Value {
+fn line(account: &Account) -> wire::Limit {
     let budget = &account.budget;
-    json!({
-        "scope": budget.scope.as_str(), "of": account.of, "state": mark(account),
-        "target_usd_micros": budget.target.0, "alert_usd_micros": budget.alert.0, "hard_usd_micros": budget.hard.0,
-        "spent_usd_micros": account.spent.0, "committed_usd_micros": account.committed.0,
-    })
+    wire::Limit {
+        scope: budget.scope.as_str().to_owned(),
+        of: account.of.clone(),
+        state: mark(account).to_owned(),
+        target_usd_micros: budget.target.0,
+        alert_usd_micros: budget.alert.0,
+        hard_usd_micros: budget.hard.0,
+        spent_usd_micros: account.spent.0,
+        committed_usd_micros: account.committed.0,
+    }
 }
 
 /// Something that stands in our accounts, costs money, and is not touched.
-fn quarantined(shown: &Quarantined) -> Value {
-    json!({"provider": shown.provider, "id": shown.held.id, "label": shown.held.label, "status": shown.held.status,
-        "price_usd_micros_per_hour": shown.held.price.0, "why": shown.why})
+fn quarantined(shown: &Quarantined) -> wire::Quarantined {
+    wire::Quarantined {
+        provider: shown.provider.clone(),
+        id: shown.held.id.clone(),
+        label: shown.held.label.clone(),
+        status: shown.held.status.clone(),
+        price_usd_micros_per_hour: shown.held.price.0,
+        why: shown.why.to_owned(),
+    }
 }
 
 /// When the month of a time ends, in UTC.
@@ -47,22 +59,26 @@ pub(crate) fn month_end(now: Time) -> Time {
 }
 
 /// All limits, what runs per hour, what the month will have cost if that goes on, and the most that may be overshot.
-pub(crate) async fn budget(State(app): State<App>, caller: Caller) -> Answer<Json<Value>> {
+pub(crate) async fn budget(State(app): State<App>, caller: Caller) -> Answer<Json<wire::Budget>> {
     caller.need(Role::Viewer)?;
     let controller = &app.controller;
-    let limits: Vec<Value> = accounts(&app, &caller).await?.iter().map(line).collect();
+    let limits = accounts(&app, &caller).await?.iter().map(line).collect();
     let price = crate::status::Seen::read(&app, &caller).await?.price_usd_micros_per_hour;
     let now = controller.now();
     let month = spent(&app, &caller, Scope::Month.since(now)).await?;
     let rest = charter_domain::money::UsdPerHour(price).cost(month_end(now).since(now));
     let bound = controller.overshoot_bound().await?;
     let swept = controller.swept();
-    Ok(Json(json!({
-        "schema": "charter.budget/1", "limits": limits, "price_usd_micros_per_hour": price,
-        "spent_this_month_usd_micros": month.0, "forecast_month_usd_micros": month.plus(rest).0,
-        "overshoot_bound_usd_micros": bound.0,
-        "quarantined": swept.quarantined.iter().filter(|_| caller.is_house()).map(quarantined).collect::<Vec<_>>(), "frozen": swept.suspicious,
-    })))
+    Ok(Json(wire::Budget {
+        schema: "charter.budget/1".to_owned(),
+        limits,
+        price_usd_micros_per_hour: price,
+        spent_this_month_usd_micros: month.0,
+        forecast_month_usd_micros: month.plus(rest).0,
+        overshoot_bound_usd_micros: bound.0,
+        quarantined: swept.quarantined.iter().filter(|_| caller.is_house()).map(quarantined).collect(),
+        frozen: swept.suspicious,
+    }))
 }
 
 /// The limits that concern a caller: for the house all, for a tenant its own and those of its deployments.
@@ -92,29 +108,16 @@ pub(crate) async fn spent(app: &App, caller: &Caller, since: Time) -> Answer<Usd
     Ok(sum)
 }
 
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct More {
-    #[serde(default)]
-    hours: Option<u32>,
-    #[serde(default)]
-    minutes: Option<u32>,
-    #[serde(default)]
-    infinite: bool,
-}
-
 /// The longest extension, so that no sum overflows: ten years.
 const HOURS_MAX: i64 = 87_600;
 
-impl More {
-    fn extension(&self) -> Answer<Extension> {
-        let hours = i64::from(self.hours.unwrap_or(0)).min(HOURS_MAX);
-        let minutes = hours * 60 + i64::from(self.minutes.unwrap_or(0)).min(HOURS_MAX * 60);
-        match (minutes, self.infinite) {
-            (0, true) => Ok(Extension::Forever),
-            (1.., false) => Ok(Extension::By(Span::min(minutes))),
-            _ => Err(failed(422, "A0422", "how much longer is not said", "say `hours` or `minutes`, or `infinite: true`")),
-        }
+fn extension(more: &More) -> Answer<Extension> {
+    let hours = i64::from(more.hours.unwrap_or(0)).min(HOURS_MAX);
+    let minutes = hours * 60 + i64::from(more.minutes.unwrap_or(0)).min(HOURS_MAX * 60);
+    match (minutes, more.infinite) {
+        (0, true) => Ok(Extension::Forever),
+        (1.., false) => Ok(Extension::By(Span::min(minutes))),
+        _ => Err(failed(422, "A0422", "how much longer is not said", "say `hours` or `minutes`, or `infinite: true`")),
     }
 }
 
@@ -145,10 +148,10 @@ pub(crate) async fn extend(
     caller: Caller,
     Path(name): Path<String>,
     Body(more): Body<More>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Lease>> {
     caller.need(Role::Operator)?;
     let id = crate::deployments::find(&app, &caller, &name).await?.id;
-    let state = app.controller.extend(id.as_str(), more.extension()?).await.map_err(|e| refused(&name, e))?;
+    let state = app.controller.extend(id.as_str(), extension(&more)?).await.map_err(|e| refused(&name, e))?;
     let Some(state) = state else { return Err(unknown("deployment", &name)) };
     let until = match (state.expires_at, state.keep_until) {
         (Some(at), _) => format!("until {}", rfc3339(at)),
@@ -156,7 +159,7 @@ pub(crate) async fn extend(
         (None, _) => "without an end".to_owned(),
     };
     app.controller.write_down(&state.id, format!("`{}` said to let it run {until}", caller.name)).await?;
-    Ok(Json(json!({"expires_at": state.expires_at.map(rfc3339), "kept_until": state.keep_until.map(rfc3339)})))
+    Ok(Json(Lease { expires_at: state.expires_at.map(rfc3339), kept_until: state.keep_until.map(rfc3339) }))
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use crate::afresh::{differences, target};
 use crate::auth::Caller;
-use crate::deployments::{Wanted, clash, declare};
+use crate::deployments::{clash, declare};
 use crate::problem::{Answer, Body};
 use crate::router::App;
 use axum::extract::{Json, State};
+use charter_api::deployment::PlanQuestion;
 use charter_api::status::{Change, Offer, Plan, PlanEntry, Report};
 use charter_controller::Declared;
 use charter_domain::change::{Effect, Value, effect};
@@ -15,13 +16,7 @@ use charter_domain::placement::{Requirement, choose, explain};
 use charter_domain::replica::Replica;
 use charter_domain::upgrade::{self, Strategy};
 
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Question {
-    deployments: Vec<Wanted>,
-}
-
-pub(crate) async fn plan(State(app): State<App>, caller: Caller, Body(question): Body<Question>) -> Answer<Json<Plan>> {
+pub(crate) async fn plan(State(app): State<App>, caller: Caller, Body(question): Body<PlanQuestion>) -> Answer<Json<Plan>> {
     let mut deployments = vec![];
     for wanted in question.deployments {
         let declared = declare(&app, &caller, wanted)?;

@@ -15,6 +15,7 @@ use axum::extract::{DefaultBodyLimit, Json, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::serve::ListenerExt;
+use charter_api::doctor::Health;
 use charter_api::problem::Problem;
 use charter_controller::Controller;
 use charter_domain::profile::{Limits, Profile};
@@ -113,14 +114,14 @@ fn api() -> Router<App> {
         .layer(DefaultBodyLimit::max(BODY_MAX))
 }
 
-pub(crate) async fn alive() -> Json<serde_json::Value> {
-    Json(serde_json::json!({"status": "ok"}))
+pub(crate) async fn alive() -> Json<Health> {
+    Json(Health { status: "ok".to_owned() })
 }
 
 pub(crate) async fn ready(State(app): State<App>) -> impl IntoResponse {
     match app.controller.store().reservations().await {
-        Ok(_) => (StatusCode::OK, axum::Json(serde_json::json!({"status": "ready"}))),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(serde_json::json!({"status": "the database fails"}))),
+        Ok(_) => (StatusCode::OK, Json(Health { status: "ready".to_owned() })),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "the database fails".to_owned() })),
     }
 }
 

@@ -2,56 +2,38 @@
 
 use crate::auth::Caller;
 use crate::deployments::find;
-use crate::manifest::{self, Order, Variable};
+use crate::manifest;
 use crate::problem::{Answer, Body, Path, failed};
 use crate::router::App;
 use crate::status::rfc3339;
 use axum::extract::{Json, State};
 use axum::http::StatusCode;
+use charter_api::list::List;
+use charter_api::manifest::{Again, Order, Save, Saved};
 use charter_api::status as wire;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const PREFIX: &str = "saved:";
 
-/// What is saved: a deployment as it is now, or a manifest.
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Save {
-    name: String,
-    #[serde(default)]
-    deployment: Option<String>,
-    #[serde(default)]
-    manifest: Option<Value>,
-}
-
-#[derive(Default, serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Deploy {
-    name: Option<String>,
-    node_id: Option<String>,
-    port: Option<u16>,
-    env_vars: Vec<Variable>,
-}
-
-async fn one(app: &App, caller: &Caller, name: &str) -> Answer<Value> {
+async fn one(app: &App, caller: &Caller, name: &str) -> Answer<Saved> {
     let found = stored(app, name).await?.filter(|saved| is_theirs(caller, saved));
     found.ok_or_else(|| {
         failed(404, "A0404", format!("there is no saved configuration `{name}`"), "`charter saved list` lists them")
     })
 }
 
-async fn stored(app: &App, name: &str) -> Answer<Option<Value>> {
+async fn stored(app: &App, name: &str) -> Answer<Option<Saved>> {
     let stored = app.controller.store().metas(&format!("{PREFIX}{name}")).await?;
     let found = stored.into_iter().find(|(key, _)| *key == format!("{PREFIX}{name}"));
     Ok(found.and_then(|(_, text)| serde_json::from_str(&text).ok()))
 }
 
 /// What was saved belongs to the tenant of the one who saved it.
-fn is_theirs(caller: &Caller, saved: &Value) -> bool {
-    caller.sees(saved["tenant"].as_str().unwrap_or("default"))
+fn is_theirs(caller: &Caller, saved: &Saved) -> bool {
+    caller.sees(&saved.tenant)
 }
 
-pub(crate) async fn save(State(app): State<App>, caller: Caller, Body(wanted): Body<Save>) -> Answer<(StatusCode, Json<Value>)> {
+pub(crate) async fn save(State(app): State<App>, caller: Caller, Body(wanted): Body<Save>) -> Answer<(StatusCode, Json<Saved>)> {
     if !charter_api::file::is_name(&wanted.name) {
         return Err(failed(422, "A0422", format!("`{}` is no name", wanted.name), "letters, digits, `.`, `_` and `-`"));
     }
@@ -59,7 +41,7 @@ pub(crate) async fn save(State(app): State<App>, caller: Caller, Body(wanted): B
         (Some(name), None) => {
             let state = find(&app, &caller, &name).await?;
             let replicas = app.controller.replicas_of(&state.id).await?;
-            manifest::of(&state, &replicas)
+            json!(manifest::of(&state, &replicas))
         }
         (None, Some(mut manifest)) => {
             // Values of the environment are given when it is run; nothing that was sent along is kept.
@@ -78,19 +60,20 @@ pub(crate) async fn save(State(app): State<App>, caller: Caller, Body(wanted): B
             "choose another name",
         ));
     }
-    let saved = json!({"name": wanted.name, "by": caller.name, "tenant": caller.tenant, "saved_at": rfc3339(app.controller.now()), "manifest": manifest});
-    app.controller.store().put_meta(&format!("{PREFIX}{}", wanted.name), &saved.to_string()).await?;
+    let saved_at = rfc3339(app.controller.now());
+    let saved = Saved { name: wanted.name, by: caller.name, tenant: caller.tenant, saved_at, manifest };
+    app.controller.store().put_meta(&format!("{PREFIX}{}", saved.name), &json!(saved).to_string()).await?;
     Ok((StatusCode::CREATED, Json(saved)))
 }
 
-pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<Value>> {
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<List<Saved>>> {
     let stored = app.controller.store().metas(PREFIX).await?;
-    let items: Vec<Value> =
+    let items: Vec<Saved> =
         stored.iter().filter_map(|(_, text)| serde_json::from_str(text).ok()).filter(|saved| is_theirs(&caller, saved)).collect();
-    Ok(Json(json!({"items": items, "next": null})))
+    Ok(Json(List::whole(items)))
 }
 
-pub(crate) async fn get(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<Value>> {
+pub(crate) async fn get(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<Saved>> {
     Ok(Json(one(&app, &caller, &name).await?))
 }
 
@@ -105,9 +88,9 @@ pub(crate) async fn deploy(
     State(app): State<App>,
     caller: Caller,
     Path(name): Path<String>,
-    Body(wanted): Body<Deploy>,
+    Body(wanted): Body<Again>,
 ) -> Answer<(StatusCode, Json<wire::Deployment>)> {
-    let manifest = one(&app, &caller, &name).await?.get("manifest").cloned().unwrap_or_default();
-    let Deploy { name, node_id, port, env_vars } = wanted;
+    let manifest = one(&app, &caller, &name).await?.manifest;
+    let Again { name, node_id, port, env_vars } = wanted;
     manifest::run(&app, &caller, manifest::wanted(Order { manifest, name, node_id, port, env_vars })?).await
 }

@@ -10,7 +10,9 @@ use crate::status::{self, rfc3339};
 use axum::extract::{Json, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use charter_api::list::List;
 use charter_api::upgrade as wire;
+use charter_api::upgrade::{Several, Single};
 use charter_controller::DeclareError;
 use charter_domain::change::{Effect, effect};
 use charter_domain::deployment::{Deployment, Status, Wish};
@@ -19,7 +21,6 @@ use charter_domain::generation::Fate;
 use charter_domain::time::Span;
 use charter_domain::upgrade::Strategy;
 use charter_store::{Error, Role};
-use serde_json::json;
 
 /// What fleets are stored under.
 const PREFIX: &str = "upgrade:";
@@ -27,32 +28,6 @@ const PREFIX: &str = "upgrade:";
 const PERIOD: Span = Span::s(1);
 /// Finished fleets that are remembered.
 const KEPT: usize = 50;
-
-/// The body of `POST upgrades`.
-#[derive(Default, serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Wanted {
-    all: bool,
-    names: Vec<String>,
-    /// Only deployments of this profile.
-    profile: Option<String>,
-    what_if: bool,
-    strategy: Option<String>,
-    waves: Option<String>,
-    keep_going: bool,
-}
-
-/// The body of an upgrade of one deployment.
-#[derive(Default, serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct One {
-    what_if: bool,
-    strategy: Option<String>,
-    /// Back to this generation.
-    to: Option<u32>,
-    /// To this provider.
-    provider: Option<String>,
-}
 
 impl From<DeclareError> for Failed {
     fn from(error: DeclareError) -> Self {
@@ -77,7 +52,7 @@ fn strategy(word: Option<&str>) -> Answer<Option<Strategy>> {
 }
 
 /// The deployments that are meant, in the order in which they were made.
-pub(crate) async fn meant(app: &App, caller: &Caller, wanted: &Wanted) -> Answer<Vec<Deployment>> {
+pub(crate) async fn meant(app: &App, caller: &Caller, wanted: &Several) -> Answer<Vec<Deployment>> {
     let rows = app.controller.store().deployments().await?.into_iter().map(|row| row.state);
     let all: Vec<Deployment> = rows.filter(|d| caller.sees(&d.tenant)).collect();
     for name in &wanted.names {
@@ -343,7 +318,7 @@ fn seconds(span: Span) -> f64 {
 }
 
 /// Upgrades several, or says what that would do.
-pub(crate) async fn start_all(Shared(app): Shared<App>, caller: Caller, Body(wanted): Body<Wanted>) -> Answer<Response> {
+pub(crate) async fn start_all(Shared(app): Shared<App>, caller: Caller, Body(wanted): Body<Several>) -> Answer<Response> {
     caller.need(Role::Operator)?;
     let how = strategy(wanted.strategy.as_deref())?;
     let states = meant(&app, &caller, &wanted).await?;
@@ -360,9 +335,8 @@ pub(crate) async fn start_all(Shared(app): Shared<App>, caller: Caller, Body(wan
     Ok((StatusCode::ACCEPTED, Json(shown(&fleet))).into_response())
 }
 
-pub(crate) async fn list(Shared(app): Shared<App>, caller: Caller) -> Answer<Json<serde_json::Value>> {
-    let items: Vec<wire::Upgrade> = fleets_of(&app, &caller).await?.iter().rev().map(shown).collect();
-    Ok(Json(json!({"items": items, "next": null})))
+pub(crate) async fn list(Shared(app): Shared<App>, caller: Caller) -> Answer<Json<List<wire::Upgrade>>> {
+    Ok(Json(List::whole(fleets_of(&app, &caller).await?.iter().rev().map(shown).collect())))
 }
 
 /// One fleet; with `?after=` it is waited for a change.
@@ -371,17 +345,15 @@ pub(crate) async fn get(
     caller: Caller,
     Path(id): Path<String>,
     Query(wait): Query<crate::deployments::Wait>,
-) -> Answer<Json<serde_json::Value>> {
+) -> Answer<Json<wire::Upgrade>> {
     fleet_of(&app, &caller, &id).await?;
     let change = wait.until(&app).await;
     let fleet = find_fleet(&app, &id).await?;
-    let mut made = serde_json::to_value(shown(&fleet)).unwrap_or_default();
-    made["change"] = change.into();
-    Ok(Json(made))
+    Ok(Json(wire::Upgrade { change: Some(change), ..shown(&fleet) }))
 }
 
 /// Upgrades one deployment to what its file says, back to a generation, or to another provider.
-async fn one(app: &App, caller: &Caller, state: Deployment, to: Target, wanted: &One) -> Answer<Response> {
+async fn one(app: &App, caller: &Caller, state: Deployment, to: Target, wanted: &Single) -> Answer<Response> {
     let how = strategy(wanted.strategy.as_deref())?;
     if wanted.what_if {
         return Ok(Json(what_if(app, caller, &[state], &to, how).await?).into_response());
@@ -396,7 +368,7 @@ pub(crate) async fn upgrade(
     Shared(app): Shared<App>,
     caller: Caller,
     Path(name): Path<String>,
-    Body(wanted): Body<One>,
+    Body(wanted): Body<Single>,
 ) -> Answer<Response> {
     let state = crate::deployments::find(&app, &caller, &name).await?;
     one(&app, &caller, state, Target::File, &wanted).await
@@ -407,7 +379,7 @@ pub(crate) async fn rollback(
     Shared(app): Shared<App>,
     caller: Caller,
     Path(name): Path<String>,
-    Body(wanted): Body<One>,
+    Body(wanted): Body<Single>,
 ) -> Answer<Response> {
     let state = crate::deployments::find(&app, &caller, &name).await?;
     if state.wish == Wish::Stop {
@@ -418,8 +390,11 @@ pub(crate) async fn rollback(
         let why = format!("`{}` said to go back", caller.name);
         if app.controller.abort_upgrade(&state.id.0, &why).await? {
             let now = crate::deployments::find(&app, &caller, &name).await?;
-            let answer = json!({"schema": "charter.upgrade/1", "aborted": format!("{}.{}", state.id, upgrade.to),
-                "serves": format!("{}.{}", state.id, now.generation)});
+            let answer = wire::Undone {
+                schema: "charter.upgrade/1".to_owned(),
+                aborted: format!("{}.{}", state.id, upgrade.to),
+                serves: format!("{}.{}", state.id, now.generation),
+            };
             return Ok((StatusCode::ACCEPTED, Json(answer)).into_response());
         }
     }
@@ -435,7 +410,7 @@ pub(crate) async fn migrate(
     Shared(app): Shared<App>,
     caller: Caller,
     Path(name): Path<String>,
-    Body(wanted): Body<One>,
+    Body(wanted): Body<Single>,
 ) -> Answer<Response> {
     let state = crate::deployments::find(&app, &caller, &name).await?;
     let Some(provider) = wanted.provider.clone() else {
@@ -449,10 +424,10 @@ pub(crate) async fn generations(
     Shared(app): Shared<App>,
     caller: Caller,
     Path(name): Path<String>,
-) -> Answer<Json<serde_json::Value>> {
+) -> Answer<Json<List<wire::Generation>>> {
     let state = crate::deployments::find(&app, &caller, &name).await?;
     let upgrade = state.upgrade.as_ref();
-    let items: Vec<wire::Generation> = state
+    let items = state
         .history
         .iter()
         .map(|g| wire::Generation {
@@ -472,5 +447,5 @@ pub(crate) async fn generations(
             changes: serde_json::to_value(state.changed_by(g.number)).unwrap_or_default(),
         })
         .collect();
-    Ok(Json(json!({"items": items, "next": null})))
+    Ok(Json(List::whole(items)))
 }

@@ -5,43 +5,29 @@ use crate::problem::{Answer, Body, Query, failed};
 use crate::router::App;
 use crate::status::rfc3339;
 use axum::extract::{Json, State};
+use charter_api::usage as wire;
+use charter_api::usage::{Draw, Drawn, UsageWish, Written};
 use charter_domain::money::Usd;
 use charter_domain::time::{Span, Time};
 use charter_domain::usage::Used;
 use charter_store::Role;
 use charter_store::usage::{Of, Total};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// A batch of a gateway in a process of its own.
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Batch {
     /// Different for every batch; one that comes twice counts once.
     pub id: String,
-    /// The requests.
+    /// The requests, as gateways write them.
+    #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub requests: Vec<Used>,
 }
 
-/// A wish for money of a key.
-#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-pub struct Draw {
-    /// The key's id.
-    pub key: String,
-    /// So much at the most; below zero what is put back.
-    pub want_usd_micros: i64,
-}
-
-/// What was drawn.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub struct Drawn {
-    /// So much.
-    pub drawn_usd_micros: i64,
-}
-
-pub(crate) async fn record(State(app): State<App>, caller: Caller, Body(batch): Body<Batch>) -> Answer<Json<Value>> {
+pub(crate) async fn record(State(app): State<App>, caller: Caller, Body(batch): Body<Batch>) -> Answer<Json<Written>> {
     caller.need(Role::Admin)?;
     app.controller.store().record(&batch.id, &batch.requests).await?;
-    Ok(Json(json!({"written": batch.requests.len()})))
+    Ok(Json(Written { written: batch.requests.len() }))
 }
 
 pub(crate) async fn draw(State(app): State<App>, caller: Caller, Body(draw): Body<Draw>) -> Answer<Json<Drawn>> {
@@ -55,21 +41,12 @@ pub(crate) async fn draw(State(app): State<App>, caller: Caller, Body(draw): Bod
     Ok(Json(Drawn { drawn_usd_micros: drawn.0 }))
 }
 
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-pub(crate) struct Asked {
-    /// Rows, 50 without a word.
-    limit: Option<usize>,
-    /// A key's id or name.
-    key: Option<String>,
-    model: Option<String>,
-    deployment: Option<String>,
-    tenant: Option<String>,
-    /// The last so many hours, 24 without a word.
-    hours: Option<i64>,
-}
-
 /// Single requests, the newest first.
-pub(crate) async fn requests(State(app): State<App>, caller: Caller, Query(asked): Query<Asked>) -> Answer<Json<Value>> {
+pub(crate) async fn requests(
+    State(app): State<App>,
+    caller: Caller,
+    Query(asked): Query<UsageWish>,
+) -> Answer<Json<wire::Requests>> {
     caller.need(Role::Operator)?;
     let names = key_names(&app).await?;
     let since = since(&app, asked.hours)?;
@@ -85,32 +62,53 @@ pub(crate) async fn requests(State(app): State<App>, caller: Caller, Query(asked
             && is(&asked.tenant, &u.tenant)
     };
     let found = app.controller.store().used(since, limit, &wanted).await?;
-    let row = |u: &Used| {
-        json!({
-            "request": u.request, "at": rfc3339(u.at), "key": names.get(&*u.key).map_or(&*u.key, String::as_str), "tenant": u.tenant,
-            "model": u.model, "deployment": u.group, "backend": u.backend, "prompt_tokens": u.prompt_tokens,
-            "cached_tokens": u.cached_tokens, "completion_tokens": u.completion_tokens, "reasoning_tokens": u.reasoning_tokens,
-            "estimated": u.estimated, "duration_ms": u.duration_ms, "first_token_ms": u.first_ms, "queue_ms": u.queue_ms,
-            "cold_start_ms": u.cold_ms, "status": u.status, "end": u.end.as_str(), "cost_usd_micros": u.cost.0,
-            "rent_usd_micros": u.rent.0, "saved_usd_micros": u.saved.0,
-        })
+    let row = |u: Used| wire::RequestRow {
+        request: u.request,
+        at: rfc3339(u.at),
+        key: names.get(&*u.key).map_or(&*u.key, String::as_str).to_owned(),
+        tenant: u.tenant.to_string(),
+        model: u.model.to_string(),
+        deployment: u.group.to_string(),
+        backend: u.backend.to_string(),
+        prompt_tokens: u.prompt_tokens,
+        cached_tokens: u.cached_tokens,
+        completion_tokens: u.completion_tokens,
+        reasoning_tokens: u.reasoning_tokens,
+        estimated: u.estimated,
+        duration_ms: u.duration_ms,
+        first_token_ms: u.first_ms,
+        queue_ms: u.queue_ms,
+        cold_start_ms: u.cold_ms,
+        status: u.status,
+        end: u.end.as_str().to_owned(),
+        cost_usd_micros: u.cost.0,
+        rent_usd_micros: u.rent.0,
+        saved_usd_micros: u.saved.0,
     };
-    Ok(Json(json!({"schema": "charter.requests/1", "items": found.iter().map(row).collect::<Vec<_>>(), "next": null})))
+    let items = found.into_iter().map(row).collect();
+    Ok(Json(wire::Requests { schema: "charter.requests/1".to_owned(), items, next: None }))
 }
 
 /// Requests added up by key, tenant, model and deployment.
-pub(crate) async fn spend(State(app): State<App>, caller: Caller, Query(asked): Query<Asked>) -> Answer<Json<Value>> {
+pub(crate) async fn spend(State(app): State<App>, caller: Caller, Query(asked): Query<UsageWish>) -> Answer<Json<wire::Spend>> {
     caller.need(Role::Operator)?;
     let names = key_names(&app).await?;
     let since = since(&app, asked.hours)?;
     let totals = app.controller.store().totals(since).await?;
-    let row = |(of, t): (&Of, &Total)| {
-        json!({
-            "key": names.get(&of.key).unwrap_or(&of.key), "tenant": of.tenant, "model": of.model, "deployment": of.group,
-            "requests": t.requests, "prompt_tokens": t.prompt_tokens, "cached_tokens": t.cached_tokens,
-            "completion_tokens": t.completion_tokens, "reasoning_tokens": t.reasoning_tokens, "busy_ms": t.busy_ms,
-            "cost_usd_micros": t.cost.0, "rent_usd_micros": t.rent.0, "saved_usd_micros": t.saved.0,
-        })
+    let row = |(of, t): (&Of, &Total)| wire::SpendRow {
+        key: names.get(&of.key).unwrap_or(&of.key).clone(),
+        tenant: of.tenant.clone(),
+        model: of.model.clone(),
+        deployment: of.group.clone(),
+        requests: t.requests,
+        prompt_tokens: t.prompt_tokens,
+        cached_tokens: t.cached_tokens,
+        completion_tokens: t.completion_tokens,
+        reasoning_tokens: t.reasoning_tokens,
+        busy_ms: t.busy_ms,
+        cost_usd_micros: t.cost.0,
+        rent_usd_micros: t.rent.0,
+        saved_usd_micros: t.saved.0,
     };
     let is = |said: &Option<String>, is: &str| said.as_ref().is_none_or(|s| s == is);
     let wanted = |of: &Of| {
@@ -121,8 +119,8 @@ pub(crate) async fn spend(State(app): State<App>, caller: Caller, Query(asked): 
             && is(&asked.deployment, &of.group)
             && is(&asked.tenant, &of.tenant)
     };
-    let items: Vec<Value> = totals.iter().filter(|(of, _)| wanted(of)).map(row).collect();
-    Ok(Json(json!({"schema": "charter.spend/1", "since": rfc3339(since), "items": items})))
+    let items = totals.iter().filter(|(of, _)| wanted(of)).map(row).collect();
+    Ok(Json(wire::Spend { schema: "charter.spend/1".to_owned(), since: rfc3339(since), items }))
 }
 
 fn since(app: &App, hours: Option<i64>) -> Answer<Time> {

@@ -4,8 +4,11 @@ use super::{Context, Done};
 use crate::cli::Backend;
 use crate::client::segment;
 use crate::output::table;
+use charter_api::backend as wire;
+use charter_api::backend::{BackendWish, Registered};
+use charter_api::list::List;
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::process::ExitCode;
 
 pub(crate) async fn backend(context: &Context<'_>, args: Backend) -> Done {
@@ -13,41 +16,28 @@ pub(crate) async fn backend(context: &Context<'_>, args: Backend) -> Done {
     let printer = context.printer;
     match args {
         Backend::Register { name, url, model, max_concurrent } => {
-            let body = json!({"name": name, "base_url": url, "model": model, "max_concurrent": max_concurrent});
-            let answer: Value = client.post("/api/v1/backends", &body).await?;
+            let body = BackendWish { name, base_url: url, model, max_concurrent };
+            let answer: Registered = client.post("/api/v1/backends", &body).await?;
             if printer.json {
                 printer.document(&answer);
             } else {
-                let names = answer.get("served_names").and_then(Value::as_array).cloned().unwrap_or_default();
-                let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
-                printer.data(&format!("{name} serves {}", names.join(", ")));
+                printer.data(&format!("{} serves {}", answer.name, answer.served_names.join(", ")));
             }
         }
         Backend::List => {
-            let answer: Value = client.get("/api/v1/backends").await?;
+            let answer: List<wire::Backend> = client.get("/api/v1/backends").await?;
             if printer.json {
                 printer.document(&answer);
             } else {
-                let items = answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-                let text = |item: &Value, key: &str| {
-                    let names = |all: &Vec<Value>| all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
-                    let other = |v: &Value| v.as_array().map_or_else(|| v.to_string(), names);
-                    item.get(key).map(|v| v.as_str().map_or_else(|| other(v), str::to_owned)).unwrap_or_default()
+                let row = |b: &wire::Backend| {
+                    let health = match &b.problem {
+                        None => "well".to_owned(),
+                        Some(why) if b.healthy => format!("once: {why}"),
+                        Some(why) => format!("no: {why}"),
+                    };
+                    vec![b.name.clone(), b.base_url.clone(), b.served_names.join(", "), b.max_concurrent.to_string(), health]
                 };
-                let rows: Vec<Vec<String>> = items
-                    .iter()
-                    .map(|i| {
-                        let mut row = ["name", "base_url", "served_names", "max_concurrent"].map(|k| text(i, k)).to_vec();
-                        let problem = i.get("problem").and_then(Value::as_str);
-                        let healthy = i.get("healthy").and_then(Value::as_bool).unwrap_or(true);
-                        row.push(match problem {
-                            None => "well".to_owned(),
-                            Some(why) if healthy => format!("once: {why}"),
-                            Some(why) => format!("no: {why}"),
-                        });
-                        row
-                    })
-                    .collect();
+                let rows: Vec<Vec<String>> = answer.items.iter().map(row).collect();
                 table(&["NAME", "ADDRESS", "SERVES", "MAX", "HEALTH"], &rows).iter().for_each(|line| printer.data(line));
             }
         }

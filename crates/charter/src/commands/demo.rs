@@ -7,7 +7,9 @@ use crate::http;
 use crate::local::Known;
 use crate::output::{Printer, Tone};
 use crate::serve::{Options, Running, start};
+use charter_api::market::{Offers, OffersQuestion};
 use charter_api::problem::Problem;
+use charter_api::status::Deployment;
 use charter_domain::money::{Usd, UsdPerHour};
 use charter_domain::time::Span;
 use charter_testbed::market::{Market, Settings};
@@ -166,19 +168,14 @@ async fn play(
     let file = crate::config::read(&stage.folder.join("charter.yaml"))?;
     let wanted = super::up::wanted(&stage.folder.join("charter.yaml"), &file, &[])?;
     let begun = now();
-    let found: Value = stage.client.post("/api/v1/offers", &json!({"profile": wanted[0].body["profile"]})).await?;
-    let best = &found["offers"][0];
-    let price = UsdPerHour(best["price_usd_micros_per_hour"].as_i64().unwrap_or(0));
-    let card = best["gpu"].as_str().unwrap_or_default().trim_start_matches("1x ").to_owned();
-    step(
-        report,
-        printer,
-        "search",
-        begun.elapsed().as_secs_f64(),
-        &format!("{} offers fit, {card} at {price}", found["fitting"]),
-    );
+    let question = OffersQuestion { profile: wanted[0].profile.clone() };
+    let found: Offers = stage.client.post("/api/v1/offers", &question).await?;
+    let best = found.offers.first().ok_or_else(|| problem("no offer fits"))?;
+    let price = UsdPerHour(best.price_usd_micros_per_hour);
+    let card = best.gpu.trim_start_matches("1x ").to_owned();
+    step(report, printer, "search", begun.elapsed().as_secs_f64(), &format!("{} offers fit, {card} at {price}", found.fitting));
     let begun = now();
-    let _: Value = stage.client.post("/api/v1/deployments", &wanted[0].body).await?;
+    let _: Deployment = stage.client.post("/api/v1/deployments", &wanted[0]).await?;
     let marks = watch(stage, begun).await?;
     let names =
         [("rent", "the contract is made"), ("boot", "the machine lets us in"), ("deploy", "the engine gave a real answer")];
@@ -260,10 +257,9 @@ async fn watch(stage: &Stage, begun: Instant) -> Result<Vec<Duration>, Problem> 
     let mut marks: Vec<Duration> = vec![];
     let mut change: Option<u64> = None;
     loop {
-        let after = change.map_or(String::new(), |n| format!("?after={n}"));
-        let answer: Value = stage.client.get(&format!("/api/v1/deployments/demo{after}")).await?;
-        change = answer.get("change").and_then(Value::as_u64);
-        let phase = answer.pointer("/deployment/replicas/0/phase").and_then(Value::as_str).unwrap_or_default();
+        let seen = stage.client.watched("demo", change).await?;
+        change = Some(seen.change);
+        let phase = seen.deployment.replicas.first().map_or("", |r| r.phase.as_str());
         let reached = order.iter().position(|p| *p == phase).unwrap_or(0);
         while marks.len() < reached {
             marks.push(begun.elapsed());
@@ -271,9 +267,8 @@ async fn watch(stage: &Stage, begun: Instant) -> Result<Vec<Duration>, Problem> 
         if phase == "ready" {
             return Ok(marks);
         }
-        if answer.pointer("/deployment/status").and_then(Value::as_str) == Some("error") {
-            let cause = answer.pointer("/deployment/cause").cloned().unwrap_or_default();
-            return Err(problem(&cause.to_string()));
+        if seen.deployment.status == "error" {
+            return Err(problem(&seen.deployment.cause.map(|c| format!("{}: {}", c.class, c.evidence)).unwrap_or_default()));
         }
     }
 }
@@ -281,10 +276,9 @@ async fn watch(stage: &Stage, begun: Instant) -> Result<Vec<Duration>, Problem> 
 async fn until(stage: &Stage, reached: impl Fn(&str) -> bool) -> Result<(), Problem> {
     let mut change: Option<u64> = None;
     loop {
-        let after = change.map_or(String::new(), |n| format!("?after={n}"));
-        let answer: Value = stage.client.get(&format!("/api/v1/deployments/demo{after}")).await?;
-        change = answer.get("change").and_then(Value::as_u64);
-        if answer.pointer("/deployment/status").and_then(Value::as_str).is_some_and(&reached) {
+        let seen = stage.client.watched("demo", change).await?;
+        change = Some(seen.change);
+        if reached(&seen.deployment.status) {
             return Ok(());
         }
     }

@@ -1,12 +1,10 @@
 //! The demo's upgrade: the file is changed, what that would do is shown, and it is done while clients go on asking.
 
 use super::demo::{Report, Stage, ask, now, problem, step};
-use crate::client::segment;
 use crate::output::{Printer, Tone};
 use charter_api::problem::Problem;
 use charter_api::status::Plan;
-use charter_api::upgrade::Upgrade;
-use serde_json::{Value, json};
+use charter_api::upgrade::{Several, Upgrade};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -33,7 +31,10 @@ pub(super) async fn upgrade(stage: &Stage, report: &mut Report, printer: &Printe
     std::fs::write(&file, longer).map_err(failed)?;
     step(report, printer, "change", begun.elapsed().as_secs_f64(), "`charter.yaml` asks for `max-model-len: 16384` now");
     let begun = now();
-    let plan: Plan = stage.client.post("/api/v1/upgrades", &json!({"names": ["demo"], "what_if": true})).await?;
+    let plan: Plan = stage
+        .client
+        .post("/api/v1/upgrades", &Several { names: vec!["demo".to_owned()], what_if: true, ..Several::default() })
+        .await?;
     let entry = plan.deployments.first().filter(|_| plan.pending).ok_or_else(|| problem("the change was not seen"))?;
     let fields: Vec<&str> = entry.changes.iter().map(|c| c.field.as_str()).collect();
     let more = charter_domain::money::Usd(entry.extra_usd_micros);
@@ -80,15 +81,12 @@ struct Done {
 
 /// Upgrades, and waits until that is over.
 async fn watched(stage: &Stage) -> Result<Done, Problem> {
-    let mut now: Upgrade = stage.client.post("/api/v1/upgrades", &json!({"names": ["demo"]})).await?;
-    let status: Value = stage.client.get("/api/v1/deployments/demo").await?;
-    let strategy = status.pointer("/deployment/upgrade/strategy").and_then(Value::as_str).unwrap_or("upgraded").to_owned();
-    let mut change: Option<u64> = None;
+    let mut now: Upgrade =
+        stage.client.post("/api/v1/upgrades", &Several { names: vec!["demo".to_owned()], ..Several::default() }).await?;
+    let under_way = stage.client.watched("demo", None).await?.deployment.upgrade;
+    let strategy = under_way.map_or_else(|| "upgraded".to_owned(), |u| u.strategy);
     while !now.over {
-        let after = change.map_or(String::new(), |n| format!("?after={n}"));
-        let answer: Value = stage.client.get(&format!("/api/v1/upgrades/{}{after}", segment(&now.id))).await?;
-        change = answer.get("change").and_then(Value::as_u64);
-        now = serde_json::from_value(answer).map_err(|e| problem(&e.to_string()))?;
+        now = stage.client.upgrade(&now.id, now.change).await?;
     }
     match (now.upgraded.len(), now.failed.first()) {
         (1, _) => Ok(Done { strategy }),

@@ -6,6 +6,7 @@ use crate::output::{Tone, table};
 use crate::outside::Outside;
 use crate::ports::RealSecrets;
 use crate::{config, local};
+use charter_api::doctor::Doctor;
 use charter_api::problem::Problem;
 use charter_controller::Secrets;
 use charter_domain::deployment::Wish;
@@ -65,42 +66,27 @@ fn folder(data_dir: &Path) -> Vec<Finding> {
 async fn server(context: &Context<'_>) -> Vec<Finding> {
     let asked = async {
         let client = local::find(&context.global).map(crate::client::Client)?;
-        client.get::<Value>("/api/v1/doctor").await
+        client.get::<Doctor>("/api/v1/doctor").await
     };
     match asked.await {
         Err(problem) if problem.code == "A0001" => vec![good("server", "none runs here".to_owned())],
         Err(problem) => vec![bad("server", problem.message, "see the server's log")],
         Ok(told) => {
-            let tasks = told["tasks"].as_array().cloned().unwrap_or_default();
-            let failing: Vec<&Value> = tasks.iter().filter(|t| t["failed"] == true).collect();
-            let mut all: Vec<Finding> = failing
-                .iter()
-                .map(|t| bad("server", format!("`{}` fails: {}", text(t, "name"), text(t, "said")), "see the server's log"))
-                .collect();
+            let failing = told.tasks.iter().filter(|t| t.failed);
+            let mut all: Vec<Finding> =
+                failing.map(|t| bad("server", format!("`{}` fails: {}", t.name, t.said), "see the server's log")).collect();
             if all.is_empty() {
-                all.push(good("server", format!("it runs, and its {} background tasks do", tasks.len())));
+                all.push(good("server", format!("it runs, and its {} background tasks do", told.tasks.len())));
             }
-            let closed = told["rented_closed"].as_str().map(str::to_owned);
-            all.extend(closed.map(|why| bad("rented", why, "what stands behind them in routes answers meanwhile")));
-            let advice = told["advice"].as_array().cloned().unwrap_or_default();
-            all.extend(
-                advice.iter().map(|a| bad("advice", format!("`{}`: {}", text(a, "model"), text(a, "said")), text(a, "todo"))),
-            );
-            let frozen = tasks.iter().find(|t| t["name"] == "sweep" && text(t, "said").contains("nothing new is rented"));
-            all.extend(frozen.map(|t| {
-                bad(
-                    "market",
-                    text(t, "said"),
-                    "if its key is right, wait until the list is whole again; nothing is lost meanwhile",
-                )
-            }));
+            let stands_in = "what stands behind them in routes answers meanwhile";
+            all.extend(told.rented_closed.map(|why| bad("rented", why, stands_in)));
+            all.extend(told.advice.into_iter().map(|a| bad("advice", format!("`{}`: {}", a.model, a.said), a.todo)));
+            let frozen = told.tasks.into_iter().find(|t| t.name == "sweep" && t.said.contains("nothing new is rented"));
+            let wait = "if its key is right, wait until the list is whole again; nothing is lost meanwhile";
+            all.extend(frozen.map(|t| bad("market", t.said, wait)));
             all
         }
     }
-}
-
-fn text(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_owned()
 }
 
 /// What the records say, and what they need that is not there.

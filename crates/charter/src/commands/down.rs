@@ -6,7 +6,6 @@ use crate::output::Tone;
 use charter_api::problem::Problem;
 use charter_api::status::{Deployment, Status};
 use hyper::Method;
-use serde_json::Value;
 use std::process::ExitCode;
 
 pub(crate) async fn down(context: &Context<'_>, names: Vec<String>, all: bool, no_wait: bool) -> Done {
@@ -42,30 +41,23 @@ async fn wait(context: &Context<'_>, client: &Client, name: &str) -> Result<(), 
     let (mut said, mut waited) = (String::new(), String::new());
     let mut begun: Option<i64> = None;
     loop {
-        let after = change.map_or(String::new(), |n| format!("?after={n}"));
-        let answer: Value = client.get(&format!("/api/v1/deployments/{}{after}", segment(name))).await?;
-        change = answer.get("change").and_then(Value::as_u64);
-        let status = answer.pointer("/deployment/status").and_then(Value::as_str).unwrap_or_default();
-        if status == "stopped" {
+        let seen = client.watched(name, change).await?;
+        change = Some(seen.change);
+        if seen.deployment.status == "stopped" {
             context.printer.settle();
             if !context.printer.json {
                 context.printer.data(&format!("{name} has ended, and nothing of it is left"));
             }
             return Ok(());
         }
-        let waits = answer
-            .pointer("/deployment/replicas")
-            .and_then(Value::as_array)
-            .and_then(|r| r.iter().find_map(|r| r.pointer("/progress/text").and_then(Value::as_str)).map(str::to_owned));
+        let waits = seen.deployment.replicas.into_iter().find_map(|r| Some(r.progress?.text));
         if let Some(waits) = waits
             && waits != waited
         {
             context.printer.say_in(Tone::Busy, &format!("  {waits}"));
             waited = waits;
         }
-        let newest = answer.get("facts").and_then(Value::as_array).and_then(|f| f.last()).cloned().unwrap_or_default();
-        let last = newest.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let at = newest.get("at_ms").and_then(Value::as_i64).unwrap_or(0);
+        let (at, last) = seen.facts.into_iter().next_back().map(|f| (f.at_ms, f.text)).unwrap_or_default();
         // What stood there when this command began is an older server's story.
         let is_new = *begun.get_or_insert(at) != at;
         if is_new && last != said && last.starts_with("could not give") {

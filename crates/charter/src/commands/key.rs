@@ -5,9 +5,12 @@ use crate::cli::Key;
 use crate::client::segment;
 use crate::output::table;
 use charter_api::file::decode::{duration_ms, usd_micros};
+use charter_api::key as wire;
+use charter_api::key::{KeyWish, NewKey};
+use charter_api::list::List;
 use charter_api::problem::Problem;
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::process::ExitCode;
 
 /// An amount in dollars, in micro-dollars.
@@ -35,38 +38,41 @@ pub(crate) async fn key(context: &Context<'_>, args: Key) -> Done {
         } => {
             let expires = match expires.as_deref().map(duration_ms) {
                 Some(Err(why)) => return Err(Problem::new(0, "C0001", why, "write it as `--expires 1h`")),
-                Some(Ok(ms)) => Some(ms / 1000),
+                Some(Ok(ms)) => i64::try_from(ms / 1000).ok(),
                 None => None,
             };
             let (day, month) = (money(usd_per_day.as_deref())?, money(usd_per_month.as_deref())?);
-            let body = json!({
-                "name": name, "role": role, "routes": routes, "expires_in_seconds": expires, "tenant": tenant,
-                "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute, "parallel": parallel,
-                "day_usd_micros": day, "month_usd_micros": month, "agentic": agentic,
-            });
-            let answer: Value = client.post("/api/v1/keys", &body).await?;
+            let body = KeyWish {
+                name,
+                role: Some(role.to_string()),
+                routes,
+                expires_in_seconds: expires,
+                tenant,
+                requests_per_minute,
+                tokens_per_minute,
+                parallel,
+                day_usd_micros: day,
+                month_usd_micros: month,
+                agentic,
+            };
+            let answer: NewKey = client.post("/api/v1/keys", &body).await?;
             if printer.json {
                 printer.document(&answer);
             } else {
-                printer.data(answer.get("key").and_then(Value::as_str).unwrap_or_default());
+                printer.data(&answer.key);
                 printer.say("this key is shown once; it is not stored");
             }
         }
         Key::List => {
-            let answer: Value = client.get("/api/v1/keys").await?;
+            let answer: List<wire::Key> = client.get("/api/v1/keys").await?;
             if printer.json {
                 printer.document(&answer);
             } else {
-                let items = answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-                let text = |item: &Value, key: &str| {
-                    item.get(key)
-                        .filter(|v| !v.is_null())
-                        .map_or_else(|| "-".to_owned(), |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+                let row = |k: &wire::Key| {
+                    let ends = k.expires_at.clone().unwrap_or_else(|| "-".to_owned());
+                    vec![k.id.clone(), k.prefix.clone(), k.role.clone(), k.tenant.clone(), k.name.clone(), ends]
                 };
-                let rows: Vec<Vec<String>> = items
-                    .iter()
-                    .map(|i| ["id", "prefix", "role", "tenant", "name", "expires_at"].map(|k| text(i, k)).to_vec())
-                    .collect();
+                let rows: Vec<Vec<String>> = answer.items.iter().map(row).collect();
                 table(&["ID", "BEGINS", "ROLE", "TENANT", "NAME", "EXPIRES"], &rows).iter().for_each(|line| printer.data(line));
             }
         }

@@ -2,8 +2,8 @@
 
 use super::{Context, Done};
 use crate::client::{Client, segment};
+use charter_api::deployment::LogPart;
 use charter_api::problem::Problem;
-use serde_json::Value;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,22 +11,8 @@ use std::time::Duration;
 /// Between two questions of a follower.
 const PAUSE: Duration = Duration::from_millis(500);
 
-struct Part {
-    start: String,
-    next: u64,
-    text: String,
-    ended: bool,
-}
-
-async fn read(client: &Client, name: &str, query: &str) -> Result<Part, Problem> {
-    let answer: Value = client.get(&format!("/api/v1/deployments/{}/logs?{query}", segment(name))).await?;
-    let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok(Part {
-        start: text("start"),
-        next: answer.get("next").and_then(Value::as_u64).unwrap_or(0),
-        text: text("text"),
-        ended: answer.get("ended").and_then(Value::as_bool).unwrap_or(false),
-    })
+async fn read(client: &Client, name: &str, query: &str) -> Result<LogPart, Problem> {
+    client.get(&format!("/api/v1/deployments/{}/logs?{query}", segment(name))).await
 }
 
 pub(crate) async fn logs(context: &Context<'_>, name: &str, follow: bool, tail: usize) -> Done {

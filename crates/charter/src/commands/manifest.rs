@@ -5,6 +5,9 @@ use super::{Context, Done};
 use crate::cli::{Again, Manifest, Saved};
 use crate::client::{Client, segment};
 use crate::output::table;
+use charter_api::list::List;
+use charter_api::manifest as wire;
+use charter_api::manifest::Variable;
 use charter_api::problem::Problem;
 use charter_api::status::Deployment;
 use hyper::Method;
@@ -12,19 +15,20 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 
 /// Values that a manifest does not hold come from the environment of this command, never from its arguments.
-fn variables(names: &[String]) -> Result<Vec<Value>, Problem> {
+fn variables(names: &[String]) -> Result<Vec<Variable>, Problem> {
     let one = |name: &String| {
         let value = crate::environment::var(name).ok_or_else(|| {
             Problem::new(0, "C0011", format!("there is no `{name}` in the environment"), "set it, and say it again")
         })?;
-        Ok(json!({"key": name, "value": value}))
+        Ok(Variable { key: name.clone(), value })
     };
     names.iter().map(one).collect()
 }
 
 /// What is given beside a manifest.
-fn beside(again: &Again) -> Result<Value, Problem> {
-    Ok(json!({"name": again.under, "node_id": again.node, "port": again.port, "env_vars": variables(&again.env)?}))
+fn beside(again: &Again) -> Result<wire::Again, Problem> {
+    let (name, node_id, port) = (again.under.clone(), again.node.clone(), again.port);
+    Ok(wire::Again { name, node_id, port, env_vars: variables(&again.env)? })
 }
 
 async fn watch(context: &Context<'_>, client: &Client, made: Deployment, detach: bool) -> Done {
@@ -45,8 +49,8 @@ pub(crate) async fn manifest(context: &Context<'_>, args: Manifest) -> Done {
     let client = context.client()?;
     match args {
         Manifest::Export { name } => {
+            // A manifest is JSON, whoever reads it, and is handed on with all that a newer server may have written into it.
             let made: Value = client.get(&format!("/api/v1/deployments/{}/manifest", segment(&name))).await?;
-            // A manifest is JSON, whoever reads it.
             let text = serde_json::to_string_pretty(&made).unwrap_or_default();
             if context.printer.json {
                 context.printer.document(&made)
@@ -66,8 +70,8 @@ pub(crate) async fn manifest(context: &Context<'_>, args: Manifest) -> Done {
                 Problem::new(0, "C0003", message, "a manifest is what `charter manifest export` prints")
                     .with_detail(e.to_string())
             })?;
-            let mut body = beside(&again)?;
-            body["manifest"] = manifest;
+            let wire::Again { name, node_id, port, env_vars } = beside(&again)?;
+            let body = wire::Order { manifest, name, node_id, port, env_vars };
             let made = client.post("/api/deployments/from-manifest", &body).await?;
             watch(context, &client, made, again.detach).await
         }
@@ -78,29 +82,26 @@ pub(crate) async fn saved(context: &Context<'_>, args: Saved) -> Done {
     let (client, printer) = (context.client()?, context.printer);
     match args {
         Saved::Save { name, from } => {
-            let made: Value = client.post("/api/v1/saved-configs", &json!({"name": name, "deployment": from})).await?;
-            if printer.json { printer.document(&made) } else { printer.data(&format!("{from} is saved as {name}")) }
+            let wish = wire::Save { name, deployment: Some(from.clone()), manifest: None };
+            let made: wire::Saved = client.post("/api/v1/saved-configs", &wish).await?;
+            if printer.json { printer.document(&made) } else { printer.data(&format!("{from} is saved as {}", made.name)) }
         }
         Saved::List => {
-            let answer: Value = client.get("/api/v1/saved-configs").await?;
+            let answer: List<wire::Saved> = client.get("/api/v1/saved-configs").await?;
             if printer.json {
                 printer.document(&answer);
                 return Ok(ExitCode::SUCCESS);
             }
-            let items = answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-            let text = |item: &Value, at: &str| item.pointer(at).and_then(Value::as_str).unwrap_or("-").to_owned();
-            let rows: Vec<Vec<String>> = items
-                .iter()
-                .map(|i| {
-                    ["/name", "/manifest/model", "/manifest/engine_version", "/saved_at", "/by"]
-                        .map(|at| crate::output::cut(&text(i, at), 28))
-                        .to_vec()
-                })
-                .collect();
+            let row = |s: &wire::Saved| {
+                let of = |key: &str| s.manifest.get(key).and_then(Value::as_str).unwrap_or("-").to_owned();
+                let all = [s.name.clone(), of("model"), of("engine_version"), s.saved_at.clone(), s.by.clone()];
+                all.map(|text| crate::output::cut(&text, 28)).to_vec()
+            };
+            let rows: Vec<Vec<String>> = answer.items.iter().map(row).collect();
             table(&["NAME", "MODEL", "VERSION", "SAVED AT", "BY"], &rows).iter().for_each(|line| printer.data(line));
         }
         Saved::Show { name } => {
-            let made: Value = client.get(&format!("/api/v1/saved-configs/{}", segment(&name))).await?;
+            let made: wire::Saved = client.get(&format!("/api/v1/saved-configs/{}", segment(&name))).await?;
             if printer.json {
                 printer.document(&made)
             } else {

@@ -4,6 +4,8 @@ use super::{Context, Done};
 use crate::cli::Offers;
 use crate::config;
 use crate::output::{Tone, table};
+use charter_api::market as wire;
+use charter_api::market::{OffersQuestion, RankedOffer};
 use charter_api::problem::Problem;
 use charter_domain::money::UsdPerHour;
 use serde_json::{Value, json};
@@ -25,27 +27,24 @@ pub(crate) async fn offers(context: &Context<'_>, args: Offers) -> Done {
         profile["gpu"]["tiers"] = json!([{"gpu": card, "max-usd-per-hour": args.max_price.as_deref().unwrap_or("1000")}]);
         profile["gpu"]["other-names"] = false.into();
     }
-    let answer: Value = client.post("/api/v1/offers", &json!({"profile": profile})).await?;
+    let answer: wire::Offers = client.post("/api/v1/offers", &OffersQuestion { profile }).await?;
     let printer = context.printer;
     if printer.json {
         printer.document(&answer);
         return Ok(ExitCode::SUCCESS);
     }
-    let count = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or(0);
-    let list = |name: &str| answer.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-    let rows: Vec<Vec<String>> = list("offers").iter().take(ROWS_MAX).map(row).collect();
+    let rows: Vec<Vec<String>> = answer.offers.iter().take(ROWS_MAX).map(row).collect();
     if !rows.is_empty() {
         let head = ["OFFER", "FROM", "GPU", "PRICE", "SCORE", "P  R  N  C  D", "CUDA", "WHERE"];
         table(&head, &rows).iter().for_each(|line| printer.data(line));
         printer.data(&printer.tint(Tone::Faint, "score of 100 in parts: price 40, reliability 30, network 15, CUDA 10, disk 5"));
     }
-    printer.data(&format!("{} of {} offers fit", count("fitting"), count("seen")));
+    printer.data(&format!("{} of {} offers fit", answer.fitting, answer.seen));
     // Where nothing fits, the reasons say the same and more.
-    for one in list("filtered").iter().filter(|_| count("fitting") > 0) {
-        let why = one.get("why").and_then(Value::as_str).unwrap_or_default();
-        printer.wrapped("  ", &format!("{} {why}", one.get("count").and_then(Value::as_u64).unwrap_or(0)));
+    for one in answer.filtered.iter().filter(|_| answer.fitting > 0) {
+        printer.wrapped("  ", &format!("{} {}", one.count, one.why));
     }
-    for reason in list("reasons").iter().filter_map(Value::as_str) {
+    for reason in &answer.reasons {
         printer.wrapped("  ", reason);
     }
     Ok(ExitCode::SUCCESS)
@@ -71,23 +70,18 @@ fn profile(context: &Context<'_>, args: &Offers) -> Result<Value, Problem> {
     })
 }
 
-fn row(offer: &Value) -> Vec<String> {
-    let text = |name: &str| offer.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-    let number = |name: &str| offer.get(name).and_then(Value::as_i64);
-    let part = |name: &str| {
-        let part = offer.pointer(&format!("/score_parts/{name}")).and_then(Value::as_u64).unwrap_or(0);
-        format!("{:<2}", (part + 5) / 10)
-    };
-    let parts: Vec<String> = ["price", "reliability", "network", "cuda", "disk"].map(part).to_vec();
-    let score = offer.get("score").and_then(Value::as_f64).unwrap_or(0.0) * 100.0;
+fn row(offer: &RankedOffer) -> Vec<String> {
+    let of = &offer.score_parts;
+    let parts = [of.price, of.reliability, of.network, of.cuda, of.disk].map(|part| format!("{:<2}", (part + 5) / 10));
+    let score = offer.score * 100.0;
     vec![
-        text("id"),
-        text("provider"),
-        text("gpu"),
-        UsdPerHour(number("price_usd_micros_per_hour").unwrap_or(0) / 100 * 100).to_string(),
+        offer.id.clone(),
+        offer.provider.clone(),
+        offer.gpu.clone(),
+        UsdPerHour(offer.price_usd_micros_per_hour / 100 * 100).to_string(),
         format!("{score:.0}"),
         parts.join(" "),
-        number("cuda_tenths").map_or_else(|| "-".to_owned(), |c| format!("{}.{}", c / 10, c % 10)),
-        text("country"),
+        offer.cuda_tenths.map_or_else(|| "-".to_owned(), |c| format!("{}.{}", c / 10, c % 10)),
+        offer.country.clone().unwrap_or_else(|| "-".to_owned()),
     ]
 }

@@ -6,6 +6,7 @@ use crate::cli::Names;
 use crate::client::Client;
 use crate::config;
 use crate::output::{Printer, Tone};
+use charter_api::deployment::PlanQuestion;
 use charter_api::status::{Plan, PlanEntry};
 use charter_domain::money::{Usd, UsdPerHour};
 use serde_json::Value;
@@ -15,8 +16,7 @@ pub(crate) async fn plan(context: &Context<'_>, names: Names) -> Done {
     let (path, file) = config::required(&context.global, names.file.as_ref())?;
     let all = wanted(&path, &file, &names.names)?;
     let client: Client = context.client()?;
-    let bodies: Vec<&Value> = all.iter().map(|w| &w.body).collect();
-    let plan: Plan = client.post("/api/v1/plan", &serde_json::json!({"deployments": bodies})).await?;
+    let plan: Plan = client.post("/api/v1/plan", &PlanQuestion { deployments: all }).await?;
     let printer = context.printer;
     if printer.json {
         printer.document(&plan);

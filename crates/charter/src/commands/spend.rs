@@ -3,21 +3,15 @@
 use super::{Context, Done};
 use crate::cli::Spend;
 use crate::client::segment;
-use crate::output::{cut, table};
+use crate::output::{Printer, cut, table};
+use charter_api::usage as wire;
+use charter_api::usage::{RequestRow, Requests, SpendRow};
 use charter_domain::money::Usd;
-use serde_json::Value;
+use serde::Serialize;
 use std::process::ExitCode;
 
-fn number(row: &Value, key: &str) -> u64 {
-    row.get(key).and_then(Value::as_u64).unwrap_or(0)
-}
-
-fn text(row: &Value, key: &str) -> String {
-    cut(row.get(key).and_then(Value::as_str).unwrap_or_default(), 18)
-}
-
-fn dollars(row: &Value, key: &str) -> String {
-    Usd(row.get(key).and_then(Value::as_i64).unwrap_or(0)).to_string()
+fn short(text: &str) -> String {
+    cut(text, 18)
 }
 
 /// Milliseconds as people read them.
@@ -33,56 +27,56 @@ pub(crate) async fn spend(context: &Context<'_>, args: &Spend) -> Done {
             query.push_str(&format!("&{name}={}", segment(said)));
         }
     }
-    let path = if args.requests { "requests" } else { "spend" };
-    let answer: Value = client.get(&format!("/api/v1/{path}?{query}")).await?;
     let printer = context.printer;
-    if printer.json {
-        printer.document(&answer);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let items = answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-    if items.is_empty() {
-        printer.data(&format!("no request in the last {} hours", args.hours));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let lines = if args.requests {
-        let row = |r: &Value| {
-            let at = r.get("at").and_then(Value::as_str).and_then(|t| t.get(11..19)).unwrap_or_default().to_owned();
-            let tokens = format!("{}+{}", number(r, "prompt_tokens"), number(r, "completion_tokens"));
-            let cold = number(r, "cold_start_ms");
-            let cold = if cold == 0 { "-".to_owned() } else { took(cold) };
-            vec![
-                at,
-                text(r, "key"),
-                text(r, "model"),
-                tokens,
-                took(number(r, "duration_ms")),
-                cold,
-                text(r, "end"),
-                dollars(r, "cost_usd_micros"),
-            ]
-        };
-        table(&["AT", "KEY", "MODEL", "TOKENS", "TOOK", "COLD", "END", "COST"], &items.iter().map(row).collect::<Vec<_>>())
+    if args.requests {
+        let answer: Requests = client.get(&format!("/api/v1/requests?{query}")).await?;
+        let rows = answer.items.iter().map(request).collect();
+        let saved = answer.items.iter().map(|r| r.saved_usd_micros).sum();
+        show(printer, &answer, (&["AT", "KEY", "MODEL", "TOKENS", "TOOK", "COLD", "END", "COST"], rows), (saved, args.hours));
     } else {
-        let row = |r: &Value| {
-            let read = number(r, "prompt_tokens").to_string();
-            let count = number(r, "requests").to_string();
-            vec![
-                text(r, "key"),
-                text(r, "tenant"),
-                text(r, "model"),
-                count,
-                read,
-                number(r, "completion_tokens").to_string(),
-                dollars(r, "cost_usd_micros"),
-            ]
-        };
-        table(&["KEY", "TENANT", "MODEL", "REQUESTS", "READ", "WRITTEN", "COST"], &items.iter().map(row).collect::<Vec<_>>())
-    };
-    lines.iter().for_each(|line| printer.data(line));
-    let saved: i64 = items.iter().filter_map(|r| r.get("saved_usd_micros").and_then(Value::as_i64)).sum();
+        let answer: wire::Spend = client.get(&format!("/api/v1/spend?{query}")).await?;
+        let rows = answer.items.iter().map(sum).collect();
+        let saved = answer.items.iter().map(|r| r.saved_usd_micros).sum();
+        show(printer, &answer, (&["KEY", "TENANT", "MODEL", "REQUESTS", "READ", "WRITTEN", "COST"], rows), (saved, args.hours));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn request(r: &RequestRow) -> Vec<String> {
+    let cold = if r.cold_start_ms == 0 { "-".to_owned() } else { took(r.cold_start_ms) };
+    vec![
+        r.at.get(11..19).unwrap_or_default().to_owned(),
+        short(&r.key),
+        short(&r.model),
+        format!("{}+{}", r.prompt_tokens, r.completion_tokens),
+        took(r.duration_ms),
+        cold,
+        short(&r.end),
+        Usd(r.cost_usd_micros).to_string(),
+    ]
+}
+
+fn sum(r: &SpendRow) -> Vec<String> {
+    vec![
+        short(&r.key),
+        short(&r.tenant),
+        short(&r.model),
+        r.requests.to_string(),
+        r.prompt_tokens.to_string(),
+        r.completion_tokens.to_string(),
+        Usd(r.cost_usd_micros).to_string(),
+    ]
+}
+
+fn show(printer: &Printer, answer: &impl Serialize, (head, rows): (&[&str], Vec<Vec<String>>), (saved, hours): (i64, u32)) {
+    if printer.json {
+        return printer.document(answer);
+    }
+    if rows.is_empty() {
+        return printer.data(&format!("no request in the last {hours} hours"));
+    }
+    table(head, &rows).iter().for_each(|line| printer.data(line));
     if saved > 0 {
         printer.wrapped("", &format!("answers that were kept have saved {}", Usd(saved)));
     }
-    Ok(ExitCode::SUCCESS)
 }

@@ -6,22 +6,21 @@ use crate::client::{Client, segment};
 use crate::config;
 use crate::local;
 use crate::output::{Printer, Tone};
+use charter_api::deployment::{Declare, Fact, LogPart, Watched};
 use charter_api::file::decode::usd_micros;
 use charter_api::file::route::Route;
+use charter_api::list::List;
 use charter_api::problem::Problem;
+use charter_api::route as wire;
+use charter_api::route::RouteWish;
 use charter_api::status::{Deployment, Progress};
-use serde_json::{Value, json};
+use charter_api::upgrade::Generation;
+use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// What a server is asked to run.
-pub(crate) struct Wanted {
-    pub(crate) name: String,
-    pub(crate) body: Value,
-}
-
 /// The deployments of a file that were named, or all.
-pub(crate) fn wanted(path: &Path, file: &charter_api::file::File, names: &[String]) -> Result<Vec<Wanted>, Problem> {
+pub(crate) fn wanted(path: &Path, file: &charter_api::file::File, names: &[String]) -> Result<Vec<Declare>, Problem> {
     for name in names {
         if !file.deployments.iter().any(|(n, ..)| n == name) {
             let known: Vec<&str> = file.deployments.iter().map(|(n, ..)| n.as_str()).collect();
@@ -31,11 +30,11 @@ pub(crate) fn wanted(path: &Path, file: &charter_api::file::File, names: &[Strin
     }
     let source = std::fs::canonicalize(path).ok().map(|p| p.display().to_string());
     let chosen = file.deployments.iter().filter(|(n, ..)| names.is_empty() || names.contains(n));
-    let all: Vec<Wanted> = chosen
+    let all: Vec<Declare> = chosen
         .filter_map(|(name, deployment, raw)| {
             let profile = file.profiles.iter().find(|(n, ..)| *n == deployment.profile).map(|(_, _, raw)| raw)?;
-            let body = json!({"name": name, "profile": profile, "deployment": raw, "source_file": source});
-            Some(Wanted { name: name.clone(), body })
+            let (profile, deployment) = (profile.clone(), raw.clone());
+            Some(Declare { name: name.clone(), profile, deployment, source_file: source.clone(), keep_others: false })
         })
         .collect();
     if let Some((name, a, b)) = same_name(file, &all) {
@@ -50,7 +49,7 @@ pub(crate) fn wanted(path: &Path, file: &charter_api::file::File, names: &[Strin
 }
 
 /// Two that would be served under one name: found before anything is asked for, so that not one of them is rented.
-fn same_name(file: &charter_api::file::File, all: &[Wanted]) -> Option<(String, String, String)> {
+fn same_name(file: &charter_api::file::File, all: &[Declare]) -> Option<(String, String, String)> {
     let mut seen: Vec<(String, &str)> = vec![];
     for one in all {
         let (_, deployment, _) = file.deployments.iter().find(|(n, ..)| *n == one.name)?;
@@ -77,16 +76,16 @@ pub(crate) async fn up(context: &Context<'_>, args: Up) -> Done {
     let mut all = wanted(&path, &file, &args.names.names)?;
     for one in &mut all {
         if let Some(offer) = &args.offer {
-            one.body["deployment"]["offer"] = offer.clone().into();
+            one.deployment["offer"] = offer.clone().into();
         }
         if args.wait {
-            one.body["deployment"]["wait"] = true.into();
+            one.deployment["wait"] = true.into();
         }
         if let Some(price) = &args.max_price {
-            if one.body["profile"]["gpu"].is_null() {
-                one.body["profile"]["gpu"] = json!({});
+            if one.profile["gpu"].is_null() {
+                one.profile["gpu"] = json!({});
             }
-            one.body["profile"]["gpu"]["max-usd-per-hour"] = price.clone().into();
+            one.profile["gpu"]["max-usd-per-hour"] = price.clone().into();
         }
     }
     // A file without providers is no file to start a server from.
@@ -110,12 +109,10 @@ pub(crate) async fn deploy(context: &Context<'_>, args: Deploy) -> Done {
     if let Some(provider) = &args.provider {
         profile["provider"] = json!([provider]);
     }
-    let mut body = json!({"name": name, "profile": profile, "deployment": {"profile": name}});
-    if made_up {
-        body["keep_others"] = true.into();
-    }
+    let deployment = json!({"profile": name});
+    let one = Declare { name, profile, deployment, source_file: None, keep_others: made_up };
     let file = config::find(&context.global, None);
-    run(context, file.as_deref(), (vec![Wanted { name, body }], &[]), args.detach).await
+    run(context, file.as_deref(), (vec![one], &[]), args.detach).await
 }
 
 /// A deployment's name from a model's: `org/Model-7B` becomes `model-7b`.
@@ -130,23 +127,22 @@ fn name_of(model: &str) -> String {
 /// Says of a route what the file says of it; what else was said of it stays.
 async fn put_route(client: &Client, name: &str, route: &Route) -> Result<(), Problem> {
     let path = format!("/api/v1/routes/{}", segment(name));
-    let mut body = match client.get::<Value>(&path).await {
-        Ok(known) => known,
-        Err(problem) if problem.status == 404 => json!({}),
+    let known: RouteWish = match client.get::<wire::Route>(&path).await {
+        Ok(known) => known.into(),
+        Err(problem) if problem.status == 404 => RouteWish::default(),
         Err(problem) => return Err(problem),
     };
-    let tiers: serde_json::Map<String, Value> =
-        route.tiers.iter().map(|(tier, name)| (tier.clone(), name.clone().into())).collect();
-    if let Some(fields) = body.as_object_mut() {
-        // Its name stands in the path.
-        fields.remove("name");
-        fields.insert("tiers".to_owned(), tiers.into());
-        fields.insert("fallback".to_owned(), route.fallback.clone().into());
-    }
-    client.put::<Value>(&path, &body).await.map(drop)
+    let tiers = route.tiers.iter().cloned().collect();
+    let wish = RouteWish { tiers, fallback: route.fallback.clone(), ..known };
+    client.put::<wire::Route>(&path, &wish).await.map(drop)
 }
 
-async fn run(context: &Context<'_>, file: Option<&Path>, (all, routes): (Vec<Wanted>, &[(String, Route)]), detach: bool) -> Done {
+async fn run(
+    context: &Context<'_>,
+    file: Option<&Path>,
+    (all, routes): (Vec<Declare>, &[(String, Route)]),
+    detach: bool,
+) -> Done {
     let (known, started) = local::find_or_start(&context.global, file)?;
     if started {
         context.printer.say_in(Tone::Faint, &format!("started a server at {}", known.url));
@@ -154,7 +150,7 @@ async fn run(context: &Context<'_>, file: Option<&Path>, (all, routes): (Vec<Wan
     let client = Client(known);
     let mut declared = vec![];
     for one in &all {
-        let made: Deployment = client.post("/api/v1/deployments", &one.body).await?;
+        let made: Deployment = client.post("/api/v1/deployments", one).await?;
         declared.push(made);
     }
     for (name, route) in routes {
@@ -186,7 +182,7 @@ async fn run(context: &Context<'_>, file: Option<&Path>, (all, routes): (Vec<Wan
     }
 }
 
-async fn finished(context: &Context<'_>, client: &Client, all: &[Wanted]) -> Done {
+async fn finished(context: &Context<'_>, client: &Client, all: &[Declare]) -> Done {
     let mut status: charter_api::status::Status = client.get("/api/v1/status").await?;
     status.deployments.retain(|d| all.iter().any(|w| w.name == d.name));
     if context.printer.json {
@@ -259,11 +255,9 @@ impl Watch<'_> {
             return Ok(deployment);
         }
         let path = format!("/api/v1/deployments/{}/generations", segment(self.name));
-        let all: Value = self.client.get(&path).await?;
-        let items = all.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-        let number = |g: &Value| g.get("number").and_then(Value::as_u64);
-        let found = items.iter().find(|g| number(g) == Some(u64::from(asked)));
-        let verdict = found.and_then(|g| g.get("verdict")).and_then(Value::as_str).unwrap_or("it was undone").to_owned();
+        let all: List<Generation> = self.client.get(&path).await?;
+        let found = all.items.into_iter().find(|g| g.number == asked);
+        let verdict = found.and_then(|g| g.verdict).unwrap_or_else(|| "it was undone".to_owned());
         let message =
             format!("generation {asked} of `{}` did not pass; generation {} serves on", self.name, deployment.generation);
         Err(Problem::new(409, "E0003", message, "change the file, and say `charter up` again").with_detail(verdict))
@@ -299,28 +293,22 @@ impl Watch<'_> {
 
     /// The last lines of the engine's log, for an error that a person must be able to act on.
     async fn log_tail(&self) -> String {
-        let answer: Result<Value, Problem> =
+        let answer: Result<LogPart, Problem> =
             self.client.get(&format!("/api/v1/deployments/{}/logs?tail=50", segment(self.name))).await;
-        let text = answer.ok().and_then(|a| a.get("text").and_then(Value::as_str).map(str::to_owned)).unwrap_or_default();
+        let text = answer.map(|part| part.text).unwrap_or_default();
         let lines = text.lines().map(charter_engines::log::clean::strip_codes).map(|l| format!("  | {l}"));
         lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Waits for the next change, and tells what is new.
     async fn look(&self, seen: &mut Seen) -> Result<Deployment, Problem> {
-        let after = seen.change.map_or(String::new(), |n| format!("?after={n}"));
-        let answer: Value = self.client.get(&format!("/api/v1/deployments/{}{after}", segment(self.name))).await?;
-        seen.change = answer.get("change").and_then(Value::as_u64);
-        let read = serde_json::from_value::<Deployment>(answer.get("deployment").cloned().unwrap_or_default());
-        let deployment = read.map_err(|e| {
-            Problem::new(0, "A0007", "the server's answer cannot be read", "is it another version?").with_detail(e.to_string())
-        })?;
-        let facts = answer.get("facts").and_then(Value::as_array).cloned().unwrap_or_default();
+        let Watched { change, deployment, facts } = self.client.watched(self.name, seen.change).await?;
+        seen.change = Some(change);
         let present = |r: &charter_api::status::Replica| r.phase == "ready" && r.generation == deployment.generation;
         let settled = deployment.status == "running" && deployment.replicas.iter().all(present);
         // How it ended is told by the error itself, with what to do.
         let cause = deployment.cause.as_ref().filter(|_| deployment.status == "error");
-        let ending = |f: &Value| f.get("text").and_then(Value::as_str).zip(cause).is_some_and(|(t, c)| t.ends_with(&c.evidence));
+        let ending = |f: &Fact| cause.is_some_and(|c| f.text.ends_with(&c.evidence));
         self.tell(seen, &facts, settled, ending);
         let several = deployment.wanted > 1;
         let progress = deployment.replicas.iter().enumerate().find_map(|(copy, r)| {
@@ -336,27 +324,25 @@ impl Watch<'_> {
     }
 
     /// New lines of the time line. What lies before this watch began belongs to an earlier story.
-    fn tell(&self, seen: &mut Seen, facts: &[Value], running: bool, ending: impl Fn(&Value) -> bool) {
-        let text = |fact: &Value| fact.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let at = |fact: &Value| fact.get("at_ms").and_then(Value::as_i64).unwrap_or(0);
+    fn tell(&self, seen: &mut Seen, facts: &[Fact], running: bool, ending: impl Fn(&Fact) -> bool) {
         if seen.first && running {
             // It ran before: its story was told then.
-            (seen.first, seen.last_at) = (false, facts.last().map_or(0, at));
-            seen.last = facts.last().map(|f| (at(f), text(f)));
+            (seen.first, seen.last_at) = (false, facts.last().map_or(0, |f| f.at_ms));
+            seen.last = facts.last().map(|f| (f.at_ms, f.text.clone()));
             return;
         }
-        let known = |fact: &Value| seen.last.as_ref().is_some_and(|(when, what)| at(fact) == *when && text(fact) == *what);
+        let known = |f: &Fact| seen.last.as_ref().is_some_and(|(when, what)| f.at_ms == *when && f.text == *what);
         let mut begin = facts.iter().rposition(known).map_or(0, |n| n + 1);
         if seen.first {
-            begin = facts.iter().rposition(|f| text(f).contains("asked for")).unwrap_or(0);
-            (seen.first, seen.last_at) = (false, facts.get(begin).map_or(0, at));
+            begin = facts.iter().rposition(|f| f.text.contains("asked for")).unwrap_or(0);
+            (seen.first, seen.last_at) = (false, facts.get(begin).map_or(0, |f| f.at_ms));
         }
         for fact in facts.iter().skip(begin).filter(|f| !ending(f)) {
             self.printer.settle();
-            let since = (at(fact) - seen.last_at).max(0);
-            self.printer.say_behind(&format!("  {:>6}.{} s  ", since / 1000, since % 1000 / 100), &text(fact));
+            let since = (fact.at_ms - seen.last_at).max(0);
+            self.printer.say_behind(&format!("  {:>6}.{} s  ", since / 1000, since % 1000 / 100), &fact.text);
         }
-        seen.last = facts.last().map(|f| (at(f), text(f)));
+        seen.last = facts.last().map(|f| (f.at_ms, f.text.clone()));
     }
 
     fn tell_progress(&self, new: Option<&Progress>, old: Option<&Progress>) {

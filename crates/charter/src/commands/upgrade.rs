@@ -5,10 +5,12 @@ use super::{Context, Done};
 use crate::cli::{Migrate, Rollback, Upgrade};
 use crate::client::{Client, segment};
 use crate::output::{Tone, table};
+use charter_api::list::List;
 use charter_api::problem::Problem;
 use charter_api::status::Plan;
 use charter_api::upgrade as wire;
-use serde_json::{Value, json};
+use charter_api::upgrade::{Back, Several, Single};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -18,10 +20,15 @@ pub(crate) async fn upgrade(context: &Context<'_>, args: Upgrade) -> Done {
     if let Some(path) = &context.global.config {
         crate::config::read(path)?;
     }
-    let body = json!({
-        "all": args.all, "names": args.names, "profile": args.profile, "what_if": args.what_if,
-        "strategy": args.how.strategy, "waves": args.waves, "keep_going": args.keep_going,
-    });
+    let body = Several {
+        all: args.all,
+        names: args.names,
+        profile: args.profile,
+        what_if: args.what_if,
+        strategy: args.how.strategy,
+        waves: args.waves,
+        keep_going: args.keep_going,
+    };
     if args.what_if {
         return Ok(what_if(context, &client.post("/api/v1/upgrades", &body).await?));
     }
@@ -32,16 +39,16 @@ pub(crate) async fn upgrade(context: &Context<'_>, args: Upgrade) -> Done {
 pub(crate) async fn rollback(context: &Context<'_>, args: Rollback) -> Done {
     let client = context.client()?;
     let path = format!("/api/v1/deployments/{}/rollback", segment(&args.name));
-    let answer: Value = client.post(&path, &json!({"to": args.to, "strategy": args.how.strategy})).await?;
-    let Some(aborted) = answer.get("aborted").and_then(Value::as_str) else {
-        return watch(context, &client, read(answer)?, args.how.detach).await;
+    let body = Single { to: args.to, strategy: args.how.strategy, ..Single::default() };
+    let undone = match client.post(&path, &body).await? {
+        Back::Begun(begun) => return watch(context, &client, *begun, args.how.detach).await,
+        Back::Undone(undone) => undone,
     };
     if context.printer.json {
-        context.printer.document(&answer);
+        context.printer.document(&undone);
     } else {
         let number = |id: &str| id.rsplit('.').next().unwrap_or_default().to_owned();
-        let serves = number(answer.get("serves").and_then(Value::as_str).unwrap_or_default());
-        let undone = number(aborted);
+        let (serves, undone) = (number(&undone.serves), number(&undone.aborted));
         // Where nothing of the old one answers any more, the new one stays.
         let says = if serves == undone { "stays" } else { "is undone" };
         context.printer.data(&format!("generation {undone} of {} {says}: generation {serves} serves", args.name));
@@ -52,7 +59,8 @@ pub(crate) async fn rollback(context: &Context<'_>, args: Rollback) -> Done {
 pub(crate) async fn migrate(context: &Context<'_>, args: Migrate) -> Done {
     let client = context.client()?;
     let path = format!("/api/v1/deployments/{}/migrate", segment(&args.name));
-    let body = json!({"provider": args.provider, "strategy": args.how.strategy, "what_if": args.what_if});
+    let strategy = args.how.strategy;
+    let body = Single { provider: Some(args.provider.clone()), strategy, what_if: args.what_if, to: None };
     if args.what_if {
         return Ok(what_if(context, &client.post(&path, &body).await?));
     }
@@ -63,12 +71,6 @@ pub(crate) async fn migrate(context: &Context<'_>, args: Migrate) -> Done {
         context.printer.say(&text);
     }
     Ok(done)
-}
-
-fn read(answer: Value) -> Result<wire::Upgrade, Problem> {
-    serde_json::from_value(answer).map_err(|e| {
-        Problem::new(0, "A0007", "the server's answer cannot be read", "is it another version?").with_detail(e.to_string())
-    })
 }
 
 fn what_if(context: &Context<'_>, plan: &Plan) -> ExitCode {
@@ -87,25 +89,20 @@ fn what_if(context: &Context<'_>, plan: &Plan) -> ExitCode {
 async fn watch(context: &Context<'_>, client: &Client, begun: wire::Upgrade, detach: bool) -> Done {
     let printer = context.printer;
     let mut now = begun;
-    let (mut change, mut told): (Option<u64>, BTreeMap<String, i64>) = (None, BTreeMap::new());
+    let mut told: BTreeMap<String, i64> = BTreeMap::new();
     while !now.over && !detach {
         for name in now.running.clone() {
             tell(context, client, &name, &mut told).await?;
         }
-        let after = change.map_or(String::new(), |n| format!("?after={n}"));
-        let path = format!("/api/v1/upgrades/{}{after}", segment(&now.id));
-        let seen = client.get::<Value>(&path);
-        let answer = tokio::select! {
-            answer = seen => answer?,
+        let next = tokio::select! {
+            next = client.upgrade(&now.id, now.change) => next?,
             _ = tokio::signal::ctrl_c() => {
                 printer.settle();
                 let hint = "`charter status` shows it, `charter rollback NAME` undoes it";
                 return Err(Problem::new(0, "A0414", "stopped watching; the server goes on with the upgrade", hint));
             }
         };
-        change = answer.get("change").and_then(Value::as_u64);
-        let names: Vec<String> = now.running.clone();
-        now = read(answer)?;
+        let names = std::mem::replace(&mut now, next).running;
         for name in names.into_iter().filter(|n| !now.running.contains(n)) {
             tell(context, client, &name, &mut told).await?;
         }
@@ -121,21 +118,18 @@ async fn watch(context: &Context<'_>, client: &Client, begun: wire::Upgrade, det
 
 /// New lines of a deployment's time line, from the moment on in which the upgrade was asked for.
 async fn tell(context: &Context<'_>, client: &Client, name: &str, told: &mut BTreeMap<String, i64>) -> Result<(), Problem> {
-    let answer: Value = client.get(&format!("/api/v1/deployments/{}", segment(name))).await?;
-    let facts = answer.get("facts").and_then(Value::as_array).cloned().unwrap_or_default();
-    let text = |fact: &Value| fact.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let at = |fact: &Value| fact.get("at_ms").and_then(Value::as_i64).unwrap_or(0);
-    let asked = facts.iter().rposition(|f| text(f).contains("was asked for")).unwrap_or(0);
-    let first = facts.get(asked).map_or(0, at);
+    let facts = client.watched(name, None).await?.facts;
+    let asked = facts.iter().rposition(|f| f.text.contains("was asked for")).unwrap_or(0);
+    let first = facts.get(asked).map_or(0, |f| f.at_ms);
     let last = told.get(name).copied();
-    for fact in facts.iter().skip(asked).filter(|f| last.is_none_or(|last| at(f) > last)) {
-        let since = (at(fact) - first).max(0);
+    for fact in facts.iter().skip(asked).filter(|f| last.is_none_or(|last| f.at_ms > last)) {
+        let since = (fact.at_ms - first).max(0);
         let head = format!("  {:>6}.{} s  ", since / 1000, since % 1000 / 100);
         context.printer.settle();
-        context.printer.say_behind(&head, &format!("{name}: {}", text(fact)));
+        context.printer.say_behind(&head, &format!("{name}: {}", fact.text));
     }
     if let Some(fact) = facts.last() {
-        told.insert(name.to_owned(), at(fact));
+        told.insert(name.to_owned(), fact.at_ms);
     }
     Ok(())
 }
@@ -169,14 +163,13 @@ fn summary(context: &Context<'_>, now: &wire::Upgrade) {
 
 pub(crate) async fn generations(context: &Context<'_>, name: &str) -> Done {
     let client = context.client()?;
-    let answer: Value = client.get(&format!("/api/v1/deployments/{}/generations", segment(name))).await?;
+    let answer: List<wire::Generation> = client.get(&format!("/api/v1/deployments/{}/generations", segment(name))).await?;
     let printer = context.printer;
     if printer.json {
         printer.document(&answer);
         return Ok(ExitCode::SUCCESS);
     }
-    let items = answer.get("items").cloned().unwrap_or_default();
-    let all: Vec<wire::Generation> = serde_json::from_value(items).unwrap_or_default();
+    let all = answer.items;
     let fields = |one: &wire::Generation| {
         let all = one.changes.as_array().cloned().unwrap_or_default();
         let names: Vec<String> = all.iter().filter_map(|c| c.get("field").and_then(Value::as_str)).map(str::to_owned).collect();

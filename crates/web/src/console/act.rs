@@ -11,8 +11,11 @@ use crate::{deployments, money, saved, upgrades};
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use charter_api::deployment::More;
+use charter_api::manifest::Save;
+use charter_api::ssh::PortWish;
+use charter_api::upgrade::Single;
 use charter_store::Role;
-use serde_json::json;
 
 /// Back to a page, with a sentence.
 pub(crate) fn back(path: &str, said: Answer<String>) -> Response {
@@ -27,22 +30,15 @@ pub(crate) fn back(path: &str, said: Answer<String>) -> Response {
     response
 }
 
-/// The body that the API would read, or what is wrong with it.
-pub(crate) fn body<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Answer<Body<T>> {
-    serde_json::from_value(value)
-        .map(Body)
-        .map_err(|e| failed(422, "A0422", "the form cannot be used", "correct what it says").detail(e.to_string()))
-}
-
 pub(crate) async fn extend(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
     let said = async {
-        let hours: Option<u32> = act.said("hours").map(|h| h.parse().unwrap_or(0));
-        let wanted = if act.is_on("infinite") { json!({"infinite": true}) } else { json!({"hours": hours}) };
-        let answer = money::extend(State(console.app.clone()), act.caller(), Path(name.clone()), body(wanted)?).await?;
-        let time = |name: &str| answer.0.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
-        Ok(match (time("expires_at"), time("kept_until")) {
+        let infinite = act.is_on("infinite");
+        let hours = if infinite { None } else { act.number("hours")? };
+        let wanted = More { hours, infinite, ..More::default() };
+        let lease = money::extend(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?.0;
+        Ok(match (lease.expires_at, lease.kept_until) {
             (Some(at), _) => format!("It runs until {at} now."),
-            (None, Some(at)) if !act.is_on("infinite") => format!("It stays until {at} now, whether anybody asks or not."),
+            (None, Some(at)) if !infinite => format!("It stays until {at} now, whether anybody asks or not."),
             (None, _) => "It has no end now.".to_owned(),
         })
     }
@@ -57,8 +53,8 @@ pub(crate) async fn end(State(console): State<Console>, Path(name): Path<String>
 
 pub(crate) async fn upgrade(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
     let said = async {
-        let wanted = json!({"strategy": act.said("strategy").unwrap_or("auto")});
-        upgrades::upgrade(State(console.app.clone()), act.caller(), Path(name.clone()), body(wanted)?).await?;
+        let wanted = Single { strategy: Some(act.said("strategy").unwrap_or("auto").to_owned()), ..Single::default() };
+        upgrades::upgrade(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?;
         Ok(format!("The upgrade of `{name}` has begun."))
     }
     .await;
@@ -67,8 +63,8 @@ pub(crate) async fn upgrade(State(console): State<Console>, Path(name): Path<Str
 
 pub(crate) async fn rollback(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
     let said = async {
-        let to: Option<u32> = act.said("to").and_then(|t| t.parse().ok());
-        upgrades::rollback(State(console.app.clone()), act.caller(), Path(name.clone()), body(json!({"to": to}))?).await?;
+        let wanted = Single { to: act.number("to")?, ..Single::default() };
+        upgrades::rollback(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?;
         Ok(format!("`{name}` goes back."))
     }
     .await;
@@ -78,8 +74,8 @@ pub(crate) async fn rollback(State(console): State<Console>, Path(name): Path<St
 pub(crate) async fn save(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
     let said = async {
         let under = act.text("name").to_owned();
-        let _made =
-            saved::save(State(console.app.clone()), act.caller(), body(json!({"name": under, "deployment": name}))?).await?;
+        let wanted = Save { name: under.clone(), deployment: Some(name.clone()), manifest: None };
+        let _made = saved::save(State(console.app.clone()), act.caller(), Body(wanted)).await?;
         Ok(format!("Saved as `{under}`."))
     }
     .await;
@@ -103,8 +99,8 @@ async fn end_unknown(app: &App, act: &Act) -> Answer<String> {
 
 pub(crate) async fn migrate(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
     let said = async {
-        let wanted = json!({"provider": act.said("provider")});
-        upgrades::migrate(State(console.app.clone()), act.caller(), Path(name.clone()), body(wanted)?).await?;
+        let wanted = Single { provider: act.said("provider").map(str::to_owned), ..Single::default() };
+        upgrades::migrate(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?;
         Ok(format!("`{name}` moves to {}: it is brought up there first.", act.text("provider")))
     }
     .await;
@@ -116,13 +112,12 @@ pub(crate) async fn forward(State(console): State<Console>, Path(name): Path<Str
         let port: u16 = act.said("port").unwrap_or("0").parse().map_err(|_| {
             failed(422, "A0422", format!("`{}` is no port", act.text("port")), "a number from 0 to 65535; 0 takes a free one")
         })?;
-        let wanted = if act.is_on("close") { json!({"close": true}) } else { json!({"port": port}) };
-        Ok(deployments::forward(State(console.app.clone()), act.caller(), Path(name.clone()), body(wanted)?).await?.0)
+        let wanted = PortWish { bind: "127.0.0.1".to_owned(), port, insecure: false, close: act.is_on("close") };
+        Ok(deployments::forward(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?.0)
     }
     .await;
-    let text = |value: &serde_json::Value, name: &str| value.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
     match made {
-        Ok(made) => match (text(&made, "address"), text(&made, "key")) {
+        Ok(made) => match (made.address, made.key) {
             // The key stands on a page of its own, and in no cookie.
             (Some(address), Some(key)) => super::keys::of_engine(&act.visitor, &name, &address, &key),
             _ => back(&of_deployment(&name), Ok("The port is closed.".to_owned())),

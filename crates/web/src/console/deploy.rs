@@ -1,20 +1,22 @@
 //! A new deployment: what it is on the left; beside it, live, whether it fits, what it would run on, and what that costs.
 
-use super::act::{back, body};
+use super::act::back;
 use super::console::Console;
-use super::figures::{many, marked, per_hour, usd};
+use super::figures::{marked, per_hour, usd};
 use super::form::{self, Fields, Kind, LIMITS, OPTIONS};
 use super::layout::{Place, asks, card, encoded, of_deployment, page as whole};
 use super::note::Note;
 use super::visitor::{Act, Visitor};
 use crate::auth::Caller;
 use crate::problem::Query;
-use crate::problem::{Answer, Failed, failed};
+use crate::problem::{Answer, Body, Failed, failed};
 use crate::router::App;
 use crate::{cloud_model, defaults, deployments, manifest, offers, plan, saved};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
+use charter_api::deployment::{Declare, PlanQuestion};
+use charter_api::market::OffersQuestion;
 use charter_store::Role;
 use maud::{Markup, html};
 use serde_json::{Value, json};
@@ -56,10 +58,10 @@ async fn base(app: &App, caller: &Caller, from: &From_) -> Answer<(String, Value
         return Ok((name.clone(), profile, Value::Null));
     }
     let paper = if let Some(name) = &from.saved {
-        saved::get(State(app.clone()), caller.clone(), crate::problem::Path(name.clone())).await?.0["manifest"].clone()
+        saved::get(State(app.clone()), caller.clone(), crate::problem::Path(name.clone())).await?.0.manifest
     } else if let Some(name) = &from.again {
         let state = deployments::find(app, caller, name).await?;
-        manifest::of(&state, &[])
+        json!(manifest::of(&state, &[]))
     } else if let Some(text) = &from.manifest {
         let hint = "paste what `charter manifest export` printed, or what a deployment’s page downloads, as it is";
         let paper: Value =
@@ -139,9 +141,8 @@ pub(crate) async fn paste(State(console): State<Console>, act: Act) -> Response 
 }
 
 async fn shown(app: &App, visitor: &Visitor, from: &From_, fields: &Fields, note: Option<&Failed>) -> Response {
-    let saved = saved::list(State(app.clone()), visitor.caller.clone()).await.map(|j| j.0["items"].clone()).unwrap_or_default();
-    let saved: Vec<String> =
-        saved.as_array().into_iter().flatten().filter_map(|s| s["name"].as_str()).map(str::to_owned).collect();
+    let saved = saved::list(State(app.clone()), visitor.caller.clone()).await.map(|j| j.0.items).unwrap_or_default();
+    let saved: Vec<String> = saved.into_iter().map(|s| s.name).collect();
     let profiles: Vec<String> = (app.profiles)().into_iter().map(|(name, _)| name).collect();
     let page = html! {
         div.head { div { h1 { "Deploy a model" } p.soft { "From a model’s name to an address that answers. What is left blank is chosen well." } } }
@@ -313,16 +314,19 @@ fn more(fields: &Fields) -> Markup {
 }
 
 /// What the form says, as the API takes it.
-async fn wanted(app: &App, act: &Act) -> Answer<Value> {
+async fn wanted(app: &App, act: &Act) -> Answer<Declare> {
     let from = From_::of(act);
     let (_, base, _) = base(app, &act.caller(), &from).await?;
     let made_up = cloud_model::name_of(act.text("model"));
     let name = act.said("name").unwrap_or(&made_up);
     let profile_name = from.profile.as_deref().unwrap_or(name);
-    Ok(json!({
-        "name": name, "profile": form::profile(act.fields(), &base), "deployment": form::deployment(act.fields(), profile_name),
-        "keep_others": act.said("name").is_none(),
-    }))
+    Ok(Declare {
+        name: name.to_owned(),
+        profile: form::profile(act.fields(), &base),
+        deployment: form::deployment(act.fields(), profile_name),
+        source_file: None,
+        keep_others: act.said("name").is_none(),
+    })
 }
 
 /// The page again, with what is wrong above it and everything that was typed.
@@ -337,7 +341,7 @@ pub(crate) async fn begin(State(console): State<Console>, act: Act) -> Response 
     let app = &console.app;
     let made = async {
         let wanted = wanted(app, &act).await?;
-        deployments::create(State(app.clone()), act.caller(), body(wanted)?).await
+        deployments::create(State(app.clone()), act.caller(), Body(wanted)).await
     }
     .await;
     match made {
@@ -364,18 +368,15 @@ async fn judged(app: &App, act: &Act) -> Answer<Markup> {
     if act.said("model").is_none() {
         return Ok(html! { p.soft { "Fill in a model: whether it fits, what it runs on and what it costs is shown here." } });
     }
-    let mut one = wanted(app, act).await?;
-    let profile = one["profile"].clone();
-    if let Some(fields) = one.as_object_mut() {
-        fields.remove("keep_others");
-    }
-    let told = plan::plan(State(app.clone()), act.caller(), body(json!({"deployments": [one]}))?).await?.0;
-    let market = offers::ask(State(app.clone()), act.caller(), body(json!({"profile": profile}))?).await?.0;
+    let one = wanted(app, act).await?;
+    let profile = one.profile.clone();
+    let question = PlanQuestion { deployments: vec![one] };
+    let told = plan::plan(State(app.clone()), act.caller(), Body(question)).await?.0;
+    let market = offers::ask(State(app.clone()), act.caller(), Body(OffersQuestion { profile: profile.clone() })).await?.0;
     let Some(entry) = told.deployments.first() else { return Ok(html! {}) };
     let fits = !entry.offers.is_empty() || entry.action != "create";
     let hours: Option<i64> = act.said("serve-for").and_then(|h| h.parse().ok()).filter(|h| (1..=87_600).contains(h));
     let price = entry.price_after_usd_micros_per_hour;
-    let rows = market["offers"].as_array().cloned().unwrap_or_default();
     Ok(html! {
         dl.tiles {
             div.tile { dt { "Would run on" } dd { @if let Some(o) = entry.offers.first() { (o.gpu) } @else { "–" } small { @if let Some(o) = entry.offers.first() { (o.provider) ", offer " (o.id) } @else { "nothing fits at this moment" } } } }
@@ -385,16 +386,14 @@ async fn judged(app: &App, act: &Act) -> Answer<Markup> {
             dt { "What happens" } dd { (entry.action) @if !entry.why.is_empty() { ": " (entry.why) } }
             dt { "Engine" } dd { (act.said("engine").unwrap_or("vllm")) " " (version(app, &profile)) }
             @if entry.committed_usd_micros > 0 { dt { "Set aside" } dd { (usd(entry.committed_usd_micros)) " at first, renewed while it runs" } }
-            dt { "Market" } dd { (market["fitting"]) " of " (market["seen"]) " offers fit" }
+            dt { "Market" } dd { (market.fitting) " of " (market.seen) " offers fit" }
         }
         @if !fits || !entry.reports.is_empty() { ul.notes { @for report in &entry.reports { li { (super::layout::sign(if fits { "waiting" } else { "alert" })) p { (marked(&report.text)) small { (report.code) } } span {} } } } }
-        @if !rows.is_empty() {
+        @if !market.offers.is_empty() {
             div.scroll { table { caption { "The best offers now" } thead { tr { th { "Card" } th { "Where" } th.num { "Price" } th.num { "Score" } } }
-                tbody { @for row in rows.iter().take(SHOWN) { tr { td { (text_of(&row["gpu"])) } td { (text_of(&row["provider"])) " " span.faint { (text_of(&row["country"])) } } td.num { (per_hour(row["price_usd_micros_per_hour"].as_i64().unwrap_or(0))) } td.num { (format!("{:.2}", row["score"].as_f64().unwrap_or(0.0))) } } } } } }
+                tbody { @for row in market.offers.iter().take(SHOWN) { tr { td { (row.gpu) } td { (row.provider) " " span.faint { (row.country.as_deref().unwrap_or_default()) } } td.num { (per_hour(row.price_usd_micros_per_hour)) } td.num { (format!("{:.2}", row.score)) } } } } } }
         }
-        @if let Some(filtered) = market["filtered"].as_array().filter(|f| !f.is_empty()) {
-            details { summary { "Why others were left out" } ul { @for f in filtered { li.small { (many(usize::try_from(f["count"].as_u64().unwrap_or(0)).unwrap_or(0), "offer", "offers")) ": " (text_of(&f["why"])) } } } }
-        }
+        (super::market::left_out(&market.filtered))
     })
 }
 
@@ -408,9 +407,4 @@ fn version(app: &App, profile: &Value) -> String {
     } else {
         said.to_owned()
     }
-}
-
-/// A text, or nothing.
-pub(crate) fn text_of(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }

@@ -1,23 +1,23 @@
 //! The gateway: names and who answers them, how busy they are, how long people waited, who stood in, and backends by hand.
 
-use super::act::{back, body};
+use super::act::back;
 use super::console::Console;
 use super::deployment::percentile;
 use super::figures::{count, many};
 use super::layout::{Place, asks, card, empty, encoded, form, form_of, page as whole, sign};
 use super::visitor::{Act, Visitor};
-use crate::problem::Answer;
-use crate::problem::Path;
+use crate::problem::{Answer, Body, Path};
 use crate::router::App;
 use crate::{backends, routes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use charter_api::backend::BackendWish;
+use charter_api::route::Switch;
 use charter_domain::routing::{Backend, Route, RouteTable};
 use charter_domain::time::Span;
 use charter_domain::usage::{End, Used};
 use charter_store::Role;
 use maud::{Markup, html};
-use serde_json::json;
 use std::collections::BTreeSet;
 
 /// Requests that the latencies are counted from, and how far back.
@@ -198,16 +198,17 @@ fn places(app: &App, table: &RouteTable) -> Markup {
 
 pub(crate) async fn register(State(console): State<Console>, act: Act) -> Response {
     let said = async {
-        let wanted = json!({"name": act.text("name"), "base_url": act.text("url"), "model": act.said("model")});
-        let (_, made) = backends::register(State(console.app.clone()), act.caller(), body(wanted)?).await?;
-        Ok(format!("`{}` answers, and is registered: it serves {}.", act.text("name"), names_of(&made.0)))
+        let wanted = BackendWish {
+            name: act.text("name").to_owned(),
+            base_url: act.text("url").to_owned(),
+            model: act.said("model").map(str::to_owned),
+            max_concurrent: None,
+        };
+        let made = backends::register(State(console.app.clone()), act.caller(), Body(wanted)).await?.1.0;
+        Ok(format!("`{}` answers, and is registered: it serves {}.", made.name, made.served_names.join(", ")))
     }
     .await;
     back("/gateway", said)
-}
-
-fn names_of(made: &serde_json::Value) -> String {
-    made["served_names"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join(", ")
 }
 
 pub(crate) async fn remove(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
@@ -218,7 +219,7 @@ pub(crate) async fn remove(State(console): State<Console>, Path(name): Path<Stri
 pub(crate) async fn rented(State(console): State<Console>, act: Act) -> Response {
     let said = async {
         let on = act.is_on("on");
-        let _now = routes::switch_rented(State(console.app.clone()), act.caller(), body(json!({"on": on}))?).await?;
+        let _now = routes::switch_rented(State(console.app.clone()), act.caller(), Body(Switch { on })).await?;
         Ok(if on { "Rented machines get requests again." } else { "Rented machines get no new requests." }.to_owned())
     }
     .await;

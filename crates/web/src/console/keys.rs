@@ -1,20 +1,20 @@
 //! Keys: who may ask what, how much, and until when. A key is shown once.
 
-use super::act::{back, body};
+use super::act::back;
 use super::console::Console;
 use super::figures::{usd, when};
 use super::layout::{Place, asks, card, encoded, form, of_deployment, page as whole};
 use super::visitor::{Act, Visitor};
 use crate::problem::Path;
-use crate::problem::{Answer, failed};
+use crate::problem::{Answer, Body, failed};
 use crate::router::App;
 use crate::{deployments, keys};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use charter_api::key::{KeyWish, NewKey};
 use charter_domain::time::Time;
 use charter_store::{KeyRow, Role};
 use maud::{Markup, html};
-use serde_json::{Value, json};
 
 pub(crate) async fn page(State(console): State<Console>, visitor: Visitor) -> Response {
     match shown(&console.app, &visitor, None).await {
@@ -23,7 +23,7 @@ pub(crate) async fn page(State(console): State<Console>, visitor: Visitor) -> Re
     }
 }
 
-async fn shown(app: &App, visitor: &Visitor, made: Option<&Value>) -> Answer<Markup> {
+async fn shown(app: &App, visitor: &Visitor, made: Option<&NewKey>) -> Answer<Markup> {
     visitor.caller.need(Role::Admin)?;
     let (all, now) = (app.controller.store().keys().await?, app.controller.now());
     Ok(html! {
@@ -35,11 +35,11 @@ async fn shown(app: &App, visitor: &Visitor, made: Option<&Value>) -> Answer<Mar
 }
 
 /// The only time that a key is seen.
-fn secret(made: &Value) -> Markup {
-    let key = made["key"].as_str().unwrap_or_default();
+fn secret(made: &NewKey) -> Markup {
+    let key = &made.key;
     html! {
         div.said role="status" {
-            p { strong { "This is the key “" (made["name"].as_str().unwrap_or_default()) "”. It is shown this once." } }
+            p { strong { "This is the key “" (made.kept.name) "”. It is shown this once." } }
             div.copyable { pre.wrap #new-key { (key) } button.small type="button" data-copy=(key) { "Copy" } }
         }
     }
@@ -115,21 +115,23 @@ pub(crate) fn micros(act: &Act, name: &str) -> Answer<Option<i64>> {
     Ok(Some((figure * 1e6).round() as i64))
 }
 
-pub(crate) fn whole_number(act: &Act, name: &str) -> Answer<Option<u64>> {
-    let Some(text) = act.said(name) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| failed(422, "A0422", format!("`{text}` is no whole number"), "write digits alone"))
-}
-
-async fn make(app: &App, act: &Act) -> Answer<Value> {
-    let routes: Vec<&str> = act.text("routes").split(',').map(str::trim).filter(|r| !r.is_empty()).collect();
-    let hours = whole_number(act, "hours")?;
-    let wanted = json!({
-        "name": act.said("name"), "role": act.said("role"), "routes": routes, "tenant": act.said("tenant"),
-        "expires_in_seconds": hours.map(|h| h.saturating_mul(3600)), "requests_per_minute": whole_number(act, "rpm")?,
-        "tokens_per_minute": whole_number(act, "tpm")?, "parallel": whole_number(act, "parallel")?,
-        "day_usd_micros": micros(act, "day")?, "month_usd_micros": micros(act, "month")?, "agentic": act.is_on("agentic"),
-    });
-    Ok(keys::create(State(app.clone()), act.caller(), body(wanted)?).await?.1.0)
+async fn make(app: &App, act: &Act) -> Answer<NewKey> {
+    let routes = act.text("routes").split(',').map(str::trim).filter(|r| !r.is_empty()).map(str::to_owned).collect();
+    let owned = |name: &str| act.said(name).map(str::to_owned);
+    let wanted = KeyWish {
+        name: owned("name"),
+        role: owned("role"),
+        routes,
+        tenant: owned("tenant"),
+        expires_in_seconds: act.number::<u32>("hours")?.map(|h| i64::from(h) * 3600),
+        requests_per_minute: act.number("rpm")?,
+        tokens_per_minute: act.number("tpm")?,
+        parallel: act.number("parallel")?,
+        day_usd_micros: micros(act, "day")?,
+        month_usd_micros: micros(act, "month")?,
+        agentic: act.is_on("agentic"),
+    };
+    Ok(keys::create(State(app.clone()), act.caller(), Body(wanted)).await?.1.0)
 }
 
 pub(crate) async fn create(State(console): State<Console>, act: Act) -> Response {
@@ -155,12 +157,18 @@ pub(crate) async fn temporary(State(console): State<Console>, Path(name): Path<S
         let state = deployments::find(app, &act.caller(), &name).await?;
         let mut routes = vec![state.profile.served_name.clone()];
         routes.extend(state.profile.engine.lora.iter().map(|l| l.name.clone()));
-        let hours = whole_number(&act, "hours")?.unwrap_or(1);
+        let hours: u32 = act.number("hours")?.unwrap_or(1);
         if !(1..=24 * 366).contains(&hours) {
             return Err(failed(422, "A0422", format!("{hours} hours cannot be used"), "1 to 8784 hours"));
         }
-        let wanted = json!({"name": format!("for {name}, {hours} h"), "role": "viewer", "routes": routes, "tenant": state.tenant, "expires_in_seconds": hours * 3600});
-        let made = keys::create(State(app.clone()), act.caller(), body(wanted)?).await?.1.0;
+        let wanted = KeyWish {
+            name: Some(format!("for {name}, {hours} h")),
+            routes,
+            tenant: Some(state.tenant.clone()),
+            expires_in_seconds: Some(i64::from(hours) * 3600),
+            ..KeyWish::default()
+        };
+        let made = keys::create(State(app.clone()), act.caller(), Body(wanted)).await?.1.0;
         Ok((made, state.profile.served_name))
     }
     .await;

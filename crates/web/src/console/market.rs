@@ -1,7 +1,6 @@
 //! The market: what is offered by all providers now, how good it is and why, why the rest was left out, and what is known of hosts.
 
 use super::console::Console;
-use super::deploy::text_of;
 use super::figures::{bytes, many, per_hour, when_said};
 use super::layout::{Place, card, empty, encoded, page as whole, sign};
 use super::visitor::Visitor;
@@ -11,9 +10,9 @@ use crate::router::App;
 use crate::{hosts, offers};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use charter_api::market::{Filtered, Host, Offers, ScoreParts};
 use charter_store::Role;
 use maud::{Markup, html};
-use serde_json::Value;
 
 #[derive(Default, serde::Deserialize)]
 pub(crate) struct Wish {
@@ -37,10 +36,10 @@ fn some(text: &str) -> Option<String> {
 async fn shown(app: &App, visitor: &Visitor, wish: &Wish) -> Answer<Markup> {
     let asked = offers::Wish { gpu: some(&wish.gpu), max_price: some(&wish.max_price) };
     let found = offers::list(State(app.clone()), visitor.caller.clone(), Query(asked)).await;
-    let hosts = hosts::list(State(app.clone()), visitor.caller.clone()).await?.0;
+    let hosts = hosts::list(State(app.clone()), visitor.caller.clone()).await?.0.hosts;
     Ok(html! {
         div.head { div { h1 { "Market" } p.soft { "Every offer of every provider at this moment, the best first." } } }
-        (card("offers", "Offers", html! { @if let Ok(found) = &found { (found.0["fitting"]) " of " (found.0["seen"]) " fit" } }, html! {
+        (card("offers", "Offers", html! { @if let Ok(found) = &found { (found.fitting) " of " (found.seen) " fit" } }, html! {
             form.row role="search" method="get" {
                 label.sr for="gpu" { "Card" } input #gpu name="gpu" value=(wish.gpu) placeholder="card, such as RTX 4090";
                 label.sr for="most" { "At most, dollars an hour" } input #most name="max_price" value=(wish.max_price) placeholder="$ an hour at most" inputmode="decimal";
@@ -55,53 +54,59 @@ async fn shown(app: &App, visitor: &Visitor, wish: &Wish) -> Answer<Markup> {
     })
 }
 
-fn part(row: &Value, name: &str) -> String {
-    row["score_parts"][name].as_i64().map_or_else(|| "–".to_owned(), |n| n.to_string())
+const fn parts(of: &ScoreParts) -> [(&'static str, u32); 5] {
+    [("price", of.price), ("reliability", of.reliability), ("network", of.network), ("cuda", of.cuda), ("disk", of.disk)]
 }
 
-fn table(visitor: &Visitor, found: &Value) -> Markup {
-    let rows = found["offers"].as_array().map(Vec::as_slice).unwrap_or_default();
+fn table(visitor: &Visitor, found: &Offers) -> Markup {
     html! {
-        @if rows.is_empty() {
-            (empty("Nothing fits at this moment", html! { @for reason in found["reasons"].as_array().into_iter().flatten() { p { (text_of(reason)) } } p.small { "Offers come and go within minutes; a deployment can be told to go on searching." } }))
+        @if found.offers.is_empty() {
+            (empty("Nothing fits at this moment", html! { @for reason in &found.reasons { p { (reason) } } p.small { "Offers come and go within minutes; a deployment can be told to go on searching." } }))
         } @else {
             div.scroll { table.cards {
                 thead { tr { th { "Card" } th { "Where" } th.num { "Price" } th.num { "Score" } th title="thousandths of the score" { "Parts of the score" } th.num { "Network" } th.num { "Reliable" } th {} } }
-                tbody { @for row in rows {
+                tbody { @for row in &found.offers {
                     tr {
-                        td.lead { strong { (text_of(&row["gpu"])) } span.under { @if let Some(size) = row["vram_bytes"].as_u64() { (bytes(size)) " each" } @if let Some(tier) = row["tier"].as_u64() { ", choice " (tier + 1) } } }
-                        td data-label="Where" { div { (text_of(&row["provider"])) " " (text_of(&row["country"])) span.under { "host " (text_of(&row["host"])) ", offer " (text_of(&row["id"])) } } }
-                        td.num data-label="Price" { (per_hour(row["price_usd_micros_per_hour"].as_i64().unwrap_or(0))) }
-                        td.num data-label="Score" { strong { (format!("{:.3}", row["score"].as_f64().unwrap_or(0.0))) } }
-                        td data-label="Parts" { div.small.soft { @for name in ["price", "reliability", "network", "cuda", "disk"] { span.nowrap { (name) " " b { (part(row, name)) } } " " } } }
-                        td.num data-label="Network" { @match row["inet_down_mbps"].as_u64() { Some(mbps) => { (mbps) " Mbit/s" }, None => "–" } }
-                        td.num data-label="Reliable" { @match row["reliability_permille"].as_u64() { Some(p) => { (p / 10) "." (p % 10) " %" }, None => "–" } }
-                        td.bare { @if visitor.caller.is(Role::Operator) { a.button.small href={ "/deploy?provider=" (encoded(text_of(&row["provider"]))) "&offer=" (encoded(text_of(&row["id"]))) } { "Deploy on it" } } }
+                        td.lead { strong { (row.gpu) } span.under { @if let Some(size) = row.vram_bytes { (bytes(size)) " each" } @if let Some(tier) = row.tier { ", choice " (tier + 1) } } }
+                        td data-label="Where" { div { (row.provider) " " (row.country.as_deref().unwrap_or_default()) span.under { "host " (row.host) ", offer " (row.id) } } }
+                        td.num data-label="Price" { (per_hour(row.price_usd_micros_per_hour)) }
+                        td.num data-label="Score" { strong { (format!("{:.3}", row.score)) } }
+                        td data-label="Parts" { div.small.soft { @for (name, part) in parts(&row.score_parts) { span.nowrap { (name) " " b { (part) } } " " } } }
+                        td.num data-label="Network" { @match row.inet_down_mbps { Some(mbps) => { (mbps) " Mbit/s" }, None => "–" } }
+                        td.num data-label="Reliable" { @match row.reliability_permille { Some(p) => { (p / 10) "." (p % 10) " %" }, None => "–" } }
+                        td.bare { @if visitor.caller.is(Role::Operator) { a.button.small href={ "/deploy?provider=" (encoded(&row.provider)) "&offer=" (encoded(&row.id)) } { "Deploy on it" } } }
                     }
                 } }
             } }
         }
-        @if let Some(filtered) = found["filtered"].as_array().filter(|f| !f.is_empty()) {
-            details { summary { "Why others were left out" } ul { @for f in filtered { li.small { (many(usize::try_from(f["count"].as_u64().unwrap_or(0)).unwrap_or(0), "offer", "offers")) ": " (text_of(&f["why"])) } } } }
+        (left_out(&found.filtered))
+    }
+}
+
+/// What removed how many of the others.
+pub(crate) fn left_out(filtered: &[Filtered]) -> Markup {
+    html! {
+        @if !filtered.is_empty() {
+            details { summary { "Why others were left out" } ul { @for f in filtered { li.small { (many(f.count, "offer", "offers")) ": " (f.why) } } } }
         }
     }
 }
 
-fn reputation(app: &App, hosts: &Value) -> Markup {
-    let (rows, now) = (hosts["hosts"].as_array().map(Vec::as_slice).unwrap_or_default(), app.controller.now());
+fn reputation(app: &App, hosts: &[Host]) -> Markup {
+    let now = app.controller.now();
     html! {
-        @if rows.is_empty() {
+        @if hosts.is_empty() {
             (empty("No host has failed, and none was measured", html! { p { "A host that does not boot, or lets a start fail, is remembered here; one that does it again is left out for a while." } }))
         } @else {
             div.scroll { table.cards {
                 thead { tr { th { "Host" } th { "State" } th.num { "Weight" } th.num { "Measured download" } th { "Failures" } } }
-                tbody { @for row in rows {
+                tbody { @for row in hosts {
                     tr {
-                        td.lead { strong { (text_of(&row["host"])) } span.under { (text_of(&row["provider"])) } }
-                        td data-label="State" { @if row["left_out"] == true { (sign("left out")) } @else { (sign("ok")) } }
-                        td.num data-label="Weight" { (format!("{:.2}", row["weight"].as_f64().unwrap_or(0.0))) }
-                        td.num data-label="Download" { @match row["download_mbps"].as_u64() { Some(mbps) => { (mbps) " Mbit/s" }, None => "–" } }
-                        td data-label="Failures" { div { @for f in row["failures"].as_array().into_iter().flatten() { div { (text_of(&f["class"])) " × " (f["count"]) " " span.faint { (when_said(text_of(&f["last_at"]), now)) } } } } }
+                        td.lead { strong { (row.host) } span.under { (row.provider) } }
+                        td data-label="State" { @if row.left_out { (sign("left out")) } @else { (sign("ok")) } }
+                        td.num data-label="Weight" { (format!("{:.2}", row.weight)) }
+                        td.num data-label="Download" { @match row.download_mbps { Some(mbps) => { (mbps) " Mbit/s" }, None => "–" } }
+                        td data-label="Failures" { div { @for f in &row.failures { div { (f.class) " × " (f.count) " " span.faint { (when_said(&f.last_at, now)) } } } } }
                     }
                 } }
             } }

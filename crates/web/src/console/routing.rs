@@ -1,25 +1,26 @@
 //! What people say of a public name, in the browser: who answers, how one is chosen, who stands behind it, what a token costs; and what
 //! would become of a request, without sending it.
 
-use super::act::{back, body};
+use super::act::back;
 use super::console::Console;
 use super::figures::usd;
 use super::layout::{Place, asks, card, form, page as whole};
 use super::note::Note;
 use super::visitor::{Act, Visitor};
-use crate::problem::{Answer, Path, failed};
+use crate::problem::{Answer, Body, Path, failed};
 use crate::routes;
 use axum::extract::State;
 use axum::response::Response;
+use charter_api::route::{Explained, Member, Policy, Price, RouteQuestion, RouteWish};
 use charter_domain::routing::{Route, RouteTable};
 use maud::{Markup, html};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-const POLICIES: [(&str, &str); 4] = [
-    ("least-load", "the least busy"),
-    ("prefix", "where the beginning is known"),
-    ("session", "the same for a session"),
-    ("weighted", "by weight"),
+const POLICIES: [(Policy, &str); 4] = [
+    (Policy::LeastLoad, "the least busy"),
+    (Policy::Prefix, "where the beginning is known"),
+    (Policy::Session, "the same for a session"),
+    (Policy::Weighted, "by weight"),
 ];
 const TIERS: [&str; 5] = ["reflex", "simple", "moderate", "complex", "critical"];
 
@@ -39,7 +40,7 @@ fn fields(visitor: &Visitor, route: Option<&Route>) -> Markup {
         html! {
             div.fields {
                 label.field { "Name" input name="name" required value=(route.map_or("", |r| r.name.as_str())) readonly[route.is_some()] autocomplete="off"; small { "what clients ask for" } }
-                label.field { "How one is chosen" select name="policy" { @for (word, said) in POLICIES { option value=(word) selected[policy == word] { (said) } } } }
+                label.field { "How one is chosen" select name="policy" { @for (one, said) in POLICIES { option value=(one.as_str()) selected[policy == one.as_str()] { (said) } } } }
             }
             label.field { "Members" textarea.mono name="backends" rows="3" placeholder="deployment-or-backend 1" { (members.join("\n")) } small { "one a line, with its weight; none: everybody who serves the name" } }
             label.field { "Behind them, in their order" textarea.mono name="fallback" rows="2" placeholder="another-name" { (route.map(|r| r.fallback.join("\n")).unwrap_or_default()) } small { "names or hosted models, one a line: asked where the ones before cannot answer" } }
@@ -108,41 +109,44 @@ fn lines<'a>(act: &'a Act, name: &str) -> Vec<&'a str> {
 }
 
 /// The route that the form says. What has no field stays as it was.
-async fn wanted(console: &Console, act: &Act) -> Answer<Value> {
+async fn wanted(console: &Console, act: &Act) -> Answer<RouteWish> {
     let known = routes::get(State(console.app.clone()), act.caller(), Path(act.text("name").to_owned())).await;
-    let mut made: Map<String, Value> = known.ok().and_then(|known| known.0.as_object().cloned()).unwrap_or_default();
-    made.remove("name");
-    let members: Answer<Vec<Value>> = lines(act, "backends").into_iter().map(member).collect();
-    let tiers: Map<String, Value> =
-        TIERS.iter().filter_map(|tier| Some(((*tier).to_owned(), act.said(&format!("tier-{tier}"))?.into()))).collect();
-    let (input, output) = (super::keys::micros(act, "price-in")?, super::keys::micros(act, "price-out")?);
-    let price = match (input, output) {
-        (None, None) => Value::Null,
-        (Some(input), Some(output)) => json!({"input_usd_micros": input, "output_usd_micros": output}),
+    let known: RouteWish = known.ok().map(|known| known.0.into()).unwrap_or_default();
+    let tier = |tier: &&str| Some(((*tier).to_owned(), act.said(&format!("tier-{tier}"))?.to_owned()));
+    let price = match (super::keys::micros(act, "price-in")?, super::keys::micros(act, "price-out")?) {
+        (None, None) => None,
+        (Some(input_usd_micros), Some(output_usd_micros)) => {
+            // What a cache had is cheaper only where that was said elsewhere; the form has no field for it.
+            let cached = known.price.as_ref().filter(|p| p.input_usd_micros == input_usd_micros);
+            Some(Price { input_usd_micros, cached_usd_micros: cached.and_then(|p| p.cached_usd_micros), output_usd_micros })
+        }
         _ => return Err(failed(422, "A0422", "one of the two prices is missing", "name both, or none")),
     };
-    made.insert("policy".to_owned(), act.said("policy").unwrap_or("least-load").into());
-    made.insert("backends".to_owned(), members?.into());
-    made.insert("fallback".to_owned(), json!(lines(act, "fallback")));
-    made.insert("tiers".to_owned(), tiers.into());
-    made.insert("price".to_owned(), price);
-    made.insert("cache_seconds".to_owned(), super::keys::whole_number(act, "cache")?.into());
-    Ok(made.into())
+    let policy = Policy::parse(act.text("policy")).unwrap_or_default();
+    Ok(RouteWish {
+        policy,
+        backends: lines(act, "backends").into_iter().map(member).collect::<Answer<_>>()?,
+        fallback: lines(act, "fallback").into_iter().map(str::to_owned).collect(),
+        tiers: TIERS.iter().filter_map(tier).collect(),
+        price,
+        cache_seconds: act.number("cache")?,
+        ..known
+    })
 }
 
-fn member(line: &str) -> Answer<Value> {
+fn member(line: &str) -> Answer<Member> {
     let (name, weight) = line.rsplit_once(char::is_whitespace).unwrap_or((line, "1"));
-    let weight: u32 = weight
+    let weight = weight
         .parse()
         .map_err(|_| failed(422, "A0422", format!("`{line}` is no member"), "write a name and a weight: `my-model 1`"))?;
-    Ok(json!({"backend": name.trim(), "weight": weight}))
+    Ok(Member { backend: name.trim().to_owned(), weight })
 }
 
 pub(crate) async fn put(State(console): State<Console>, act: Act) -> Response {
     let name = act.text("name").to_owned();
     let said = async {
         let wanted = wanted(&console, &act).await?;
-        let _kept = routes::put(State(console.app.clone()), act.caller(), Path(name.clone()), body(wanted)?).await?;
+        let _kept = routes::put(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?;
         Ok(format!("`{name}` is answered so from now on."))
     }
     .await;
@@ -157,11 +161,10 @@ pub(crate) async fn remove(State(console): State<Console>, act: Act) -> Response
 
 /// What would become of a request, on a page of its own.
 pub(crate) async fn explain(State(console): State<Console>, act: Act) -> Response {
-    let told: Answer<Value> = async {
-        let effort = super::keys::whole_number(&act, "effort")?;
+    let told: Answer<Explained> = async {
+        let effort = act.number("effort")?;
         let request = json!({"model": act.text("model"), "messages": [{"role": "user", "content": act.text("prompt")}]});
-        let question = json!({"request": request, "effort": effort});
-        Ok(routes::explain(State(console.app.clone()), act.caller(), body(question)?).await?.0)
+        Ok(routes::explain(State(console.app.clone()), act.caller(), Body(RouteQuestion { request, effort })).await?.0)
     }
     .await;
     let shown = match told {
@@ -176,22 +179,21 @@ pub(crate) async fn explain(State(console): State<Console>, act: Act) -> Respons
     whole(&act.visitor, Place::Gateway, "What would happen", page)
 }
 
-fn explained(told: &Value) -> Markup {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+fn explained(told: &Explained) -> Markup {
     html! {
         dl.pairs {
-            @if !told["effort"].is_null() { dt { "Effort" } dd { (told["effort"]) " of 10, " (text(&told["tier"])) } }
-            dt { "Model" } dd { code { (text(&told["model"])) } }
-            dt { "Why" } dd { (text(&told["why"])) }
-            dt { "Asked" } dd { ol { @for step in told["chain"].as_array().into_iter().flatten() { li { code { (text(&step["name"])) } " " span.soft { (text(&step["state"])) } } } } }
+            @if let (Some(effort), Some(tier)) = (told.effort, &told.tier) { dt { "Effort" } dd { (effort) " of 10, " (tier) } }
+            dt { "Model" } dd { code { (told.model) } }
+            dt { "Why" } dd { (told.why) }
+            dt { "Asked" } dd { ol { @for step in &told.chain { li { code { (step.name) } " " span.soft { (step.state) } } } } }
         }
-        @if let Some(parts) = told["parts"].as_array().filter(|parts| !parts.is_empty()) {
+        @if !told.parts.is_empty() {
             div.scroll { table { caption { "What was found in the prompt" } thead { tr { th { "Part" } th.num { "Found" } th.num { "Weight" } th.num { "Points" } } }
-                tbody { @for part in parts.iter().filter(|p| p["points"].as_f64() != Some(0.0)) { tr { td { (text(&part["name"])) } td.num { (figure(&part["found"])) } td.num { (figure(&part["weight"])) } td.num { (figure(&part["points"])) } } } } } }
+                tbody { @for part in told.parts.iter().filter(|p| p.points != 0.0) { tr { td { (part.name) } td.num { (figure(part.found)) } td.num { (figure(part.weight)) } td.num { (figure(part.points)) } } } } } }
         }
     }
 }
 
-fn figure(value: &Value) -> String {
-    format!("{:.2}", value.as_f64().unwrap_or(0.0))
+fn figure(value: f64) -> String {
+    format!("{value:.2}")
 }

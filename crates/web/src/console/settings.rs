@@ -1,19 +1,18 @@
 //! How this server is set, and how it is: providers, limits, its own tasks. What is secret is told to be there, and never shown.
 
-use super::act::{back, body};
+use super::act::back;
 use super::console::Console;
 use super::figures::{many, span, thousands, usd};
 use super::layout::{Place, asks, card, form, page as whole, sign};
 use super::visitor::{Act, Visitor};
 use crate::defaults::{self, Defaults};
-use crate::problem::{Answer, Path};
+use crate::problem::{Answer, Body, Path, failed};
 use crate::router::App;
 use crate::saved;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use charter_store::Role;
 use maud::{Markup, html};
-use serde_json::json;
 
 pub(crate) async fn page(State(console): State<Console>, visitor: Visitor) -> Response {
     match shown(&console.app, &visitor).await {
@@ -23,8 +22,8 @@ pub(crate) async fn page(State(console): State<Console>, visitor: Visitor) -> Re
 }
 
 async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
-    let saved = saved::list(State(app.clone()), visitor.caller.clone()).await?.0;
-    let saved: Vec<&str> = saved["items"].as_array().into_iter().flatten().filter_map(|s| s["name"].as_str()).collect();
+    let saved = saved::list(State(app.clone()), visitor.caller.clone()).await?.0.items;
+    let saved: Vec<&str> = saved.iter().map(|s| s.name.as_str()).collect();
     Ok(html! {
         div.head { div { h1 { "Settings" } p.soft { "The server reads most of this from its file and its environment when it starts: change it there." } } }
         div.halves {
@@ -106,13 +105,16 @@ fn beginnings(visitor: &Visitor, kept: &Defaults) -> Markup {
 
 pub(crate) async fn change(State(console): State<Console>, act: Act) -> Response {
     let said = async {
-        // What is no number is sent as it was written: the API says what is wrong with it.
-        let number = |name: &str| act.said(name).map(|text| text.parse::<serde_json::Number>().map_or_else(|_| json!(text), |n| json!(n)));
-        let wanted = json!({
-            "port": number("port"), "gpu_memory_utilization": number("gpu_memory_utilization"), "serve_for_hours": number("serve_for_hours"),
-            "engine_version": act.said("engine_version"), "failed_restarts": number("failed_restarts"),
-        });
-        defaults::put(State(console.app.clone()), act.caller(), body(wanted)?).await
+        let share = act.said("gpu_memory_utilization").map(str::parse::<f64>).transpose();
+        let wanted = Defaults {
+            port: act.number("port")?,
+            gpu_memory_utilization: share
+                .map_err(|_| failed(422, "A0422", "the share of GPU memory is no number", "write 0.9"))?,
+            serve_for_hours: act.number("serve_for_hours")?,
+            engine_version: act.said("engine_version").map(str::to_owned),
+            failed_restarts: act.number("failed_restarts")?,
+        };
+        defaults::put(State(console.app.clone()), act.caller(), Body(wanted)).await
     }
     .await;
     back("/settings", said.map(|_| "New deployments begin with this now; those that there are stay as they are.".to_owned()))

@@ -1,24 +1,22 @@
 //! Upgrades of the whole fleet: what would change as one table, one button, and what became of each.
 
-use super::act::{back, body};
+use super::act::back;
 use super::console::Console;
 use super::deployment::json as value;
 use super::figures::{marked, per_hour, span, usd, when_said};
 use super::layout::{Place, asks, card, empty, encoded, form, of_deployment, page as whole, sign};
 use super::visitor::{Act, Visitor};
-use crate::problem::Answer;
-use crate::problem::Query;
+use crate::problem::{Answer, Body, Query};
 use crate::router::App;
 use crate::upgrades;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use charter_api::status::{Plan, PlanEntry};
-use charter_api::upgrade::Upgrade;
+use charter_api::upgrade::{Several, Upgrade};
 use charter_domain::fleet::Target;
 use charter_domain::time::Time;
 use charter_store::Role;
 use maud::{Markup, html};
-use serde_json::json;
 use std::collections::BTreeMap;
 
 #[derive(Default, serde::Deserialize)]
@@ -37,8 +35,9 @@ pub(crate) async fn page(State(console): State<Console>, visitor: Visitor, Query
 }
 
 async fn shown(app: &App, visitor: &Visitor, wish: &Wish) -> Answer<Markup> {
-    let asked = json!({"all": wish.name.is_none(), "names": wish.name.iter().collect::<Vec<_>>(), "profile": wish.profile});
-    let states = upgrades::meant(app, &visitor.caller, &body(asked)?.0).await?;
+    let names: Vec<String> = wish.name.iter().cloned().collect();
+    let asked = Several { all: names.is_empty(), names, profile: wish.profile.clone(), ..Several::default() };
+    let states = upgrades::meant(app, &visitor.caller, &asked).await?;
     let plan = crate::plan::what_if(app, &visitor.caller, &states, &Target::File, None).await;
     let fleets = upgrades::fleets_of(app, &visitor.caller).await?;
     let now = app.controller.now();
@@ -158,12 +157,18 @@ fn one(fleet: &Upgrade, sizes: &[u32], verdicts: &BTreeMap<String, String>, now:
 pub(crate) async fn begin(State(console): State<Console>, act: Act) -> Response {
     let path = act.said("name").map_or_else(|| "/upgrades".to_owned(), |name| format!("/upgrades?name={}", encoded(name)));
     let said = async {
-        let names: Vec<&str> = act.said("name").into_iter().collect();
-        let wanted = json!({
-            "all": names.is_empty(), "names": names, "profile": act.said("profile"), "waves": act.said("waves"),
-            "strategy": act.said("strategy").unwrap_or("auto"), "keep_going": act.is_on("keep-going"),
-        });
-        upgrades::start_all(State(console.app.clone()), act.caller(), body(wanted)?).await?;
+        let names: Vec<String> = act.said("name").into_iter().map(str::to_owned).collect();
+        let owned = |name: &str| act.said(name).map(str::to_owned);
+        let wanted = Several {
+            all: names.is_empty(),
+            names,
+            profile: owned("profile"),
+            what_if: false,
+            strategy: Some(owned("strategy").unwrap_or_else(|| "auto".to_owned())),
+            waves: owned("waves"),
+            keep_going: act.is_on("keep-going"),
+        };
+        upgrades::start_all(State(console.app.clone()), act.caller(), Body(wanted)).await?;
         Ok("The upgrade has begun.".to_owned())
     }
     .await;

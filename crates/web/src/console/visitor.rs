@@ -120,6 +120,16 @@ impl Act {
         self.said(name).is_some()
     }
 
+    /// A whole number, none where the field was left empty.
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Failed> {
+        let Some(text) = self.said(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_: T::Err| {
+            let digits = text.bytes().all(|b| b.is_ascii_digit());
+            let says = if digits { "is too large a number" } else { "is no whole number" };
+            failed(422, "A0422", format!("`{text}` {says}"), format!("correct `{name}`: write digits alone"))
+        })
+    }
+
     /// All fields.
     pub(crate) fn fields(&self) -> &BTreeMap<String, String> {
         &self.fields
