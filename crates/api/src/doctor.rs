@@ -21,6 +21,36 @@ pub struct Doctor {
     pub advice: Vec<Advice>,
     /// Why rented machines get no requests.
     pub rented_closed: Option<String>,
+    /// What was looked at, on the server's own computer too; for operators of the house alone.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// What.
+    pub what: String,
+    /// It is in order.
+    pub good: bool,
+    /// What was seen.
+    pub said: String,
+    /// What to do where it is not in order.
+    pub todo: String,
+}
+
+impl Finding {
+    /// It is in order.
+    #[must_use]
+    pub fn good(what: &str, said: impl Into<String>) -> Self {
+        Self { what: what.to_owned(), good: true, said: said.into(), todo: String::new() }
+    }
+
+    /// It is not.
+    #[must_use]
+    pub fn bad(what: &str, said: impl Into<String>, todo: impl Into<String>) -> Self {
+        Self { what: what.to_owned(), good: false, said: said.into(), todo: todo.into() }
+    }
 }
 
 /// What a background task did last.

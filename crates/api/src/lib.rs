@@ -4,9 +4,11 @@
 //! command line use the same shapes, so that none of them can know a field that the others do not.
 
 pub mod backend;
+pub mod backup;
 pub mod budget;
 pub mod deployment;
 pub mod doctor;
+pub mod ending;
 pub mod file;
 pub mod key;
 pub mod list;

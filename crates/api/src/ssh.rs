@@ -54,3 +54,22 @@ pub struct OpenPort {
     /// The port that was open before, and is closed now.
     pub closed: Option<String>,
 }
+
+/// A command to run on its machine.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommandWish {
+    /// As the login shell there reads it.
+    pub command: String,
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CommandDone {
+    /// Its exit status; none where a signal ended it.
+    pub status: Option<u32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}

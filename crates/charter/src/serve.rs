@@ -8,6 +8,7 @@ use crate::install::{
 };
 use crate::local::{ServerFile, server_file};
 use crate::ports::{Counters, RealClock, RealIds, RealSecrets, new_key, now, random};
+use crate::premises::Place;
 use crate::releases::Releases;
 use crate::sockets::{Sockets, Tls, refuse_open};
 use crate::{config, environment, http, retired};
@@ -145,10 +146,7 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
     let lock = lock(&data_dir)?;
     // What a server that was killed has left behind would be taken for ours until we listen; most often there is none.
     std::fs::remove_file(server_file(&data_dir)).ok();
-    let section = match &options.config {
-        Some(path) => config::read(path)?.server,
-        None => ServerSection::default(),
-    };
+    let section = options.config.as_deref().map(config::read).transpose()?.map(|file| file.server).unwrap_or_default();
     let limits = environment::limits()?;
     let destroys = environment::flag("VASTAI_AUTO_DESTROY_ON_SHUTDOWN")?.unwrap_or(section.destroy_on_shutdown);
     let settings = settings(&section, &options)?;
@@ -179,6 +177,7 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         files: files(options.config.clone()),
         explain: Arc::new(charter_gateway::explain),
         pages: crate::pages::page,
+        premises: Place::of(&options, &store, &controller),
         ask: Arc::new(crate::asking::Gateway { url: sockets.gateway_here.clone() }),
         hosts: hosts(&section, options.listen),
         url: sockets.url.clone(),

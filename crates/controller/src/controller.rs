@@ -24,6 +24,7 @@ use charter_remote::{Forward as OpenForward, Host, Links};
 use charter_store::{Commit, Error, ReplicaWrite, Store, Write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -119,6 +120,8 @@ pub(crate) struct Inner {
     pub(crate) closed: Mutex<Option<String>>,
     /// What the last sweep found.
     pub(crate) swept: Mutex<Judgement>,
+    /// Somebody wants the providers to be looked at now.
+    pub(crate) look_around: AtomicBool,
     pub(crate) ended: CancellationToken,
 }
 
@@ -160,6 +163,7 @@ impl Controller {
             works: Mutex::default(),
             closed: Mutex::default(),
             swept: Mutex::default(),
+            look_around: AtomicBool::default(),
             ended: CancellationToken::new(),
         }))
     }

@@ -8,6 +8,7 @@ mod backends;
 mod by_hand;
 mod check;
 mod closing;
+mod command;
 pub mod controller;
 mod cut_back;
 mod declare;
@@ -36,6 +37,7 @@ pub mod tasks;
 mod upgrading;
 
 pub use advice::Advice;
+pub use command::{NotRun, Ran};
 pub use controller::{Controller, Parts, Settings};
 pub use declare::{DeclareError, Declared, ExtendError, Extension};
 pub use engine_key::engine_key;

@@ -10,6 +10,7 @@ use charter_domain::sweep::{Judgement, List, Memory, Records, Restored, TOMBSTON
 use charter_domain::time::{Span, Time};
 use charter_store::{Commit, Error, Tombstone};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 /// How often the providers are asked for what they hold.
@@ -43,7 +44,8 @@ impl Controller {
             async move {
                 let (memory, last) = &mut *memory.lock().await;
                 // Lists are long: they are asked for seldom, unless something waits for one.
-                let gap = if this.swept().suspicious.is_empty() { PERIOD } else { GAP };
+                let asked = this.0.look_around.swap(false, Ordering::SeqCst);
+                let gap = if this.swept().suspicious.is_empty() && !asked { PERIOD } else { GAP };
                 if (Time(i64::MIN + 1)..=this.now()).contains(last) && this.now().since(*last) < gap {
                     return Ok(this.swept_says());
                 }
@@ -51,6 +53,12 @@ impl Controller {
                 this.sweep(memory).await.map_err(|e| e.to_string())
             }
         });
+    }
+
+    /// Looks at the providers as soon as they let themselves be asked, and not only when the time has come.
+    pub fn look_around(&self) {
+        self.0.look_around.store(true, Ordering::SeqCst);
+        self.0.tasks.wake("sweep");
     }
 
     /// What the last sweep found.

@@ -10,10 +10,9 @@ use axum::http::StatusCode;
 use charter_api::deployment::{Declare, Fact, LogPart, Watched};
 use charter_api::list::List;
 use charter_api::problem::Problem;
-use charter_api::ssh::{OpenPort, PortWish, SshWay};
 use charter_api::status as wire;
 use charter_controller::{DeclareError, Declared};
-use charter_domain::deployment::{Deployment, Forward, Status, Wish};
+use charter_domain::deployment::{Deployment, Status, Wish};
 use charter_domain::profile::{EnvValue, SecretRef};
 use charter_domain::replica::Replica;
 use charter_store::{Error, Role};
@@ -341,88 +340,4 @@ fn tail(text: &str, lines: Option<usize>) -> String {
         out.push('\n');
     }
     out
-}
-
-/// Where an image's own entrypoint runs the engine, nobody can log in.
-fn must_have_ssh(name: &str, replica: Option<&Replica>) -> Answer<()> {
-    let instance = replica.and_then(Replica::instance).filter(|i| i.mapped_port().is_some());
-    let Some(instance) = instance else { return Ok(()) };
-    let at =
-        instance.address.as_ref().map_or_else(String::new, |a| format!("; its engine answers at `http://{}:{}`", a.host, a.port));
-    let message = format!("`{name}` runs without SSH, by its image's own entrypoint{at}");
-    Err(failed(409, "A0417", message, "go through the gateway, or set `launch: ssh` at its provider and start it anew"))
-}
-
-/// How to reach the machine by SSH. The key itself is never sent: its place on the server's machine is.
-pub(crate) async fn ssh(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Answer<Json<SshWay>> {
-    caller.need(Role::Admin)?;
-    let state = find(&app, &caller, &name).await?;
-    let replica = replica_of(&app, &state).await?.filter(|r| r.instance().is_some());
-    must_have_ssh(&name, replica.as_ref())?;
-    let link = replica.as_ref().and_then(|r| app.controller.link_of(r));
-    let (Some(link), Some(replica)) = (link, replica) else {
-        return Err(failed(409, "A0411", format!("`{name}` holds no machine"), "start it with `charter up`"));
-    };
-    let target = link.target();
-    Ok(Json(SshWay {
-        host: target.host.clone(),
-        port: target.port,
-        user: target.user.clone(),
-        host_key: target.host_key.clone(),
-        machine: replica.instance().map(|i| i.placement.offer.host.clone()),
-        key_file: app.controller.key_file_of(&replica),
-        key_of: app.controller.key_of(&replica),
-    }))
-}
-
-/// Opens a local port that leads to the engine, and answers with its address and the engine's key: an engine that asked for
-/// no key would be open to every user of this machine.
-pub(crate) async fn forward(
-    State(app): State<App>,
-    caller: Caller,
-    Path(name): Path<String>,
-    Body(port): Body<PortWish>,
-) -> Answer<Json<OpenPort>> {
-    caller.need(Role::Operator)?;
-    let state = find(&app, &caller, &name).await?;
-    let before = open_port(&app, &state).await?;
-    if port.close {
-        app.controller.set_forward(&state.id, None).await?;
-        return Ok(Json(OpenPort { address: None, key: None, closed: before.and_then(|open| open.address) }));
-    }
-    must_have_ssh(&name, replica_of(&app, &state).await?.as_ref())?;
-    let outside = !port.bind.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()) && port.bind != "localhost";
-    if outside && !port.insecure {
-        let message = format!("`{}` can be reached from outside, and nothing would be encrypted", port.bind);
-        return Err(failed(422, "A0009", message, "bind to `127.0.0.1`, or say `--insecure-listen`"));
-    }
-    // What is open already is the answer, as often as it is asked for.
-    let same = |f: &Forward| f.bind == port.bind && (f.port == port.port || port.port == 0);
-    if let Some(open) = before.as_ref().filter(|_| state.forward.as_ref().is_some_and(same)) {
-        return Ok(Json(open.clone()));
-    }
-    let bound = std::net::TcpListener::bind((port.bind.as_str(), port.port));
-    if let Err(error) = bound {
-        let message = format!("`{}:{}` cannot be bound on the server's machine", port.bind, port.port);
-        return Err(failed(409, "R0009", message, "choose another port, or 0 for a free one").detail(error.to_string()));
-    }
-    drop(bound);
-    app.controller.set_forward(&state.id, Some(Forward { bind: port.bind, port: port.port })).await?;
-    app.controller.publish().await?;
-    let Some(open) = open_port(&app, &state).await? else {
-        let message = format!("`{name}` is not ready: its port opens when it is");
-        return Err(failed(409, "A0412", message, "wait with `charter up`, then ask again"));
-    };
-    Ok(Json(OpenPort { closed: before.and_then(|was| was.address).filter(|was| open.address.as_ref() != Some(was)), ..open }))
-}
-
-/// The port that leads to its engine now.
-async fn open_port(app: &App, state: &Deployment) -> Answer<Option<OpenPort>> {
-    let replicas = app.controller.replicas_of(&state.id).await?;
-    let open = replicas.iter().find_map(|r| Some((app.controller.forward_of(&r.id)?, r.instance()?)));
-    Ok(open.map(|(address, instance)| OpenPort {
-        address: Some(address.to_string()),
-        key: Some(app.controller.engine_key(&instance.tag)),
-        closed: None,
-    }))
 }

@@ -1,6 +1,7 @@
 //! A path of the API with everything that is told of it. The router and the description (`openapi`) are made of the same list, so
 //! neither can know what the other does not.
 
+use crate::problem::Most;
 use crate::router::App;
 use axum::Extension;
 use axum::extract::DefaultBodyLimit;
@@ -9,6 +10,7 @@ use axum::http::Method;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use charter_store::Role;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use std::convert::Infallible;
 
 /// Makes a schema, and keeps what it refers to.
 pub(crate) type Shape = fn(&mut SchemaGenerator) -> Schema;
@@ -125,6 +127,6 @@ impl Endpoint {
 
     /// Larger bodies than others.
     pub(crate) fn large(self, most: usize) -> Self {
-        Self { route: self.route.layer(DefaultBodyLimit::max(most)), ..self }
+        Self { route: self.route.layer::<_, Infallible>(DefaultBodyLimit::max(most)).layer(Extension(Most(most))), ..self }
     }
 }

@@ -3,19 +3,21 @@
 use crate::endpoint::{Endpoint, Gives, change, read, remove, replace};
 use crate::router;
 use crate::{
-    admin_vllm, backends, cloud_model, cloud_upgrade, defaults, deployments, events, gateways, hosts, keys, machines, manifest,
-    metrics, money, offers, openapi, plan, routes, saved, upgrade_stream, upgrades, usage,
+    admin_vllm, backends, backups, cloud_model, cloud_upgrade, defaults, deployments, doctor, ending, events, gateways, hosts,
+    keys, machines, manifest, metrics, money, offers, openapi, plan, routes, saved, ssh, upgrade_stream, upgrades, usage,
 };
 use charter_api::backend::{Backend, BackendWish, Registered};
+use charter_api::backup::Backup;
 use charter_api::budget::Budget;
 use charter_api::deployment::{Declare, Fact, Lease, LogPart, More, PlanQuestion, Watched};
 use charter_api::doctor::{Doctor, Health};
+use charter_api::ending::Ending;
 use charter_api::key::{Key, KeyWish, NewKey};
 use charter_api::list::List;
 use charter_api::manifest::{Again, Manifest, Order, Save, Saved};
 use charter_api::market::{Hosts, Machine, Offers, OffersQuestion, Provider};
 use charter_api::route::{Explained, Rented, Route, RouteQuestion, RouteWish, Switch};
-use charter_api::ssh::{OpenPort, PortWish, SshWay};
+use charter_api::ssh::{CommandDone, CommandWish, OpenPort, PortWish, SshWay};
 use charter_api::status as wire;
 use charter_api::upgrade::{Back, Generation, Several, Single, Upgrade};
 use charter_api::usage::{Draw, Drawn, Requests, Spend, UsageWish, Written};
@@ -30,6 +32,8 @@ const TEXT: Gives = Gives::Text("text/plain");
 pub(crate) fn all() -> Vec<Endpoint> {
     let mut all = health();
     all.extend(of_deployments());
+    all.extend(of_machines());
+    all.extend(of_papers());
     all.extend(of_upgrades());
     all.extend(of_money());
     all.extend(of_gateway());
@@ -46,7 +50,7 @@ fn health() -> Vec<Endpoint> {
             .says("The control plane's metrics, in the text format of Prometheus.")
             .gives_kind(200, TEXT),
         read("/api/v1/status", deployments::overview).says("Everything that runs, with its sums.").gives::<wire::Status>(200),
-        read("/api/v1/doctor", gateways::doctor)
+        read("/api/v1/doctor", doctor::doctor)
             .says("What the server's own tasks did last, and what the last day's requests advise.")
             .gives::<Doctor>(200),
         read("/api/v1/events", events::stream)
@@ -60,6 +64,19 @@ fn health() -> Vec<Endpoint> {
             .takes::<defaults::Defaults>()
             .says("Changes that, for everybody.")
             .gives::<defaults::Defaults>(200),
+        read("/api/v1/backups", backups::list)
+            .only(Role::Admin)
+            .says("Backups that lie on the server's own computer.")
+            .gives::<List<Backup>>(200),
+        change("/api/v1/backups", backups::make)
+            .only(Role::Admin)
+            .says("Makes another one. It holds the installation's key, and is never sent.")
+            .gives::<Backup>(201),
+        remove("/api/v1/backups/{name}", backups::remove).only(Role::Admin).says("Removes one.").gives_kind(204, Gives::Nothing),
+        change("/api/v1/panic", ending::end_all)
+            .only(Role::Admin)
+            .says("Ends every deployment of every tenant.")
+            .gives::<Ending>(202),
         change("/api/v1/server/stop", router::stop)
             .only(Role::Admin)
             .says("Ends the server. What is rented stays.")
@@ -98,14 +115,32 @@ fn of_deployments() -> Vec<Endpoint> {
         read("/api/v1/deployments/{name}/facts", deployments::facts)
             .says("Its time line, the oldest first.")
             .gives::<List<Fact>>(200),
-        read("/api/v1/deployments/{name}/ssh", deployments::ssh)
+    ]
+}
+
+/// Ways to machines that do not lead through the gateway.
+fn of_machines() -> Vec<Endpoint> {
+    vec![
+        read("/api/v1/deployments/{name}/ssh", ssh::way)
             .only(Role::Admin)
             .says("How its machine is reached by SSH.")
             .gives::<SshWay>(200),
-        change("/api/v1/deployments/{name}/forward", deployments::forward)
+        change("/api/v1/deployments/{name}/ssh", ssh::run)
+            .only(Role::Admin)
+            .takes::<CommandWish>()
+            .says("Runs one command on its machine, for a minute at most.")
+            .gives::<CommandDone>(200)
+            .fails(&[502]),
+        change("/api/v1/deployments/{name}/forward", ssh::forward)
             .takes::<PortWish>()
             .says("Opens a local port that leads to the engine, or closes it.")
             .gives::<OpenPort>(200),
+    ]
+}
+
+/// What a deployment was and is, and running it again.
+fn of_papers() -> Vec<Endpoint> {
+    vec![
         change("/api/v1/deployments/{name}/extend", money::extend)
             .takes::<More>()
             .says("Gives it more time.")
@@ -193,6 +228,9 @@ fn of_money() -> Vec<Endpoint> {
             .says("Ends an instance that is quarantined.")
             .gives_kind(204, Gives::Nothing)
             .fails(&[502]),
+        change("/api/v1/sweep", machines::look)
+            .says("Looks at the providers now: what is ours and held by nobody is ended.")
+            .gives_kind(202, Gives::Nothing),
         read("/api/v1/providers", machines::providers).says("Where machines come from.").gives::<List<Provider>>(200),
     ]
 }
@@ -214,6 +252,7 @@ fn of_gateway() -> Vec<Endpoint> {
         remove("/api/v1/backends/{name}", backends::remove).says("Forgets a backend.").gives_kind(204, Gives::Nothing),
         read("/api/v1/routes", routes::list).says("What was said of names.").gives::<List<Route>>(200),
         change("/api/v1/routes/explain", routes::explain)
+            .only(Role::Viewer)
             .takes::<RouteQuestion>()
             .says("What a gateway would do with a request.")
             .gives::<Explained>(200),

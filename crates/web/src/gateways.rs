@@ -4,7 +4,6 @@ use crate::auth::Caller;
 use crate::problem::{Answer, Body};
 use crate::router::App;
 use axum::extract::{Json, State};
-use charter_api::doctor::{Advice, Doctor, Task};
 use charter_domain::routing::RouteTable;
 use charter_domain::time::{Span, Time};
 use charter_store::Role;
@@ -167,24 +166,4 @@ pub(crate) async fn table(State(app): State<App>, caller: Caller, Body(poll): Bo
     }
     let table = RouteTable::clone(&routes.borrow_and_update());
     Ok(Json(Published { epoch: app.epoch.clone(), table }))
-}
-
-/// What the background tasks did last, for `doctor`.
-pub(crate) async fn doctor(State(app): State<App>, caller: Caller) -> Answer<Json<Doctor>> {
-    caller.need(Role::Viewer)?;
-    let done = app.controller.tasks().activations().into_iter();
-    let task = |(name, a): (_, charter_controller::Activation)| Task {
-        name: String::from(name),
-        count: a.count,
-        took_ms: a.took_ms,
-        said: a.said,
-        failed: a.failed,
-    };
-    let advice = app.controller.advice().await?.into_iter().map(|a| Advice { model: a.model, said: a.said, todo: a.todo });
-    Ok(Json(Doctor {
-        tasks: done.map(task).collect(),
-        commits: app.controller.store().commits(),
-        advice: advice.collect(),
-        rented_closed: app.controller.rented_closed(),
-    }))
 }

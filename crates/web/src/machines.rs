@@ -67,6 +67,13 @@ pub(crate) async fn end(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Looks at the providers now, and not only when the time has come.
+pub(crate) async fn look(State(app): State<App>, caller: Caller) -> Answer<StatusCode> {
+    caller.need_house(Role::Operator)?;
+    app.controller.look_around();
+    Ok(StatusCode::ACCEPTED)
+}
+
 /// Where machines come from.
 pub(crate) async fn providers(State(app): State<App>, caller: Caller) -> Answer<Json<List<Provider>>> {
     caller.need(Role::Viewer)?;

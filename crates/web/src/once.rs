@@ -1,7 +1,7 @@
 //! Idempotency keys: a change that is sent twice under one key is made once, and its first answer is given again.
 
 use crate::auth::{Caller, hash};
-use crate::problem::failed;
+use crate::problem::{announced, failed};
 use crate::router::{App, BODY_MAX};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequestParts, Request, State};
@@ -56,6 +56,10 @@ pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -
     let Ok(caller) = Caller::from_request_parts(&mut parts, &app).await else {
         return next.run(Request::from_parts(parts, body)).await;
     };
+    // Whoever reads it refuses it, unless it is one of a gateway.
+    if announced(&parts.headers) > BODY_MAX as u64 {
+        return next.run(Request::from_parts(parts, body)).await;
+    }
     let Ok(body) = to_bytes(body, BODY_MAX).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
     let name = format!("{PREFIX}{}", hash(&format!("{}\n{key}", caller.id)));
     let print = hash(&format!("{} {}\n{}", parts.method, parts.uri, String::from_utf8_lossy(&body)));

@@ -1,8 +1,9 @@
 //! Failures on their way out.
 
+use crate::router::BODY_MAX;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use charter_api::problem::Problem;
 
@@ -81,6 +82,11 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> 
         let wrong = |status: u16, detail: String| {
             Failed(Problem::new(status, "A0422", "the body of the request cannot be used", hint).with_detail(detail))
         };
+        // What is too large is refused before any of it is sent.
+        let most = request.extensions().get::<Most>().map_or(BODY_MAX, |most| most.0);
+        if announced(request.headers()) > most as u64 {
+            return Err(wrong(413, format!("it is larger than {most} bytes")));
+        }
         let read = axum::Json::<Box<serde_json::value::RawValue>>::from_request(request, state).await;
         let axum::Json(raw) = read.map_err(|rejection| wrong(rejection.status().as_u16(), rejection.body_text()))?;
         // A list would be taken for the fields in their order, by us alone.
@@ -89,6 +95,15 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> 
         }
         serde_json::from_str(raw.get()).map(Self).map_err(|e| wrong(422, e.to_string()))
     }
+}
+
+/// How large a body of this path may be, where that is not as usual.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most(pub(crate) usize);
+
+/// How large a body says that it will be.
+pub(crate) fn announced(headers: &HeaderMap) -> u64 {
+    headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 
 impl Failed {

@@ -8,6 +8,7 @@ use crate::endpoint::Endpoint;
 use crate::endpoints;
 use crate::gateways::Gateways;
 use crate::once::once;
+use crate::premises::Premises;
 use crate::problem::{Answer, Failed, failed};
 use crate::serving;
 use axum::Router;
@@ -66,6 +67,8 @@ pub struct App {
     pub explain: Arc<Explain>,
     /// The page of an error code.
     pub pages: fn(&str) -> Option<&'static str>,
+    /// The server's own computer.
+    pub premises: Arc<dyn Premises>,
     /// The way to the gateway, for questions of the dashboard.
     pub ask: Arc<dyn Ask>,
     /// Names of this server beside those of its own computer: a page that was led here under another one is refused.

@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, Response, Version, header};
 use axum::serve::Listener;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,12 +23,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::mpsc;
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 /// A connection on which no request has come for so long, or no whole one, is let go.
 const HEAD_PATIENCE: Duration = Duration::from_secs(60);
+/// A body must have come whole after so long.
+const BODY_PATIENCE: Duration = Duration::from_secs(60);
 /// A client that takes nothing of a stream for so long has left.
 const TAKE_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -113,7 +116,7 @@ async fn answer(
     slot: Slot,
 ) -> Result<Response<Body>, Infallible> {
     let is_plain = request.method() == Method::GET && request.version() == Version::HTTP_11;
-    let mut request = request.map(Body::new);
+    let mut request = request.map(|body| if body.is_end_stream() { Body::new(body) } else { Body::new(Timed::new(body)) });
     request.extensions_mut().insert(ConnectInfo(From(from)));
     let mut response = router.call(request).await?;
     let source = response.extensions_mut().remove::<Source>().filter(|_| is_plain && response.status() == 200);
@@ -123,6 +126,42 @@ async fn answer(
         return std::future::pending().await;
     }
     Ok(response)
+}
+
+/// A body that must have come after a while: one that never ends would hold its connection, and whoever reads it.
+struct Timed<B> {
+    body: B,
+    until: Pin<Box<Sleep>>,
+}
+
+impl<B> Timed<B> {
+    fn new(body: B) -> Self {
+        Self { body, until: Box::pin(tokio::time::sleep(BODY_PATIENCE)) }
+    }
+}
+
+impl<B: hyper::body::Body + Unpin> hyper::body::Body for Timed<B>
+where
+    B::Error: Into<axum::BoxError>,
+{
+    type Data = B::Data;
+    type Error = axum::BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, axum::BoxError>>> {
+        if self.until.as_mut().poll(cx).is_ready() {
+            let why = format!("the body did not come within {} s", BODY_PATIENCE.as_secs());
+            return Poll::Ready(Some(Err(why.into())));
+        }
+        Pin::new(&mut self.body).poll_frame(cx).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Takes a stream out of its connection, unless the library still has something to write there, which would be lost with it.
@@ -251,6 +290,7 @@ mod tests {
         };
         let router = Router::new()
             .route("/large", get(|| async { "x".repeat(LARGE) }))
+            .route("/length", axum::routing::post(|body: Bytes| async move { body.len().to_string() }))
             .route("/who", get(|ConnectInfo(From(from)): ConnectInfo<From>| async move { from.port().to_string() }))
             .route("/stream", get(pieces).post(pieces));
         let ((here, there), stop) = (duplex(room), stop.clone());
@@ -310,6 +350,14 @@ mod tests {
             let text = all(io).await;
             assert!(text.starts_with("HTTP/1.") && text.contains(" 200 OK") && text.ends_with(is_last), "{text}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_ends_its_request() {
+        let mut io = served(1 << 16, &CancellationToken::new());
+        io.write_all(b"POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345").await.expect("sent");
+        let text = all(io).await;
+        assert!(text.starts_with("HTTP/1.1 400"), "{text}");
     }
 
     #[tokio::test]

@@ -352,6 +352,13 @@ pub(crate) async fn get(
     Ok(Json(wire::Upgrade { change: Some(change), ..shown(&fleet) }))
 }
 
+/// The very same that somebody has asked for a moment ago and that is not over: it is not done a second time.
+async fn same_under_way(app: &App, state: &Deployment, to: &Target) -> Answer<Option<Fleet>> {
+    let all = fleets(app).await?.into_iter();
+    let same = |f: &Fleet| f.target == *to && f.items.len() == 1 && f.items.iter().all(|i| i.deployment == state.id.0);
+    Ok(all.filter(|f| !f.is_over()).find(same))
+}
+
 /// Upgrades one deployment to what its file says, back to a generation, or to another provider.
 async fn one(app: &App, caller: &Caller, state: Deployment, to: Target, wanted: &Single) -> Answer<Response> {
     let how = strategy(wanted.strategy.as_deref())?;
@@ -360,6 +367,9 @@ async fn one(app: &App, caller: &Caller, state: Deployment, to: Target, wanted: 
     }
     // What cannot be meant is told at once, and not in a summary.
     target(app, caller, &state, &to)?;
+    if let Some(fleet) = same_under_way(app, &state, &to).await? {
+        return Ok((StatusCode::ACCEPTED, Json(shown(&fleet))).into_response());
+    }
     let fleet = begin(app, caller, &[state], to, (how, vec![], false)).await?;
     Ok((StatusCode::ACCEPTED, Json(shown(&fleet))).into_response())
 }

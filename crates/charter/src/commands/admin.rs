@@ -37,12 +37,6 @@ fn failed(error: &Error) -> Problem {
     database_problem(error)
 }
 
-/// The data directory's database, which must be there.
-async fn present(data_dir: &Path) -> Result<Database, Problem> {
-    there(data_dir)?;
-    open_database(data_dir, None).await
-}
-
 fn there(data_dir: &Path) -> Result<(), Problem> {
     if let Err(error) = std::fs::read_dir(data_dir)
         && error.kind() == std::io::ErrorKind::PermissionDenied
@@ -68,12 +62,12 @@ fn remove(file: &Path) {
     }
 }
 
-async fn backup(context: &Context<'_>, data_dir: &Path, file: &Path) -> Done {
+/// Writes everything that is known into a file of its own, which must not be there yet.
+pub(crate) async fn back_up(from: &Database, data_dir: &Path, file: &Path) -> Result<Copied, Problem> {
     if file.exists() {
         let message = format!("`{}` is there already", file.display());
         return Err(Problem::new(0, "D0007", message, "name a file that is not there yet; a backup is never written over"));
     }
-    let from = present(data_dir).await?;
     let part = PathBuf::from(format!("{}.part", file.display()));
     remove(&part);
     private_file(&part).map_err(|e| {
@@ -84,7 +78,7 @@ async fn backup(context: &Context<'_>, data_dir: &Path, file: &Path) -> Done {
         let to = Database::open(&part).await?;
         // The time of the snapshot at the latest: what is younger is not in it.
         let at = now();
-        let copied = copy(&from, &to, Purpose::Move, &at.0.to_string()).await?;
+        let copied = copy(from, &to, Purpose::Move, &at.0.to_string()).await?;
         to.put_meta(AT, &at.0.to_string()).await?;
         let secret = std::fs::read_to_string(data_dir.join("installation.key")).map_err(|e| Error::Database(e.to_string()))?;
         to.put_meta(SECRET, secret.trim()).await?;
@@ -97,6 +91,13 @@ async fn backup(context: &Context<'_>, data_dir: &Path, file: &Path) -> Done {
     })?;
     std::fs::rename(&part, file).map_err(|e| data_problem(data_dir, &e))?;
     remove(&part);
+    Ok(copied)
+}
+
+async fn backup(context: &Context<'_>, data_dir: &Path, file: &Path) -> Done {
+    there(data_dir)?;
+    let from = open_database(data_dir, None).await?;
+    let copied = back_up(&from, data_dir, file).await?;
     if context.printer.json {
         let bytes = std::fs::metadata(file).map_or(0, |m| m.len());
         context.printer.document(&json!({"schema": "charter.backup/1", "file": file.display().to_string(), "bytes": bytes,

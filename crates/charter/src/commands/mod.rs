@@ -1,6 +1,6 @@
 //! One module per command, or per family of commands.
 
-mod admin;
+pub(crate) mod admin;
 mod backend;
 mod budget;
 mod demo;

@@ -2,19 +2,18 @@
 
 use super::sweep::rows;
 use super::{Context, Done};
-use crate::client::{Client, segment};
+use crate::client::Client;
 use crate::install::{data_problem, database_problem};
 use crate::output::{Printer, Tone, table};
 use crate::outside::{Found, Outside, ask};
 use crate::ports::now;
+use charter_api::ending::Ending;
 use charter_api::problem::Problem;
-use charter_api::status::Status;
 use charter_domain::deployment::Wish;
 use charter_domain::fact::Fact;
 use charter_domain::inventory::Belongs;
 use charter_providers::Provider;
 use charter_store::{Commit, Error, Store, Write};
-use hyper::Method;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,10 +33,7 @@ const EMPTY_LISTS: u32 = 2;
 /// Tells the running server that nothing is wanted any more. False where none answers.
 async fn tell(client: &Client) -> Result<bool, Problem> {
     let told = async {
-        let status: Status = client.get("/api/v1/status").await?;
-        for deployment in &status.deployments {
-            client.act(Method::DELETE, &format!("/api/v1/deployments/{}", segment(&deployment.id))).await?;
-        }
+        let _ending: Ending = client.post("/api/v1/panic", &json!({})).await?;
         Ok(true)
     };
     tokio::time::timeout(SERVER_PATIENCE, told).await.unwrap_or(Ok(false))

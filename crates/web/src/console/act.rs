@@ -85,7 +85,7 @@ pub(crate) async fn save(State(console): State<Console>, Path(name): Path<String
 /// Ends an instance that nobody knows, by a person's word.
 pub(crate) async fn end_quarantined(State(console): State<Console>, act: Act) -> Response {
     let said = end_unknown(&console.app, &act).await;
-    back("/", said)
+    back(if act.text("back") == "/machines" { "/machines" } else { "/" }, said)
 }
 
 async fn end_unknown(app: &App, act: &Act) -> Answer<String> {
@@ -113,7 +113,7 @@ pub(crate) async fn forward(State(console): State<Console>, Path(name): Path<Str
             failed(422, "A0422", format!("`{}` is no port", act.text("port")), "a number from 0 to 65535; 0 takes a free one")
         })?;
         let wanted = PortWish { bind: "127.0.0.1".to_owned(), port, insecure: false, close: act.is_on("close") };
-        Ok(deployments::forward(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?.0)
+        Ok(crate::ssh::forward(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?.0)
     }
     .await;
     match made {

@@ -47,6 +47,7 @@ async fn shown(app: &App, visitor: &Visitor, name: &str) -> Answer<(String, Mark
     let facts = app.controller.store().facts(&state.id, FACTS).await?;
     let now = app.controller.now();
     let may = visitor.caller.is(Role::Operator);
+    let way = if visitor.caller.is(Role::Admin) { crate::ssh::way_of(app, &state).await.ok() } else { None };
     let body = html! {
         div.head {
             div {
@@ -62,11 +63,11 @@ async fn shown(app: &App, visitor: &Visitor, name: &str) -> Answer<(String, Mark
             div.stack {
                 (card("log", "Log", html! { a href={ (of_deployment(&d.name)) "/log" } { "search, download" } }, log(&d)))
                 (card("history", "What happened", html! { "newest first, UTC on hover" }, html! { div #facts data-live { (history(&facts, now)) } }))
-                (card("charts", "Last 24 hours", html! {}, html! { div #charts-now data-live { (charts(app, &state, now).await?) } }))
+                (card("charts", "Last 24 hours", html! { @if may { a href={ "/requests?deployment=" (encoded(&d.name)) } { "single requests" } } }, html! { div #charts-now data-live { (charts(app, &state, now).await?) } }))
             }
             div.stack {
                 (card("endpoint", "Endpoint", html! {}, html! { div.stack #endpoint-now data-live { (endpoint::shown(app, visitor, &d, may)) } }))
-                (card("facts-now", "Now", html! {}, html! { div #now data-live { (pairs(&state, &d, &replicas, now)) } }))
+                (card("facts-now", "Now", html! {}, html! { div #now data-live { (pairs(&state, &d, now)) } (ssh(visitor, &d, &replicas, way.as_ref())) }))
                 (card("lease", "Lease", html! {}, lease(visitor, &d, now, may)))
                 (card("generations", "Generations", html! { (many(state.history.len(), "remembered", "remembered")) }, html! { div #gens data-live { (generations(visitor, &state, now, may)) } }))
                 (card("paper", "Manifest", html! {}, paper(visitor, &d, may)))
@@ -180,7 +181,7 @@ fn history(facts: &[Fact], now: Time) -> Markup {
     }
 }
 
-fn pairs(state: &domain::Deployment, d: &Deployment, replicas: &[Replica], now: Time) -> Markup {
+fn pairs(state: &domain::Deployment, d: &Deployment, now: Time) -> Markup {
     let price: i64 = d.replicas.iter().map(|r| r.price_usd_micros_per_hour).sum();
     html! {
         dl.pairs {
@@ -202,10 +203,15 @@ fn pairs(state: &domain::Deployment, d: &Deployment, replicas: &[Replica], now: 
             @if !d.drift.is_empty() { dt { "Drift" } dd { (d.drift.join(", ")) } }
             dt { "Owner" } dd { (d.owner) " · tenant " (d.tenant) }
             dt { "Made" } dd { (when(state.created_at, now)) }
-            @if replicas.iter().any(|r| r.instance().is_some_and(|i| i.mapped_port().is_none())) { dt { "SSH" } dd { code { "charter ssh " (d.name) } } }
             dt { "Id" } dd { code { (d.id) "." (d.generation) } }
         }
     }
+}
+
+/// The way to its machine, where somebody can log in there.
+fn ssh(visitor: &Visitor, d: &Deployment, replicas: &[Replica], way: Option<&charter_api::ssh::SshWay>) -> Markup {
+    let open = replicas.iter().any(|r| r.instance().is_some_and(|i| i.mapped_port().is_none()));
+    html! { div #ssh-now data-live { @if open { h3 { "SSH" } (super::command::way(visitor, &d.name, way)) } } }
 }
 
 fn source(state: &domain::Deployment) -> &'static str {

@@ -48,7 +48,7 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
         div #closed data-live { @if let Some(why) = &closed { div.said.warn { p { strong { "Rented machines get no requests" } } p { small { (why) } } } } }
         div #routes data-live { (card("names", "Names", html! { "the last 24 hours" }, names(app, &table, &used))) }
         div #backends data-live { (card("places", "Backends", html! { (many(table.backends.len(), "place", "places")) }, places(app, &table))) }
-        @if may { (card("said", "Routes", html! { "what was said of names" }, html! { div.stack #said-now data-live { (super::routing::list(visitor, &table)) } })) }
+        @if visitor.caller.is_house() { (card("said", "Routes", html! { "what was said of names" }, html! { div.stack #said-now data-live { (super::routing::list(visitor, &table, may)) } })) }
         (card("hand", "Registered by hand", html! {}, html! {
             div.stack #hand-now data-live { @if registered.is_empty() {
                 (empty("None", html! { p { "Any OpenAI-compatible server can stand behind the gateway beside charter’s own: it gets the same keys, limits and accounting." } }))

@@ -2,6 +2,7 @@
 
 use super::assets::{packed, takes_gzip};
 use super::console::Console;
+use super::refusal::{as_page, asks_for_pages};
 use crate::problem::failed;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -39,16 +40,30 @@ fn is_own_page(headers: &HeaderMap) -> bool {
     said("origin").is_none_or(|origin| origin.split_once("://").is_some_and(|(_, from)| from == host))
 }
 
+/// The one name that a request says it asks, if it says one that can be a name at all.
+fn host_said(request: &Request) -> Option<&str> {
+    let mut all = request.headers().get_all(header::HOST).iter();
+    let host = all.next()?.to_str().ok().filter(|_| all.next().is_none())?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+    // A whole address in the first line counts before the header: the two must not differ.
+    let same = request.uri().authority().is_none_or(|named| named.as_str().eq_ignore_ascii_case(host));
+    (same && host.bytes().all(plain)).then_some(host)
+}
+
 /// Checks names and origins, and puts the policy on every answer.
 pub(crate) async fn guard(State(console): State<Console>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     // Who shows a key in a header is no browser that was led here.
     let has_key = headers.contains_key(header::AUTHORIZATION);
-    let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let host = host_said(&request);
     let asks = matches!(*request.method(), Method::GET | Method::HEAD);
     // Whoever keeps watch over processes asks by whatever name it has for them.
     let watches = ["/healthz", "/readyz"].contains(&request.uri().path());
-    let refused = if !has_key && !watches && !is_ours(&console, host_of(host)) {
+    let several = headers.get_all(header::HOST).iter().count() > 1;
+    let refused = if several || (host.is_none() && headers.contains_key(header::HOST)) {
+        Some(failed(400, "A0013", "the request names no host, or several", "send one `Host` header: the address of the server"))
+    } else if !has_key && !watches && !is_ours(&console, host_of(host.unwrap_or_default())) {
+        let host = host.unwrap_or_default();
         let hint = "open it at an address of the server, or name this one in `server.hosts` of its file";
         Some(failed(421, "A0013", format!("`{host}` is no name of this server"), hint))
     } else if !has_key && !asks && !is_own_page(headers) {
@@ -56,11 +71,14 @@ pub(crate) async fn guard(State(console): State<Console>, request: Request, next
     } else {
         None
     };
-    let gzip = takes_gzip(headers);
+    let (gzip, pages) = (takes_gzip(headers), asks_for_pages(&request));
     let mut response = match refused {
         Some(refused) => refused.into_response(),
         None => next.run(request).await,
     };
+    if let Some(asked) = pages {
+        response = as_page(&console, &asked, response).await;
+    }
     let own = response.headers_mut();
     for (name, value) in [
         ("content-security-policy", POLICY),

@@ -15,27 +15,47 @@ pub(crate) enum Place {
     Deploy,
     Upgrades,
     Market,
+    Machines,
     Spend,
     Gateway,
     Keys,
     Playground,
     Events,
     Settings,
+    /// A page that stands in no list.
+    Nowhere,
 }
 
 impl Place {
-    const ALL: [(Self, &'static str, &'static str); 10] = [
+    const ALL: [(Self, &'static str, &'static str); 11] = [
         (Self::Overview, "/", "Overview"),
         (Self::Deploy, "/deploy", "Deploy"),
         (Self::Playground, "/playground", "Playground"),
         (Self::Gateway, "/gateway", "Gateway"),
         (Self::Spend, "/spend", "Spend"),
+        (Self::Machines, "/machines", "Machines"),
         (Self::Market, "/market", "Market"),
         (Self::Upgrades, "/upgrades", "Upgrades"),
         (Self::Keys, "/keys", "Keys"),
         (Self::Events, "/events", "Events"),
         (Self::Settings, "/settings", "Settings"),
     ];
+
+    /// Who may see it.
+    const fn needs(self) -> Role {
+        match self {
+            Self::Keys => Role::Admin,
+            Self::Deploy | Self::Machines | Self::Spend => Role::Operator,
+            Self::Overview
+            | Self::Upgrades
+            | Self::Market
+            | Self::Gateway
+            | Self::Playground
+            | Self::Events
+            | Self::Settings
+            | Self::Nowhere => Role::Viewer,
+        }
+    }
 }
 
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -89,7 +109,7 @@ pub(crate) fn page(visitor: &Visitor, place: Place, title: &str, body: Markup) -
                         nav aria-label="Pages" {
                             ul {
                                 @for (at, path, name) in Place::ALL {
-                                    @if at != Place::Keys || visitor.caller.role >= Role::Admin {
+                                    @if visitor.caller.role >= at.needs() {
                                         li { a href=(path) aria-current=[(at == place).then_some("page")] { (name) } }
                                     }
                                 }

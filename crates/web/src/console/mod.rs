@@ -6,6 +6,7 @@ mod ask;
 mod assets;
 mod attention;
 mod chart;
+mod command;
 #[expect(clippy::module_inception, reason = "what the pages share is the console itself")]
 mod console;
 mod deploy;
@@ -22,10 +23,14 @@ mod layout;
 mod live;
 mod log;
 mod login;
+mod machines;
 mod market;
 mod note;
 mod overview;
 mod playground;
+mod premises;
+mod refusal;
+mod requests;
 mod routing;
 mod session;
 mod settings;
@@ -67,8 +72,13 @@ pub(crate) fn pages() -> Router<Console> {
         .route("/deployments/{name}/forward", post(act::forward))
         .route("/deployments/{name}/key", post(keys::temporary))
         .route("/upgrades", get(upgrades::page).post(upgrades::begin))
+        .route("/deployments/{name}/run", post(command::run))
+        .route("/machines", get(machines::page))
+        .route("/machines/look", post(machines::look))
+        .route("/machines/end", post(machines::panic))
         .route("/market", get(market::page))
         .route("/spend", get(spend::page))
+        .route("/requests", get(requests::page))
         .route("/gateway", get(gateway::page))
         .route("/gateway/backends", post(gateway::register))
         .route("/gateway/backends/{name}/remove", post(gateway::remove))
@@ -83,6 +93,8 @@ pub(crate) fn pages() -> Router<Console> {
         .route("/settings", get(settings::page))
         .route("/settings/defaults", post(settings::change))
         .route("/settings/saved/{name}/remove", post(settings::forget))
+        .route("/settings/backups", post(premises::back_up))
+        .route("/settings/backups/{name}/remove", post(premises::remove))
         .route("/settings/stop", post(settings::stop))
         .route("/api/docs", get(docs::page))
         .route("/errors/{code}", get(docs::error))

@@ -10,6 +10,7 @@ use super::visitor::{Act, Visitor};
 use crate::problem::{Answer, Body, Path, failed};
 use crate::routes;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use charter_api::route::{Explained, Member, Policy, Price, RouteQuestion, RouteWish};
 use charter_domain::routing::{Route, RouteTable};
@@ -60,25 +61,25 @@ fn fields(visitor: &Visitor, route: Option<&Route>) -> Markup {
 }
 
 /// All routes that were said, each to be changed or forgotten; and the form for another one.
-pub(crate) fn list(visitor: &Visitor, table: &RouteTable) -> Markup {
+pub(crate) fn list(visitor: &Visitor, table: &RouteTable, may: bool) -> Markup {
     html! {
         @if table.routes.is_empty() { p.soft { "None: every name is answered by whoever serves it, the least busy first." } }
         ul.notes { @for (n, route) in table.routes.iter().enumerate() {
             li {
                 span {}
                 p { strong { (route.name) } small { (said(route)) } }
-                div.actions {
+                @if may { div.actions {
                     (asks(&format!("route-{n}"), "small", "Change…", &format!("The route {}", route.name), fields(visitor, Some(route))))
                     (asks(&format!("unroute-{n}"), "small bad", "Forget…", &format!("Forget what was said of {}?", route.name), form(visitor, "/gateway/routes/remove", html! {
                         p { "Requests for it are answered by whoever serves it under that name from then on; where nobody does, they are refused." }
                         input type="hidden" name="name" value=(route.name);
                         div.actions { button.bad { "Forget it" } }
                     })))
-                }
+                } } @else { span {} }
             }
         } }
         div.actions {
-            (asks("route-new", "small", "Another route…", "A route", fields(visitor, None)))
+            @if may { (asks("route-new", "small", "Another route…", "A route", fields(visitor, None))) }
             (asks("explain", "small", "What would happen…", "What would become of a request?", form(visitor, "/gateway/explain", html! {
                 label.field { "Name" input name="model" required value=(table.routes.first().map_or("", |r| r.name.as_str())); }
                 label.field { "Prompt" textarea name="prompt" rows="4" {} }
@@ -167,16 +168,18 @@ pub(crate) async fn explain(State(console): State<Console>, act: Act) -> Respons
         Ok(routes::explain(State(console.app.clone()), act.caller(), Body(RouteQuestion { request, effort })).await?.0)
     }
     .await;
-    let shown = match told {
-        Ok(told) => card("told", act.text("model"), html! {}, explained(&told)),
-        Err(failed) => Note::of(&failed.0).shown(),
+    let (status, shown) = match told {
+        Ok(told) => (StatusCode::OK, card("told", act.text("model"), html! {}, explained(&told))),
+        Err(failed) => (StatusCode::UNPROCESSABLE_ENTITY, Note::of(&failed.0).shown()),
     };
     let page = html! {
         div.head { div { nav.crumb aria-label="Way back" { a href="/gateway" { "Gateway" } " / what would happen" } h1 { "What would become of it" } p.soft { "Nothing was sent." } } }
         (shown)
         p { a.button href="/gateway" { "Back" } }
     };
-    whole(&act.visitor, Place::Gateway, "What would happen", page)
+    let mut page = whole(&act.visitor, Place::Gateway, "What would happen", page);
+    *page.status_mut() = status;
+    page
 }
 
 fn explained(told: &Explained) -> Markup {

@@ -26,6 +26,7 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
     let saved: Vec<&str> = saved.iter().map(|s| s.name.as_str()).collect();
     Ok(html! {
         div.head { div { h1 { "Settings" } p.soft { "The server reads most of this from its file and its environment when it starts: change it there." } } }
+        @if visitor.caller.is(Role::Operator) && visitor.caller.is_house() { div #order data-live { (super::premises::order(app, visitor).await?) } }
         div.halves {
             (card("server", "Server", html! {}, html! { dl.pairs {
                 dt { "Version" } dd { (app.version) }
@@ -55,6 +56,7 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
             }
         }))
         @if visitor.caller.is(Role::Admin) {
+            (card("backups", "Backups", html! {}, html! { div #backups-now data-live { (super::premises::kept(app, visitor)) } }))
             (card("process", "This server", html! {}, html! {
                 p.soft { "What is rented stays when the server ends: engines serve on, and the dead man’s switch of a machine ends it if no server comes back." }
                 div.actions { (asks("stop", "bad", "End the server…", "End this server?", form(visitor, "/settings/stop", html! {
@@ -120,7 +122,7 @@ pub(crate) async fn change(State(console): State<Console>, act: Act) -> Response
     back("/settings", said.map(|_| "New deployments begin with this now; those that there are stay as they are.".to_owned()))
 }
 
-fn providers(app: &App) -> Markup {
+pub(crate) fn providers(app: &App) -> Markup {
     let swept = app.controller.swept();
     html! {
         @if app.controller.providers().is_empty() { p.soft { "None: start the server from a file with " code { "providers:" } ", or with " code { "VASTAI_API_KEY" } " set." } }

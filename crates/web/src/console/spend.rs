@@ -69,7 +69,7 @@ async fn shown(app: &App, visitor: &Visitor, wish: &Wish) -> Answer<Markup> {
             dollars,
         )))
         (card("places", "Machines, by provider and deployment", html! { "the same days" }, places(app, visitor, today, days).await?))
-        (card("rows", "Requests", html! { nav.row aria-label="By" { "by " @for (name, label) in BY { a href={ "/spend?by=" (name) "&days=" (days) } aria-current=[(name == wish.by).then_some("true")] { (label) } } } }, table(&wish.by, &rows, &names)))
+        (card("rows", "Requests", html! { nav.row aria-label="By" { a href="/requests" { "one by one" } " · by " @for (name, label) in BY { a href={ "/spend?by=" (name) "&days=" (days) } aria-current=[(name == wish.by).then_some("true")] { (label) } } } }, table(&wish.by, &rows, &names)))
     })
 }
 

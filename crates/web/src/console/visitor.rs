@@ -5,7 +5,7 @@ use super::console::Console;
 use super::note::Note;
 use super::session::{COOKIE, LASTS, LEFT, Session, Signer, cookie};
 use crate::auth::Caller;
-use crate::problem::{Failed, failed};
+use crate::problem::{Failed, announced, failed};
 use crate::router::App;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -57,6 +57,11 @@ async fn session_of(parts: &Parts, app: &App, signer: &Signer) -> Result<Option<
     }
     let caller = Caller::of_key(app, &session.key).await?;
     Ok(caller.map(|caller| (session, caller)))
+}
+
+/// Who looks, where somebody is logged in.
+pub(crate) async fn looks(parts: &Parts, console: &Console) -> Option<Visitor> {
+    visitor(parts, console).await.ok().map(|(visitor, _)| visitor)
 }
 
 async fn visitor(parts: &Parts, console: &Console) -> Result<(Visitor, Session), Response> {
@@ -156,6 +161,11 @@ impl Act {
 /// The largest form.
 const FORM_MAX: usize = 256 * 1024;
 
+fn too_large() -> Failed {
+    let hint = format!("send no more than {} KiB", FORM_MAX / 1024);
+    failed(413, "A0413", "the form is too large, or it broke off", hint)
+}
+
 impl<S: Send + Sync> FromRequest<S> for Act
 where
     Console: FromRef<S>,
@@ -166,10 +176,10 @@ where
         let console = Console::from_ref(state);
         let (parts, body) = request.into_parts();
         let (visitor, session) = visitor(&parts, &console).await?;
-        let body = axum::body::to_bytes(body, FORM_MAX).await.map_err(|_| {
-            let hint = format!("send no more than {} KiB", FORM_MAX / 1024);
-            failed(413, "A0413", "the form is too large, or it broke off", hint).into_response()
-        })?;
+        if announced(&parts.headers) > FORM_MAX as u64 {
+            return Err(too_large().into_response());
+        }
+        let body = axum::body::to_bytes(body, FORM_MAX).await.map_err(|_| too_large().into_response())?;
         let fields = fields(&body);
         let token = fields.get("form").map_or("", String::as_str);
         if !console.signer.is_form_token(&session, token) {
@@ -177,7 +187,7 @@ where
             return Err(failed(403, "A0012", "the form does not belong to this login", hint).into_response());
         }
         // As the API has it: looking needs any role, changing needs an operator, and a handler may ask for more.
-        if !["/logout", "/theme"].contains(&parts.uri.path()) {
+        if !["/logout", "/theme", "/gateway/explain"].contains(&parts.uri.path()) {
             visitor.caller.need(Role::Operator).map_err(IntoResponse::into_response)?;
         }
         Ok(Self { visitor, session, fields })
