@@ -8,7 +8,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 PAGES = {"overview": "/", "deploy": "/deploy?profile=demo", "deployment": "/deployments/web", "log": "/deployments/web/log",
          "playground": "/playground", "gateway": "/gateway", "spend": "/spend", "market": "/market", "upgrades": "/upgrades",
-         "keys": "/keys", "events": "/events", "settings": "/settings", "api": "/api/docs", "error": "/errors/A0003"}
+         "machines": "/machines", "requests": "/requests", "refusal": "/nowhere", "keys": "/keys", "events": "/events", "settings": "/settings", "api": "/api/docs", "error": "/errors/A0003"}
 faults = []
 
 
@@ -28,7 +28,7 @@ class Backend(http.server.BaseHTTPRequestHandler):
 
 def watch(page):
     """No page may complain, ask for anything elsewhere, or run what was smuggled into it."""
-    page.on("console", lambda m: faults.append(("console", m.text)) if m.type == "error" and "401" not in m.text and "422" not in m.text else None)
+    page.on("console", lambda m: faults.append(("console", m.text)) if m.type == "error" and not any(status in m.text for status in ("401", "403", "404", "422")) else None)
     page.on("pageerror", lambda e: faults.append(("page", str(e))))
     page.on("dialog", lambda d: (faults.append(("dialog", d.message)), d.dismiss()))
     page.on("request", lambda r: faults.append(("elsewhere", r.url)) if not r.url.startswith((URL, "data:", "blob:")) else None)
@@ -212,6 +212,7 @@ def keys(page):
     page.get_by_label("Name", exact=True).fill("<script>alert(1)</script>")
     page.get_by_role("button", name="Make a key").click()
     secret = page.locator("#new-key").text_content()
+    serious(page, "a key", 1280, "light")
     assert secret.startswith("chk_"), secret
     asked = urllib.request.Request(URL + "/api/v1/status", headers={"authorization": "Bearer " + secret})
     assert urllib.request.urlopen(asked).status == 200
@@ -275,6 +276,93 @@ def quarantine(page):
     page.locator("[popover]:popover-open").get_by_role("button", name="End it", exact=True).click()
     said(page, "seen to be gone")
     expect(page.locator("#attention")).not_to_contain_text("An instance that nobody knows")
+
+
+def order(page):
+    step("what is in order and what is not; a backup is made, listed and removed")
+    page.goto(URL + "/settings")
+    expect(page.locator("#doctor")).to_contain_text("background tasks do their work")
+    expect(page.locator("#doctor")).to_contain_text("are free for database and logs")
+    page.get_by_role("button", name="Back up now").click()
+    said(page, "The backup lies at")
+    row = page.locator("#backups tr", has_text="charter-")
+    expect(row).to_contain_text("backups/charter-")
+    row.get_by_role("button", name="Remove…").click()
+    page.locator("[popover]:popover-open").get_by_role("button", name="Remove it").click()
+    said(page, "is removed")
+
+
+def machines(page):
+    step("machines are listed and looked at; a command is run on one, and what it prints is text")
+    page.goto(URL + "/machines")
+    expect(page.locator("#machines")).to_contain_text("web")
+    page.get_by_role("button", name="Look now").click()
+    said(page, "are being asked")
+    page.goto(URL + "/deployments/web")
+    expect(page.locator("#ssh-now")).to_contain_text("charter ssh web")
+    page.get_by_role("button", name="Run a command…").click()
+    page.locator("[popover]:popover-open [name=command]").fill("printf '\\033[31m<img src=x onerror=alert(5)>\\n'; echo oops >&2; exit 3")
+    page.get_by_role("button", name="Run it").click()
+    expect(page.locator("main")).to_contain_text("it ended with status 3", timeout=20000)
+    expect(page.locator("#stdout")).to_have_text("<img src=x onerror=alert(5)>")
+    expect(page.locator("#stderr")).to_contain_text("oops")
+    serious(page, "a command", 1280, "light")
+    page.goto(URL + "/deployments/web")
+    expect(page.locator("#facts")).to_contain_text("runs a command on its machine")
+
+
+def requests(page):
+    step("single requests are listed, and chosen by what they asked")
+    page.goto(URL + "/requests")
+    expect(page.locator("#rows tbody tr", has_text="web-model").first).to_contain_text("done")
+    page.goto(URL + "/requests?deployment=nobody")
+    expect(page.locator("#rows")).to_contain_text("No request fits")
+
+
+def refusals(browser, page):
+    step("what is not there, or not for this key, is a page; a viewer is led to nothing of the kind")
+    assert page.goto(URL + "/nowhere").status == 404
+    expect(page.get_by_role("heading", level=1)).to_have_text("there is nothing at this path")
+    page.get_by_role("link", name="To the overview").click()
+    expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
+    made = urllib.request.Request(URL + "/api/v1/keys", data=json.dumps({"role": "viewer", "name": "looker"}).encode(),
+                                  headers={"authorization": "Bearer " + KEY, "content-type": "application/json"})
+    secret = json.load(urllib.request.urlopen(made))["key"]
+    other = watch(browser.new_context(viewport={"width": 1280, "height": 900}).new_page())
+    assert other.goto(URL + "/nowhere").url.endswith("/login?next=%2Fnowhere") or other.get_by_label("Key").count() == 0
+    other.goto(URL + "/login")
+    other.get_by_label("Key").fill(secret)
+    other.get_by_role("button", name="Log in").click()
+    expect(other.get_by_role("heading", name="Overview", level=1)).to_be_visible()
+    led = [link.get_attribute("href") for link in other.locator("nav[aria-label=Pages] a").all()]
+    assert "/deploy" not in led and "/gateway" in led, led
+    for path in led:
+        assert other.goto(URL + path).status == 200, path
+        expect(other.get_by_role("heading", level=1)).to_be_visible()
+        serious(other, f"{path} for a viewer", 1280, "light")
+    for path in ("/spend", "/deploy", "/machines", "/requests", "/keys"):
+        assert other.goto(URL + path).status == 403, path
+        expect(other.locator("main")).to_contain_text("What to do")
+    other.goto(URL + "/gateway")
+    other.get_by_role("button", name="What would happen…").click()
+    other.locator("[popover]:popover-open [name=model]").fill("web-model")
+    other.get_by_role("button", name="Explain").click()
+    expect(other.locator("#told")).to_contain_text("web-model")
+    other.context.close()
+
+
+def panic(page):
+    step("everything is ended by one word, and only by that word")
+    page.goto(URL + "/machines")
+    page.get_by_role("button", name="End everything…").click()
+    expect(page.locator("[popover]:popover-open")).to_contain_text("are spent no more")
+    page.locator("[popover]:popover-open [name=sure]").fill("end everything")
+    page.locator("[popover]:popover-open").get_by_role("button", name="End everything").click()
+    said(page, "being ended")
+    expect(page.locator("#machines")).to_contain_text("Nothing stands anywhere", timeout=60000)
+    for name, path in (("machines", "/machines"), ("overview", "/")):
+        page.goto(URL + path)
+        serious(page, f"an empty {name}", 1280, "light")
 
 
 def without_scripts(browser):
@@ -403,9 +491,14 @@ def main():
         backend(page, server.server_address[1])
         keys(page)
         beginnings(page)
+        order(page)
+        machines(page)
+        requests(page)
+        refusals(browser, page)
         without_scripts(browser)
         look(browser)
         end(page)
+        panic(page)
         browser.close()
     assert not faults, "\n".join(str(fault) for fault in faults[:30])
     print("all is well")
