@@ -69,6 +69,8 @@ pub struct RequestRow {
     pub tenant: String,
     /// The name that was asked for.
     pub model: String,
+    /// The name that was asked before it and could not answer.
+    pub instead_of: Option<String>,
     /// Who answered.
     pub deployment: String,
     /// Which place of it.

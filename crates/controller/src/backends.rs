@@ -85,18 +85,22 @@ impl Controller {
         Ok(format!("{asked} asked, {bad} not well"))
     }
 
-    /// Engines whose queues matter: where requests can go two ways, and where copies come and go.
+    /// Engines whose queues matter: where requests can go two ways, and where copies come and go. The others are asked once a minute,
+    /// for charts.
     async fn asked_for_load(&self) -> Result<Vec<Replica>, Error> {
         let table = std::sync::Arc::clone(&self.0.routes.borrow());
         let several = table.backends.iter().filter(|b| b.ready).count() > 1;
         let mut asked = vec![];
-        for (row, _) in self.store().replicas(None).await? {
+        let open = self.store().replicas(None).await?;
+        self.0.samples.keep(&open.iter().map(|(row, _)| row.state.id.clone()).collect::<Vec<_>>());
+        for (row, _) in open {
             let replica = row.state;
             if !matches!(replica.phase, Phase::Ready { .. }) {
                 continue;
             }
             let deployment = self.store().deployment(replica.deployment.as_str()).await?;
-            if several || deployment.is_some_and(|d| d.state.scale.is_some()) {
+            let is_due = self.0.samples.is_due(&replica.id, self.now());
+            if several || is_due || deployment.is_some_and(|d| d.state.scale.is_some()) {
                 asked.push(replica);
             }
         }
@@ -140,7 +144,7 @@ mod tests {
     #[test]
     fn three_bad_looks_take_a_backend_out_and_one_good_one_brings_it_back() {
         let mut heard = Heard::default();
-        let load = |waiting| Ok(Some(Load { waiting, kv_permille: 0 }));
+        let load = |waiting| Ok(Some(Load { waiting, ..Load::default() }));
         let bad = || Err("no answer".to_owned());
         let told: Vec<bool> = [load(0), bad(), bad(), bad(), bad(), load(0), bad(), load(3), load(3)]
             .into_iter()

@@ -120,6 +120,8 @@ pub(crate) struct Inner {
     pub(crate) closed: Mutex<Option<String>>,
     /// What the last sweep found.
     pub(crate) swept: Mutex<Judgement>,
+    /// How busy engines were lately.
+    pub(crate) samples: crate::samples::Samples,
     /// Somebody wants the providers to be looked at now.
     pub(crate) look_around: AtomicBool,
     pub(crate) ended: CancellationToken,
@@ -163,6 +165,7 @@ impl Controller {
             works: Mutex::default(),
             closed: Mutex::default(),
             swept: Mutex::default(),
+            samples: crate::samples::Samples::default(),
             look_around: AtomicBool::default(),
             ended: CancellationToken::new(),
         }))
@@ -269,6 +272,12 @@ impl Controller {
     #[must_use]
     pub fn forward_of(&self, replica: &ReplicaId) -> Option<std::net::SocketAddr> {
         self.0.forwards.lock().unwrap_or_else(PoisonError::into_inner).get(replica).map(|(_, f)| f.address())
+    }
+
+    /// How busy its engine was in the last hour, the oldest first.
+    #[must_use]
+    pub fn samples_of(&self, replica: &ReplicaId) -> Vec<crate::samples::Sample> {
+        self.0.samples.of(replica)
     }
 
     /// The state of the SSH link to a replica's machine.

@@ -78,7 +78,9 @@ impl Controller {
         let (way, instance) = (self.way_to(replica)?, replica.instance()?);
         let key = self.engine_key(&instance.tag);
         let metrics = Engine { way: &way, key: &key }.metrics().await?;
-        Some(Load::from_metrics(&metrics))
+        let load = Load::from_metrics(&metrics);
+        self.0.samples.add(&replica.id, load, self.now());
+        Some(load)
     }
 
     /// Another number of copies from now on.

@@ -61,6 +61,9 @@ pub struct Used {
     pub tenant: Arc<str>,
     /// The name that the client used.
     pub model: Arc<str>,
+    /// The name that was asked before it and could not answer; empty where none was.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub instead_of: Arc<str>,
     /// The deployment or registered backend.
     pub group: Arc<str>,
     /// The replica.

@@ -34,6 +34,8 @@ pub(crate) struct Call {
     pub(crate) permit: Permit,
     /// How long parts of an answer may take, where another name than the asked one may give it.
     pub(crate) patience: Option<Patience>,
+    /// The first of a chain, where it could not answer.
+    pub(crate) instead_of: Option<Arc<str>>,
 }
 
 /// What was taken of the key's limits when the request was let in; whoever takes it over settles it.
@@ -140,6 +142,7 @@ impl Way {
         let (mut told, mut last, mut later, mut first) = (vec![], None, None, first);
         for (at, target) in chain.iter().enumerate() {
             let others = at + 1 < chain.len();
+            call.instead_of = (at > 0).then(|| Arc::clone(&chain[0].name));
             let answer = match first.take() {
                 Some(Refusal::Upstream(no)) if no.again => Box::pin(self.once(call, target, others)).await,
                 Some(refusal) => Err(refusal),

@@ -116,7 +116,7 @@ impl Way {
         holder.state.meter.admit(&key.limits, table.gateways, estimate, (self.shared.now)())?;
         let permit = Permit::new(holder, estimate);
         let (headers, id, holder) = (Arc::new(parts.headers), id.clone(), Arc::clone(holder));
-        let mut call = Call { asked, body, headers, path, id, holder, started, permit, patience: None };
+        let mut call = Call { asked, body, headers, path, id, holder, started, permit, patience: None, instead_of: None };
         if is_plain && target.takes(path) && (!call.asked.tools || target.calls_tools()) {
             let admitted = self.admit(&mut call, target, None);
             drop(table);
@@ -143,6 +143,9 @@ impl Way {
         let mut ticket =
             self.ticket(&call.holder, target, call.started, (estimate, body_bytes, call.asked.written_max), &call.id);
         ticket.patience = call.patience.unwrap_or(ticket.patience);
+        if let Some(first) = call.instead_of.take() {
+            ticket.used.instead_of = first;
+        }
         let marks = if ticket.target.route.policy == Policy::Prefix { beginnings(&body) } else { vec![] };
         let text = |name: HeaderName| call.headers.get(name).and_then(|v| v.to_str().ok());
         let session = text(SESSION).map(str::to_owned).filter(|_| ticket.target.route.policy == Policy::Session);

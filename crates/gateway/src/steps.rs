@@ -157,8 +157,18 @@ impl Work {
         std::mem::swap(&mut permit, &mut self.call.permit);
         let headers = Arc::clone(&self.call.headers);
         let (id, started) = (self.call.id.clone(), self.call.started);
-        let mut call =
-            Call { asked: asked(&body)?, body, headers, path: CHAT, id, holder, started, permit, patience: self.call.patience };
+        let mut call = Call {
+            asked: asked(&body)?,
+            body,
+            headers,
+            path: CHAT,
+            id,
+            holder,
+            started,
+            permit,
+            patience: self.call.patience,
+            instead_of: None,
+        };
         timeout_at(self.late, self.way.walk(&mut call, &chain)).await.unwrap_or(Err(Refusal::Timeout))
     }
 

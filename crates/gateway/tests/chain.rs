@@ -88,6 +88,7 @@ async fn whatever_the_first_one_does_before_it_begins_the_client_sees_one_good_a
         assert!(first_got.posts() >= 1, "{what}");
         let used = rig.used(asked.len()).await;
         let done: Vec<_> = used.iter().filter(|u| u.end == End::Done).collect();
+        assert!(done.iter().all(|u| &*u.model == "second" && &*u.instead_of == "m"), "{what}: {used:?}");
         assert!(
             done.len() == asked.len() && done.iter().all(|u| &*u.backend == "second" && u.completion_tokens > 0),
             "{what}: {used:?}"

@@ -129,7 +129,7 @@ pub(crate) async fn ready(State(app): State<App>) -> impl IntoResponse {
 }
 
 async fn nothing(_: Caller) -> Failed {
-    failed(404, "A0405", "there is nothing at this path", "the paths are listed in the documentation of the API")
+    failed(404, "A0405", "there is nothing at this path", "the paths of the API are listed at `/api/docs`")
 }
 
 pub(crate) async fn stop(State(app): State<App>, caller: Caller) -> Answer<StatusCode> {

@@ -68,6 +68,7 @@ pub(crate) async fn requests(
         key: names.get(&*u.key).map_or(&*u.key, String::as_str).to_owned(),
         tenant: u.tenant.to_string(),
         model: u.model.to_string(),
+        instead_of: Some(u.instead_of.to_string()).filter(|name| !name.is_empty()),
         deployment: u.group.to_string(),
         backend: u.backend.to_string(),
         prompt_tokens: u.prompt_tokens,

@@ -63,7 +63,7 @@ async fn shown(app: &App, visitor: &Visitor, name: &str) -> Answer<(String, Mark
             div.stack {
                 (card("log", "Log", html! { a href={ (of_deployment(&d.name)) "/log" } { "search, download" } }, log(&d)))
                 (card("history", "What happened", html! { "newest first, UTC on hover" }, html! { div #facts data-live { (history(&facts, now)) } }))
-                (card("charts", "Last 24 hours", html! { @if may { a href={ "/requests?deployment=" (encoded(&d.name)) } { "single requests" } } }, html! { div #charts-now data-live { (charts(app, &state, now).await?) } }))
+                (card("charts", "Last 24 hours", html! { @if may { a href={ "/requests?deployment=" (encoded(&d.name)) } { "single requests" } } }, html! { div #charts-now data-live { (charts(app, &state, now).await?) (super::busy::shown(app, &replicas, now)) } }))
             }
             div.stack {
                 (card("endpoint", "Endpoint", html! {}, html! { div.stack #endpoint-now data-live { (endpoint::shown(app, visitor, &d, may)) } }))
@@ -211,7 +211,7 @@ fn pairs(state: &domain::Deployment, d: &Deployment, now: Time) -> Markup {
 /// The way to its machine, where somebody can log in there.
 fn ssh(visitor: &Visitor, d: &Deployment, replicas: &[Replica], way: Option<&charter_api::ssh::SshWay>) -> Markup {
     let open = replicas.iter().any(|r| r.instance().is_some_and(|i| i.mapped_port().is_none()));
-    html! { div #ssh-now data-live { @if open { h3 { "SSH" } (super::command::way(visitor, &d.name, way)) } } }
+    html! { div.stack #ssh-now data-live { @if open { h3 { "SSH" } (super::command::way(visitor, &d.name, way)) } } }
 }
 
 fn source(state: &domain::Deployment) -> &'static str {

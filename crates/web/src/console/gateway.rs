@@ -137,7 +137,7 @@ fn names(app: &App, table: &RouteTable, used: &[Used]) -> Markup {
     }
     html! {
         div.scroll { table.cards {
-            thead { tr { th { "Name" } th { "State" } th { "How" } th.num { "Requests" } th.num { "First token" } th.num { "95 of 100" } th.num { "Whole" } th.num { "95 of 100" } th.num { "Waiting" } th.num { "Waited" } th.num { "Failed" } } }
+            thead { tr { th { "Name" } th { "State" } th { "How" } th.num { "Requests" } th.num { "First token" } th.num { "95 of 100" } th.num { "Whole" } th.num { "95 of 100" } th.num { "Waiting" } th.num { "Waited" } th.num title="answered by another name, because it could not" { "Fell back" } th.num title="answered in the place of others" { "Stood in" } th.num { "Failed" } } }
             tbody { @for name in all {
                 @let route = table.routes.iter().find(|r| r.name == name);
                 @let mine: Vec<&Used> = used.iter().filter(|u| *u.model == *name).collect();
@@ -151,6 +151,8 @@ fn names(app: &App, table: &RouteTable, used: &[Used]) -> Markup {
                     td.num data-label="Whole" { (percentile(&done, 50, |u| u.duration_ms)) } td.num data-label="95 of 100" { (percentile(&done, 95, |u| u.duration_ms)) }
                     td.num data-label="Waiting" { (waiting(app, table, name)) }
                     td.num data-label="Waited" { (mine.iter().filter(|u| u.queue_ms + u.cold_ms > 0).count()) }
+                    td.num data-label="Fell back" { (used.iter().filter(|u| *u.instead_of == *name).count()) }
+                    td.num data-label="Stood in" { (mine.iter().filter(|u| !u.instead_of.is_empty()).count()) }
                     td.num data-label="Failed" { (mine.iter().filter(|u| matches!(u.end, End::Failed | End::Cut)).count()) }
                 }
             } }

@@ -36,7 +36,7 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
                 @if visitor.caller.is(Role::Admin) { (end_all(visitor, &all, price)) }
             }
         }
-        div #all data-live {
+        div.stack #all data-live {
             (card("machines", "In the accounts", html! { (many(all.len(), "machine", "machines")) ", " (per_hour(price)) " together" }, table(visitor, &all)))
             @if house { (card("providers", "Providers", html! { "asked every two minutes" }, super::settings::providers(app))) }
         }

@@ -5,6 +5,7 @@ mod act;
 mod ask;
 mod assets;
 mod attention;
+mod busy;
 mod chart;
 mod command;
 #[expect(clippy::module_inception, reason = "what the pages share is the console itself")]

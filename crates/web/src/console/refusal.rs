@@ -51,9 +51,15 @@ pub(crate) async fn as_page(console: &Console, asked: &Parts, response: Response
     page
 }
 
+/// Written as one: messages begin small, because terminals put a code before them.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
 fn told(problem: &Problem, way: &str, label: &str) -> Markup {
     html! {
-        div.head { div { p.soft { (problem.status) " · " a href={ "/errors/" (problem.code) } { (problem.code) } } h1 { (marked(&problem.message)) } } }
+        div.head { div { p.soft { (problem.status) " · " a href={ "/errors/" (problem.code) } { (problem.code) } } h1 { (marked(&sentence(&problem.message))) } } }
         @if !problem.detail.is_empty() { p.detail { (marked(&problem.detail)) } }
         @if !problem.hint.is_empty() { p { strong { "What to do: " } (marked(&problem.hint)) } }
         div.actions { a.button.main href=(way) { (label) } }

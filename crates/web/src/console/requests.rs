@@ -18,6 +18,10 @@ use maud::{Markup, html};
 const ROWS: usize = 100;
 const ROWS_MAX: usize = 1000;
 
+/// How far back people look.
+const SPANS: [(i64, &str); 4] =
+    [(1, "the last hour"), (24, "the last day"), (24 * 7, "the last week"), (24 * 30, "the last month")];
+
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
 pub(crate) struct Wish {
@@ -58,8 +62,8 @@ async fn shown(app: &App, visitor: &Visitor, wish: &Wish) -> Answer<Markup> {
                 label.sr for="key" { "Key" } input #key name="key" value=(wish.key) placeholder="key";
                 label.sr for="model" { "Model" } input #model name="model" value=(wish.model) placeholder="model";
                 label.sr for="deployment" { "Deployment" } input #deployment name="deployment" value=(wish.deployment) placeholder="deployment";
-                label.sr for="hours" { "Of the last hours" } input #hours type="number" name="hours" min="1" max="8784" value=(hours);
-                label.sr for="limit" { "Rows" } input #limit type="number" name="limit" min="1" max=(ROWS_MAX) value=(limit);
+                label.sr for="hours" { "Of the last" } select #hours name="hours" { @for (n, said) in SPANS { option value=(n) selected[n == hours] { (said) } } @if !SPANS.iter().any(|(n, _)| *n == hours) { option value=(hours) selected { (hours) " hours" } } }
+                label.sr for="limit" { "Rows" } select #limit name="limit" { @for n in [50, ROWS, 500, ROWS_MAX] { option value=(n) selected[n == limit] { (n) " rows" } } }
                 button.small { "Show" }
             }
             div #rows data-live { (table(&rows, now)) }
@@ -84,7 +88,7 @@ fn table(rows: &[RequestRow], now: Time) -> Markup {
             tbody { @for r in rows { tr title=(r.request) {
                 td.lead { (when_said(&r.at, now)) }
                 td data-label="Key" { div { (r.key) span.under { (r.tenant) } } }
-                td data-label="Model" { (r.model) }
+                td data-label="Model" { div { (r.model) @if let Some(first) = &r.instead_of { span.under { "instead of " (first) } } } }
                 td data-label="Answered by" { div { (r.deployment) @if r.saved_usd_micros > 0 { span.under { "kept answer" } } } }
                 td.num data-label="Tokens in" { div { (count(r.prompt_tokens)) @if r.cached_tokens > 0 { span.under { (r.cached_tokens) " cached" } } } }
                 td.num data-label="Tokens out" { div { (count(r.completion_tokens)) @if r.estimated { span.under { "counted here" } } } }

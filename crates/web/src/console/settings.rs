@@ -56,7 +56,7 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
             }
         }))
         @if visitor.caller.is(Role::Admin) {
-            (card("backups", "Backups", html! {}, html! { div #backups-now data-live { (super::premises::kept(app, visitor)) } }))
+            (card("backups", "Backups", html! {}, html! { div.stack #backups-now data-live { (super::premises::kept(app, visitor)) } }))
             (card("process", "This server", html! {}, html! {
                 p.soft { "What is rented stays when the server ends: engines serve on, and the dead man’s switch of a machine ends it if no server comes back." }
                 div.actions { (asks("stop", "bad", "End the server…", "End this server?", form(visitor, "/settings/stop", html! {
