@@ -40,11 +40,13 @@ fn every_path_is_closed_to_those_without_a_key_with_a_wrong_one_and_with_too_wea
         // A viewer changes nothing, by key or by form; and a form without its token is nobody's.
         if method != "GET" {
             let weak = bearer(&viewer);
-            let allowed = ["/logout", "/theme"].contains(&path.as_str());
+            // What only asks is everybody's who may look.
+            let allowed = ["/logout", "/theme", "/gateway/explain", "/api/v1/routes/explain"].contains(&path.as_str());
             let headers =
                 if is_page { vec![json, ("cookie", cookie.as_str())] } else { vec![json, ("authorization", weak.as_str())] };
             let answer = send(at, &method, &to, &headers, body);
-            assert_eq!(answer.status, 403, "{method} {path} of a viewer: {}", answer.body);
+            let usual = if allowed && !is_page { 422 } else { 403 };
+            assert_eq!(answer.status, usual, "{method} {path} of a viewer: {}", answer.body);
             if is_page && !allowed {
                 let token = format!("form={}", form_token(at, &cookie));
                 assert_eq!(send(at, &method, &to, &headers, &token).status, 403, "{method} {path} of a viewer with its token");
@@ -111,7 +113,11 @@ fn pages_are_answered_under_names_of_the_server_alone_and_forms_come_from_its_ow
         let answer = send(at, "GET", "/", &[("cookie", &cookie), ("host", host)], "");
         assert!(matches!(answer.status, 421 | 400), "{host}: {}", answer.status);
     }
+    let twice = send(at, "GET", "/", &[("cookie", &cookie), ("Host", "evil.example")], "");
+    assert_eq!(twice.status, 400, "two names are none: {}", twice.head);
     let port = at.port();
+    assert_eq!(send(at, "GET", "/", &[("cookie", &cookie), ("host", &format!("me@127.0.0.1:{port}"))], "").status, 400);
+    assert_eq!(send(at, "GET", &format!("http://evil.example:{port}/"), &[("cookie", &cookie)], "").status, 400);
     for host in [format!("localhost:{port}"), format!("127.0.0.1:{port}")] {
         assert_eq!(send(at, "GET", "/", &[("cookie", &cookie), ("host", &host)], "").status, 200, "{host}");
     }
@@ -135,6 +141,50 @@ fn pages_are_answered_under_names_of_the_server_alone_and_forms_come_from_its_ow
         !page.body.contains("<script>") && !page.body.contains(" style=") && !page.body.contains(" onclick="),
         "nothing stands inline"
     );
+    place.stop_server();
+}
+
+/// Sends the head of a request and waits for what is said to it.
+fn said_to_the_head(at: std::net::SocketAddr, head: &str) -> String {
+    use std::io::{Read, Write};
+    let mut socket = std::net::TcpStream::connect(at).expect("a connection");
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).expect("a limit");
+    socket.write_all(head.as_bytes()).expect("sent");
+    let mut first = [0; 12];
+    socket.read_exact(&mut first).expect("an answer");
+    String::from_utf8_lossy(&first).into_owned()
+}
+
+#[test]
+fn a_body_that_is_too_large_is_refused_before_it_is_sent_and_refusals_are_pages_for_people() {
+    let mut place = Place::bare("bodies");
+    place.serve(&[]);
+    let (at, admin) = (address(&place), place.key());
+    let head = |path: &str, kind: &str, who: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: {at}\r\n{who}\r\ncontent-type: {kind}\r\nexpect: 100-continue\r\ncontent-length: 999999999\r\n\r\n"
+        )
+    };
+    let key = format!("authorization: {}", bearer(&admin));
+    for path in ["/api/v1/keys", "/api/v1/gateway/usage", "/deploy/cloud-model"] {
+        assert_eq!(said_to_the_head(at, &head(path, "application/json", &key)), "HTTP/1.1 413", "{path}");
+    }
+    let cookie = logged_in(at, &admin);
+    let form = head("/keys", "application/x-www-form-urlencoded", &format!("cookie: {cookie}"));
+    assert_eq!(said_to_the_head(at, &form), "HTTP/1.1 413");
+    let html = ("accept", "text/html,application/xhtml+xml");
+    let page = send(at, "GET", "/nowhere", &[("cookie", &cookie), html], "");
+    assert!(page.status == 404 && page.body.contains("<h1>There is nothing at this path</h1>"), "{}", page.body);
+    let page =
+        send(at, "POST", "/theme", &[("cookie", &cookie), html, ("content-type", "application/x-www-form-urlencoded")], "form=x");
+    assert!(page.status == 403 && page.body.contains("A0012") && page.body.contains("<h1>"), "{}", page.body);
+    // Programs read what programs read, whatever they accept.
+    for (path, more) in [("/api/v1/nowhere", html), ("/nowhere", ("accept", "*/*"))] {
+        let told = send(at, "GET", path, &[("authorization", &bearer(&admin)), more], "");
+        assert_eq!((told.status, told.json()["code"].as_str()), (404, Some("A0405")), "{path}");
+    }
+    let odd = send(at, "GET", "/api/v1/deployments?limitt=1", &[("authorization", &bearer(&admin))], "");
+    assert!(odd.status == 422 && odd.body.contains("limitt"), "{}", odd.body);
     place.stop_server();
 }
 
