@@ -185,6 +185,7 @@ pub(crate) async fn start(options: Options) -> Result<Running, Problem> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         epoch: prefix(),
         stop: stop.clone(),
+        beginning: Arc::default(),
     };
     charter_web::spawn_fleets(&app);
     let (url, local_url, gateway_url) = (sockets.url.clone(), sockets.local_url.clone(), sockets.gateway_url.clone());

@@ -320,7 +320,9 @@ fn what_streams_or_waits_answers_within_a_second() {
     place.serve(&[]);
     place.ok(&["up", "-y"]);
     let (at, admin) = (address(&place), place.key());
-    for path in ["/api/v1/events", "/api/v1/deployments/small/logs/stream"] {
+    let begun: serde_json::Value = serde_json::from_str(&place.ok(&["--json", "upgrade", "small", "--detach"])).expect("JSON");
+    let upgrade = format!("/api/v1/upgrades/{}/stream", begun["id"].as_str().expect("an id"));
+    for path in ["/api/v1/events", "/api/v1/deployments/small/logs/stream", &upgrade] {
         let mut socket = TcpStream::connect(at).expect("a connection");
         socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a limit");
         write!(socket, "GET {path} HTTP/1.1\r\nhost: {at}\r\nauthorization: Bearer {admin}\r\n\r\n").expect("sent");
@@ -328,6 +330,17 @@ fn what_streams_or_waits_answers_within_a_second() {
         BufReader::new(socket).read_line(&mut line).expect("a head within a second");
         assert!(line.starts_with("HTTP/1.1 200"), "{path}: {line}");
     }
+    // A gateway that has the newest table waits for the next one, and not for long.
+    let (auth, kind) = (bearer(&admin), ("content-type", "application/json"));
+    let ask = |known: &str| {
+        let begun = std::time::Instant::now();
+        let answer = send(at, "POST", "/api/v1/gateway/table", &[kind, ("authorization", &auth)], known);
+        assert!(answer.status == 200 && begun.elapsed() < Duration::from_secs(1), "{}: {:?}", answer.status, begun.elapsed());
+        answer.json()
+    };
+    let first = ask(r#"{"id":"g","version":0}"#);
+    ask(&json!({"id": "g", "version": first["table"]["version"], "epoch": first["epoch"]}).to_string());
+    ask(r#"{"id":"g","version":0,"over":true}"#);
     place.ok(&["down", "--all"]);
 }
 

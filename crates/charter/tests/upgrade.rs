@@ -355,6 +355,18 @@ fn who_asks_twice_is_told_the_same_and_who_tears_down_first_keeps_clients_waitin
     configure(&place, 8192, "", SMALL);
     place.ok(&["upgrade", "small", "--strategy", "recreate"]);
     clients.end();
+    // Whoever asks for the very same at the same moment gets the very same.
+    let (server, key) = (SocketAddr::from(([127, 0, 0, 1], place.port_of_server())), place.key());
+    let asking: Vec<_> = (0..4)
+        .map(|_| {
+            let key = key.clone();
+            std::thread::spawn(move || request(server, "POST", "/api/v1/deployments/small/rollback", &key, br#"{"to":1}"#))
+        })
+        .collect();
+    let told = asking.into_iter().map(|asked| json(&asked.join().expect("a thread").expect("an answer").body)["id"].clone());
+    let told: std::collections::BTreeSet<String> = told.map(|id| id.to_string()).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    wait_until("it is back", || status(&place)["generation"] == 3 && status(&place)["upgrade"].is_null());
     // A bad version that is asked for twice fails twice, whoever began it.
     configure(&place, 99_999, "", SMALL);
     place.ok(&["upgrade", "small", "--detach"]);

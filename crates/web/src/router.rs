@@ -83,6 +83,8 @@ pub struct App {
     pub epoch: String,
     /// Ends the process.
     pub stop: CancellationToken,
+    /// Held while an upgrade of one deployment is begun: who asks for the same at the same moment gets the same.
+    pub beginning: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Tells what a gateway would do with a request, or why it would refuse it.

@@ -367,6 +367,7 @@ async fn one(app: &App, caller: &Caller, state: Deployment, to: Target, wanted: 
     }
     // What cannot be meant is told at once, and not in a summary.
     target(app, caller, &state, &to)?;
+    let _begun_by_one = app.beginning.lock().await;
     if let Some(fleet) = same_under_way(app, &state, &to).await? {
         return Ok((StatusCode::ACCEPTED, Json(shown(&fleet))).into_response());
     }

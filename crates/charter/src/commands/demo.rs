@@ -55,6 +55,9 @@ pub(crate) async fn demo(context: &Context<'_>, once: bool) -> Done {
     // Neither the user's marketplace nor the user's limits have a part in it.
     crate::environment::ignore();
     let folder = super::testbed::scratch("demo");
+    if let Some(other) = &context.global.data_dir {
+        printer.say(&format!("the demo has a folder of its own, and leaves `{}` as it is", other.display()));
+    }
     let begun = now();
     let mut report = Report::default();
     let mut terminated = signal(SignalKind::terminate()).map_err(|_| problem("signals cannot be received"))?;
