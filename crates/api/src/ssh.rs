@@ -72,4 +72,6 @@ pub struct CommandDone {
     pub stdout: String,
     /// What it complained of.
     pub stderr: String,
+    /// It printed more than is shown, and was not waited for.
+    pub cut: bool,
 }

@@ -1,7 +1,7 @@
 //! The computer that a server runs on, as the dashboard asks of it: whether it is in order, and backups in the data directory.
 
 use crate::commands::admin::back_up;
-use crate::examination::{file, folder, records};
+use crate::examination::{Programs, file, folder, records};
 use crate::install::{data_problem, make_private_folder};
 use crate::ports::now;
 use crate::serve::Options;
@@ -22,8 +22,14 @@ pub(crate) struct Place {
     file: Option<PathBuf>,
     store: Arc<Database>,
     controller: Controller,
+    /// What was found last, and when.
+    found: tokio::sync::Mutex<Option<(Time, Vec<Finding>)>>,
+    /// Held while a backup is made.
+    backing_up: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// For how long what was found is told again.
+const FRESH_MS: i64 = 30_000;
 /// How the names of backups begin and end.
 const BEGINS: &str = "charter-";
 const ENDS: &str = ".db";
@@ -32,7 +38,8 @@ impl Place {
     /// Of a server that starts with these options.
     pub(crate) fn of(options: &Options, store: &Arc<Database>, controller: &Controller) -> Arc<Self> {
         let (data_dir, file) = (options.data_dir.clone(), options.config.clone());
-        Arc::new(Self { data_dir, file, store: Arc::clone(store), controller: controller.clone() })
+        let (store, controller) = (Arc::clone(store), controller.clone());
+        Arc::new(Self { data_dir, file, store, controller, found: tokio::sync::Mutex::default(), backing_up: Arc::default() })
     }
 
     fn folder(&self) -> PathBuf {
@@ -53,6 +60,23 @@ fn backup(path: &Path) -> Option<Backup> {
     Some(Backup { name, file: path.display().to_string(), bytes: meta.len(), made_at })
 }
 
+/// A name that is not taken yet.
+fn free(folder: &Path, stamp: &str) -> PathBuf {
+    let names = std::iter::once(String::new()).chain((2..).map(|n| format!("-{n}")));
+    let mut paths = names.map(|more| folder.join(format!("{BEGINS}{stamp}{more}{ENDS}")));
+    paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(format!("{BEGINS}{stamp}{ENDS}")))
+}
+
+/// Removes what a server that was killed amid a backup has left.
+fn forget_parts(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().contains(".db.part") {
+            // What cannot be removed is removed at the next one.
+            std::fs::remove_file(entry.path()).ok();
+        }
+    }
+}
+
 /// Is it the name of a backup, and not a way to somewhere else?
 fn is_name(name: &str) -> bool {
     let middle = name.strip_prefix(BEGINS).and_then(|n| n.strip_suffix(ENDS));
@@ -62,13 +86,20 @@ fn is_name(name: &str) -> bool {
 impl Premises for Place {
     fn findings(&self) -> Soon<'_, Vec<Finding>> {
         Box::pin(async move {
+            // An open page asks whenever something changes.
+            let mut kept = self.found.lock().await;
+            if let Some((at, all)) = kept.as_ref().filter(|(at, _)| (0..FRESH_MS).contains(&now().since(*at).0)) {
+                tracing::trace!(at = at.0, "what was found a moment ago is told again");
+                return all.clone();
+            }
             let mut all = folder(&self.data_dir);
             all.push(file(self.file.as_deref()));
             let known: Vec<&str> = self.controller.providers().iter().map(|p| p.name()).collect();
-            match records(&self.store, |name| known.contains(&name)).await {
+            match records(&self.store, |name| known.contains(&name), Programs::LeaveAlone).await {
                 Ok(found) => all.extend(found),
                 Err(error) => all.push(Finding::bad("database", error.to_string(), "see `charter explain D0001`")),
             }
+            *kept = Some((now(), all.clone()));
             all
         })
     }
@@ -85,14 +116,21 @@ impl Premises for Place {
     }
 
     fn back_up(&self) -> Soon<'_, Result<Backup, Problem>> {
+        let (data_dir, folder, store) = (self.data_dir.clone(), self.folder(), Arc::clone(&self.store));
+        let one = Arc::clone(&self.backing_up);
+        // Whoever asked may leave: a backup that was begun is finished.
+        let made = tokio::spawn(async move {
+            let _one_at_a_time = one.lock().await;
+            let failed = |e: &std::io::Error| Problem { status: 500, ..data_problem(&data_dir, e) };
+            make_private_folder(&folder).map_err(|e| failed(&e))?;
+            forget_parts(&folder);
+            let path = free(&folder, &rfc3339(now()).replace([':', '-'], "").replace('T', "-"));
+            back_up(&store, &data_dir, &path).await.map_err(|problem| Problem { status: 500, ..problem })?;
+            backup(&path).ok_or_else(|| failed(&std::io::Error::from(std::io::ErrorKind::NotFound)))
+        });
         Box::pin(async move {
-            make_private_folder(&self.folder()).map_err(|e| self.failed(&e))?;
-            let stamp = rfc3339(now()).replace([':', '-'], "").replace('T', "-");
-            let path = self.folder().join(format!("{BEGINS}{stamp}{ENDS}"));
-            let made = back_up(&self.store, &self.data_dir, &path).await;
-            // Two within a second have one name: the first of them is a moment old.
-            made.map_err(|problem| Problem { status: if problem.code == "D0007" { 409 } else { 500 }, ..problem })?;
-            backup(&path).ok_or_else(|| self.failed(&std::io::Error::from(std::io::ErrorKind::NotFound)))
+            let ended = |_| Problem::new(500, "D0001", "the backup was broken off", "look at the server's log");
+            made.await.map_err(ended)?
         })
     }
 

@@ -99,7 +99,7 @@ impl Controller {
                 continue;
             }
             let deployment = self.store().deployment(replica.deployment.as_str()).await?;
-            let is_due = self.0.samples.is_due(&replica.id, self.now());
+            let is_due = self.0.samples.asks(&replica.id, self.now());
             if several || is_due || deployment.is_some_and(|d| d.state.scale.is_some()) {
                 asked.push(replica);
             }

@@ -38,7 +38,7 @@ pub mod tasks;
 mod upgrading;
 
 pub use advice::Advice;
-pub use command::{NotRun, Ran};
+pub use command::{NotRun, Ran, shell_line};
 pub use controller::{Controller, Parts, Settings};
 pub use declare::{DeclareError, Declared, ExtendError, Extension};
 pub use engine_key::engine_key;

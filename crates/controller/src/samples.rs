@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 /// Between two of them.
 const EVERY: Span = Span::s(55);
 /// As many as are kept of a replica.
-const KEPT: usize = 60;
+const KEPT: usize = 70;
 
 /// What an engine said of itself at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,34 +24,47 @@ pub struct Sample {
     pub kv_permille: u32,
 }
 
+/// Those of one replica, and when it was asked last.
+#[derive(Debug, Default)]
+struct Known {
+    asked_at: Option<Time>,
+    all: VecDeque<Sample>,
+}
+
 /// All that are kept.
 #[derive(Debug, Default)]
-pub(crate) struct Samples(Mutex<BTreeMap<ReplicaId, VecDeque<Sample>>>);
+pub(crate) struct Samples(Mutex<BTreeMap<ReplicaId, Known>>);
 
 impl Samples {
-    /// Is it time for another one?
-    pub(crate) fn is_due(&self, replica: &ReplicaId, now: Time) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(replica).and_then(VecDeque::back).is_none_or(|last| now.since(last.at) >= EVERY || now < last.at)
+    /// Is it time to ask again? Then it is taken as asked, whether it answers or not.
+    pub(crate) fn asks(&self, replica: &ReplicaId, now: Time) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.entry(replica.clone()).or_default();
+        let is_due = known.asked_at.is_none_or(|last| now.since(last) >= EVERY || now < last);
+        if is_due {
+            known.asked_at = Some(now);
+        }
+        is_due
     }
 
-    /// Keeps one, if it is time for it.
+    /// Keeps what it said, unless it was asked a moment before for another reason.
     pub(crate) fn add(&self, replica: &ReplicaId, load: Load, now: Time) {
-        if !self.is_due(replica, now) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.entry(replica.clone()).or_default();
+        if known.all.back().is_some_and(|last| (Span::ms(0)..EVERY).contains(&now.since(last.at))) {
             return;
         }
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = all.entry(replica.clone()).or_default();
-        mine.push_back(Sample { at: now, running: load.running, waiting: load.waiting, kv_permille: load.kv_permille });
-        if mine.len() > KEPT {
-            mine.pop_front();
+        let Load { running, waiting, kv_permille } = load;
+        known.all.push_back(Sample { at: now, running, waiting, kv_permille });
+        if known.all.len() > KEPT {
+            known.all.pop_front();
         }
     }
 
     /// Those of a replica, the oldest first.
     pub(crate) fn of(&self, replica: &ReplicaId) -> Vec<Sample> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(replica).map(|mine| mine.iter().copied().collect()).unwrap_or_default()
+        all.get(replica).map(|mine| mine.all.iter().copied().collect()).unwrap_or_default()
     }
 
     /// Forgets all but these.
@@ -74,6 +87,7 @@ mod tests {
         let kept = samples.of(&id);
         assert_eq!(kept.len(), KEPT);
         assert!(kept.windows(2).all(|pair| pair[1].at.since(pair[0].at) == EVERY));
+        assert!(samples.asks(&id, Time(0)) && !samples.asks(&id, Time(54_000)) && samples.asks(&id, Time(55_000)));
         samples.keep(&[]);
         assert_eq!(samples.of(&id), []);
     }

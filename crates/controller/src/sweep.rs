@@ -44,12 +44,13 @@ impl Controller {
             async move {
                 let (memory, last) = &mut *memory.lock().await;
                 // Lists are long: they are asked for seldom, unless something waits for one.
-                let asked = this.0.look_around.swap(false, Ordering::SeqCst);
+                let asked = this.0.look_around.load(Ordering::SeqCst);
                 let gap = if this.swept().suspicious.is_empty() && !asked { PERIOD } else { GAP };
                 if (Time(i64::MIN + 1)..=this.now()).contains(last) && this.now().since(*last) < gap {
                     return Ok(this.swept_says());
                 }
                 *last = this.now();
+                this.0.look_around.store(false, Ordering::SeqCst);
                 this.sweep(memory).await.map_err(|e| e.to_string())
             }
         });

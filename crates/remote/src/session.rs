@@ -176,8 +176,27 @@ impl Session {
         }
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the other messages of the library mean nothing to a command")]
+    /// The same for a person: what is printed beyond the limit is left out, and the command is not waited for any more. The second
+    /// part says so.
+    ///
+    /// # Errors
+    /// As [`Self::exec`], but for too much.
+    pub async fn exec_some(&self, command: &str, limit: usize, patience: Duration) -> Result<(Output, bool), Error> {
+        match timeout(patience, self.exec_until(command, b"", limit)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout { address: self.address.clone(), seconds: patience.as_secs() }),
+        }
+    }
+
     async fn exec_now(&self, command: &str, stdin: &[u8], limit: usize) -> Result<Output, Error> {
+        match self.exec_until(command, stdin, limit).await? {
+            (output, false) => Ok(output),
+            (_, true) => Err(Error::TooMuch { address: self.address.clone(), limit }),
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other messages of the library mean nothing to a command")]
+    async fn exec_until(&self, command: &str, stdin: &[u8], limit: usize) -> Result<(Output, bool), Error> {
         let mut channel = self.handle.channel_open_session().await.map_err(|e| self.broken(&e))?;
         channel.exec(true, command).await.map_err(|e| self.broken(&e))?;
         channel.data(stdin).await.map_err(|e| self.broken(&e))?;
@@ -194,13 +213,15 @@ impl Session {
                 _ => {}
             }
             if output.stdout.len() + output.stderr.len() > limit {
-                return Err(Error::TooMuch { address: self.address.clone(), limit });
+                output.stdout.truncate(limit);
+                output.stderr.truncate(limit);
+                return Ok((output, true));
             }
         }
         if output.status.is_none() && self.handle.is_closed() {
             return Err(Error::Broken { address: self.address.clone(), why: "it ended during a command".into() });
         }
-        Ok(output)
+        Ok((output, false))
     }
 
     /// Writes `bytes` to `path` there, readable by the user alone, at once and whole: readers see the old file or the new.

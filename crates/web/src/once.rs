@@ -56,17 +56,20 @@ pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -
     let Ok(caller) = Caller::from_request_parts(&mut parts, &app).await else {
         return next.run(Request::from_parts(parts, body)).await;
     };
-    // Whoever reads it refuses it, unless it is one of a gateway.
-    if announced(&parts.headers) > BODY_MAX as u64 {
-        return next.run(Request::from_parts(parts, body)).await;
-    }
-    let Ok(body) = to_bytes(body, BODY_MAX).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
-    let name = format!("{PREFIX}{}", hash(&format!("{}\n{key}", caller.id)));
-    let print = hash(&format!("{} {}\n{}", parts.method, parts.uri, String::from_utf8_lossy(&body)));
     // What gateways exchange is theirs alone, and is not written down.
     if parts.uri.path().starts_with("/api/v1/gateway/") {
-        return next.run(Request::from_parts(parts, Body::from(body))).await;
+        return next.run(Request::from_parts(parts, body)).await;
     }
+    let unread = || {
+        let hint = format!("send no more than {} KiB, and all of it within a minute", BODY_MAX / 1024);
+        failed(413, "A0422", "the body is too large, or it broke off", hint).into_response()
+    };
+    if announced(&parts.headers) > BODY_MAX as u64 {
+        return unread();
+    }
+    let Ok(body) = to_bytes(body, BODY_MAX).await else { return unread() };
+    let name = format!("{PREFIX}{}", hash(&format!("{}\n{key}", caller.id)));
+    let print = hash(&format!("{} {}\n{}", parts.method, parts.uri, String::from_utf8_lossy(&body)));
     let request = Request::from_parts(parts, Body::from(body));
     // A client that goes away takes neither the change nor the word of it along: that is what the key is for.
     let made = tokio::spawn(async move { made_once(&app, (&name, print), request, next).await });
@@ -126,14 +129,17 @@ fn again(known: Made, print: &str) -> Response {
     response
 }
 
-/// A key is shown once, and is written down nowhere.
+/// A key is shown once, and is written down nowhere; nor is what a command on a machine has printed.
 fn without_secrets(body: &Bytes) -> String {
-    let Ok(mut value) = serde_json::from_slice::<Value>(body) else { return String::from_utf8_lossy(body).into_owned() };
-    let Some(secret) = value.get_mut("key").filter(|key| key.is_string()) else {
-        return String::from_utf8_lossy(body).into_owned();
-    };
-    *secret = Value::Null;
-    value.to_string()
+    let whole = || String::from_utf8_lossy(body).into_owned();
+    let Ok(Value::Object(mut value)) = serde_json::from_slice::<Value>(body) else { return whole() };
+    let mut changed = false;
+    for (name, instead) in [("key", Value::Null), ("stdout", "".into()), ("stderr", "".into())] {
+        if let Some(secret) = value.get_mut(name).filter(|secret| secret.is_string()) {
+            (*secret, changed) = (instead, true);
+        }
+    }
+    if changed { Value::Object(value).to_string() } else { whole() }
 }
 
 /// Forgets what is older than a day, once an hour.
@@ -164,6 +170,8 @@ mod tests {
             without_secrets(&Bytes::from_static(br#"{"address":"a","key":"an engine's"}"#)),
             r#"{"address":"a","key":null}"#
         );
+        let printed = Bytes::from_static(br#"{"status":0,"stdout":"TOKEN=x","stderr":"y"}"#);
+        assert_eq!(without_secrets(&printed), r#"{"status":0,"stderr":"","stdout":""}"#);
         for other in [&br#"{"key":null}"#[..], b"no json", br#"{"a":1}"#] {
             assert_eq!(without_secrets(&Bytes::from_static(other)).as_bytes(), other);
         }

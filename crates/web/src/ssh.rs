@@ -71,10 +71,14 @@ pub(crate) async fn forward(
     let before = open_port(&app, &state).await?;
     if port.close {
         app.controller.set_forward(&state.id, None).await?;
+        app.controller.write_down(&state.id, format!("`{}` said to close its local port", caller.name)).await?;
         return Ok(Json(OpenPort { address: None, key: None, closed: before.and_then(|open| open.address) }));
     }
     must_have_ssh(&name, replica_of(&app, &state).await?.as_ref())?;
     let outside = !port.bind.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()) && port.bind != "localhost";
+    if outside {
+        caller.need_house(Role::Operator)?;
+    }
     if outside && !port.insecure {
         let message = format!("`{}` can be reached from outside, and nothing would be encrypted", port.bind);
         return Err(failed(422, "A0009", message, "bind to `127.0.0.1`, or say `--insecure-listen`"));
@@ -90,8 +94,10 @@ pub(crate) async fn forward(
         return Err(failed(409, "R0009", message, "choose another port, or 0 for a free one").detail(error.to_string()));
     }
     drop(bound);
+    let said = format!("`{}` said to open a local port at `{}`", caller.name, port.bind);
     app.controller.set_forward(&state.id, Some(Forward { bind: port.bind, port: port.port })).await?;
     app.controller.publish().await?;
+    app.controller.write_down(&state.id, said).await?;
     let Some(open) = open_port(&app, &state).await? else {
         let message = format!("`{name}` is not ready: its port opens when it is");
         return Err(failed(409, "A0412", message, "wait with `charter up`, then ask again"));
@@ -125,8 +131,16 @@ pub(crate) async fn run(
     }
     let state = find(&app, &caller, &name).await?;
     let replica = on_a_machine(&app, &name, &state).await?;
-    app.controller.write_down(&state.id, format!("`{}` runs a command on its machine by SSH", caller.name)).await?;
-    let ran = app.controller.run_there(&replica, command).await;
+    let ran = app.controller.run_there(&state, &replica, command).await;
+    let ended = match &ran {
+        Ok(ran) => ran.status.map_or_else(|| "a signal ended it".to_owned(), |status| format!("it ended with status {status}")),
+        Err(why) => format!("it was not run to its end: {}", why.text),
+    };
+    // The rest of the line may hold secrets.
+    let program = command.split_whitespace().next().filter(|word| !word.contains('=') && word.len() <= 64).unwrap_or("a command");
+    app.controller
+        .write_down(&state.id, format!("`{}` said to run `{program}` on its machine by SSH; {ended}", caller.name))
+        .await?;
     let ran = ran.map_err(|e| failed(502, e.code, e.text, e.hint))?;
-    Ok(Json(CommandDone { status: ran.status, stdout: ran.stdout, stderr: ran.stderr }))
+    Ok(Json(CommandDone { status: ran.status, stdout: ran.stdout, stderr: ran.stderr, cut: ran.cut }))
 }

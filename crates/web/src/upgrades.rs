@@ -353,9 +353,15 @@ pub(crate) async fn get(
 }
 
 /// The very same that somebody has asked for a moment ago and that is not over: it is not done a second time.
-async fn same_under_way(app: &App, state: &Deployment, to: &Target) -> Answer<Option<Fleet>> {
+/// What a file says may have changed meanwhile, and so is looked at anew.
+async fn same_under_way(app: &App, state: &Deployment, to: &Target, how: Option<Strategy>) -> Answer<Option<Fleet>> {
+    if *to == Target::File {
+        return Ok(None);
+    }
     let all = fleets(app).await?.into_iter();
-    let same = |f: &Fleet| f.target == *to && f.items.len() == 1 && f.items.iter().all(|i| i.deployment == state.id.0);
+    let same = |f: &Fleet| {
+        f.target == *to && f.strategy == how && f.items.len() == 1 && f.items.iter().all(|i| i.deployment == state.id.0)
+    };
     Ok(all.filter(|f| !f.is_over()).find(same))
 }
 
@@ -368,7 +374,7 @@ async fn one(app: &App, caller: &Caller, state: Deployment, to: Target, wanted: 
     // What cannot be meant is told at once, and not in a summary.
     target(app, caller, &state, &to)?;
     let _begun_by_one = app.beginning.lock().await;
-    if let Some(fleet) = same_under_way(app, &state, &to).await? {
+    if let Some(fleet) = same_under_way(app, &state, &to, how).await? {
         return Ok((StatusCode::ACCEPTED, Json(shown(&fleet))).into_response());
     }
     let fleet = begin(app, caller, &[state], to, (how, vec![], false)).await?;

@@ -2,7 +2,7 @@
 //! no server.
 
 use super::{Context, Done};
-use crate::examination::{file, folder, records};
+use crate::examination::{Programs, file, folder, records};
 use crate::output::{Tone, table};
 use crate::outside::Outside;
 use crate::{config, local};
@@ -72,7 +72,7 @@ pub(crate) async fn doctor(context: &Context<'_>) -> Done {
     all.extend(server(context).await);
     match Outside::open(context).await {
         Ok(outside) => {
-            match records(&outside.store, |name| outside.provider(name).is_some()).await {
+            match records(&outside.store, |name| outside.provider(name).is_some(), Programs::Run).await {
                 Ok(found) => all.extend(found),
                 Err(error) => all.push(Finding::bad("database", error.to_string(), "see `charter explain D0001`")),
             }

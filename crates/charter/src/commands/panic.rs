@@ -2,18 +2,20 @@
 
 use super::sweep::rows;
 use super::{Context, Done};
-use crate::client::Client;
+use crate::client::{Client, segment};
 use crate::install::{data_problem, database_problem};
 use crate::output::{Printer, Tone, table};
 use crate::outside::{Found, Outside, ask};
 use crate::ports::now;
 use charter_api::ending::Ending;
 use charter_api::problem::Problem;
+use charter_api::status::Status;
 use charter_domain::deployment::Wish;
 use charter_domain::fact::Fact;
 use charter_domain::inventory::Belongs;
 use charter_providers::Provider;
 use charter_store::{Commit, Error, Store, Write};
+use hyper::Method;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,7 +35,16 @@ const EMPTY_LISTS: u32 = 2;
 /// Tells the running server that nothing is wanted any more. False where none answers.
 async fn tell(client: &Client) -> Result<bool, Problem> {
     let told = async {
-        let _ending: Ending = client.post("/api/v1/panic", &json!({})).await?;
+        match client.post::<Ending>("/api/v1/panic", &json!({})).await {
+            // A server of an earlier version is told one by one.
+            Err(problem) if problem.status == 404 => {
+                let status: Status = client.get("/api/v1/status").await?;
+                for deployment in &status.deployments {
+                    client.act(Method::DELETE, &format!("/api/v1/deployments/{}", segment(&deployment.id))).await?;
+                }
+            }
+            told => drop(told?),
+        }
         Ok(true)
     };
     tokio::time::timeout(SERVER_PATIENCE, told).await.unwrap_or(Ok(false))
@@ -128,7 +139,7 @@ pub(crate) async fn panic(context: &Context<'_>) -> Done {
         Err(_) => false,
     };
     if !told {
-        context.printer.say("no server answers: what it wanted is written down as not wanted any more");
+        context.printer.say("no server answers in time: what it wanted is written down as not wanted any more");
         write_down(&outside).await?;
     }
     let (ended, left) = end_all(context, &outside).await;

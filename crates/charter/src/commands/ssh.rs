@@ -6,7 +6,6 @@ use crate::client::segment;
 use crate::config;
 use charter_api::problem::Problem;
 use charter_api::ssh::{OpenPort, PortWish, SshWay};
-use charter_remote::session::quote;
 use charter_remote::{KeyPair, Session, Target};
 use serde_json::json;
 use std::io::Write;
@@ -27,11 +26,11 @@ pub(crate) async fn ssh(context: &Context<'_>, name: &str, print: bool, command:
     let mut words = vec!["ssh".to_owned(), "-i".to_owned(), key_file.display().to_string(), "-p".to_owned(), port.to_string()];
     words.extend(["-o".to_owned(), "IdentitiesOnly=yes".to_owned(), format!("{user}@{host}")]);
     if print {
-        let line: Vec<String> = words.iter().map(|w| if plain(w) { w.clone() } else { quote(w) }).collect();
+        let line = charter_controller::shell_line(&words);
         if context.printer.json {
-            context.printer.document(&json!({"command": line.join(" "), "host_key": host_key}));
+            context.printer.document(&json!({"command": line, "host_key": host_key}));
         } else {
-            context.printer.data(&line.join(" "));
+            context.printer.data(&line);
             context.printer.say(&format!("the machine's host key must be {}", host_key.unwrap_or_default()));
         }
         return Ok(ExitCode::SUCCESS);
@@ -50,10 +49,6 @@ pub(crate) async fn ssh(context: &Context<'_>, name: &str, print: bool, command:
     std::io::stderr().write_all(&output.stderr).ok();
     let status = output.status.and_then(|s| u8::try_from(s).ok()).unwrap_or(255);
     Ok(ExitCode::from(status))
-}
-
-fn plain(word: &str) -> bool {
-    word.chars().all(|c| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c))
 }
 
 fn key_problem(path: &Path, error: &dyn std::fmt::Display) -> Problem {

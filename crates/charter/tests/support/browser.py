@@ -312,7 +312,7 @@ def machines(page):
     expect(page.locator("#stderr")).to_contain_text("oops")
     serious(page, "a command", 1280, "light")
     page.goto(URL + "/deployments/web")
-    expect(page.locator("#facts")).to_contain_text("runs a command on its machine")
+    expect(page.locator("#facts")).to_contain_text("said to run printf on its machine by SSH; it ended with status 3")
 
 
 def requests(page):

@@ -16,6 +16,7 @@ use charter_api::manifest::Save;
 use charter_api::ssh::PortWish;
 use charter_api::upgrade::Single;
 use charter_store::Role;
+use maud::{Markup, html};
 
 /// Back to a page, with a sentence.
 pub(crate) fn back(path: &str, said: Answer<String>) -> Response {
@@ -30,11 +31,24 @@ pub(crate) fn back(path: &str, said: Answer<String>) -> Response {
     response
 }
 
+/// The strategy that a form names.
+fn strategy(act: &Act) -> String {
+    act.said("strategy").unwrap_or("auto").to_owned()
+}
+
+/// The field that names it.
+pub(crate) fn strategies() -> Markup {
+    html! {
+        label.field { "Strategy"
+            select name="strategy" { option value="auto" { "auto: the one without a gap, where there is money and a machine" } option value="side-by-side" { "side by side" } option value="rolling" { "rolling" } option value="in-place" { "in place: requests wait" } option value="recreate" { "recreate: a gap" } } }
+    }
+}
+
 pub(crate) async fn extend(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
     let said = async {
         let infinite = act.is_on("infinite");
         let hours = if infinite { None } else { act.number("hours")? };
-        let wanted = More { hours, infinite, ..More::default() };
+        let wanted = More { hours, infinite, minutes: if infinite { None } else { act.number("minutes")? } };
         let lease = money::extend(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?.0;
         Ok(match (lease.expires_at, lease.kept_until) {
             (Some(at), _) => format!("It runs until {at} now."),
@@ -53,7 +67,7 @@ pub(crate) async fn end(State(console): State<Console>, Path(name): Path<String>
 
 pub(crate) async fn upgrade(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
     let said = async {
-        let wanted = Single { strategy: Some(act.said("strategy").unwrap_or("auto").to_owned()), ..Single::default() };
+        let wanted = Single { strategy: Some(strategy(&act)), ..Single::default() };
         upgrades::upgrade(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?;
         Ok(format!("The upgrade of `{name}` has begun."))
     }
@@ -63,7 +77,7 @@ pub(crate) async fn upgrade(State(console): State<Console>, Path(name): Path<Str
 
 pub(crate) async fn rollback(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
     let said = async {
-        let wanted = Single { to: act.number("to")?, ..Single::default() };
+        let wanted = Single { to: act.number("to")?, strategy: Some(strategy(&act)), ..Single::default() };
         upgrades::rollback(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?;
         Ok(format!("`{name}` goes back."))
     }
@@ -98,8 +112,12 @@ async fn end_unknown(app: &App, act: &Act) -> Answer<String> {
 }
 
 pub(crate) async fn migrate(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
+    if act.is_on("what-if") {
+        return super::upgrades::move_what_if(&console, &act, &name).await;
+    }
     let said = async {
-        let wanted = Single { provider: act.said("provider").map(str::to_owned), ..Single::default() };
+        let provider = act.said("provider").map(str::to_owned);
+        let wanted = Single { provider, strategy: Some(strategy(&act)), ..Single::default() };
         upgrades::migrate(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?;
         Ok(format!("`{name}` moves to {}: it is brought up there first.", act.text("provider")))
     }
@@ -112,7 +130,8 @@ pub(crate) async fn forward(State(console): State<Console>, Path(name): Path<Str
         let port: u16 = act.said("port").unwrap_or("0").parse().map_err(|_| {
             failed(422, "A0422", format!("`{}` is no port", act.text("port")), "a number from 0 to 65535; 0 takes a free one")
         })?;
-        let wanted = PortWish { bind: "127.0.0.1".to_owned(), port, insecure: false, close: act.is_on("close") };
+        let bind = act.said("bind").unwrap_or("127.0.0.1").to_owned();
+        let wanted = PortWish { bind, port, insecure: act.is_on("insecure"), close: act.is_on("close") };
         Ok(crate::ssh::forward(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?.0)
     }
     .await;

@@ -21,11 +21,15 @@ struct Minute {
 /// Two charts, or nothing where no engine has said anything.
 pub(crate) fn shown(app: &App, replicas: &[Replica], now: Time) -> Markup {
     let (last, mut all): (i64, BTreeMap<i64, Minute>) = (now.0.div_euclid(MINUTE_MS), BTreeMap::new());
-    for sample in replicas.iter().filter(|r| !r.phase.is_closed()).flat_map(|r| app.controller.samples_of(&r.id)) {
-        let minute = all.entry(sample.at.0.div_euclid(MINUTE_MS)).or_default();
-        minute.running += sample.running;
-        minute.waiting += sample.waiting;
-        minute.kv_permille = minute.kv_permille.max(sample.kv_permille);
+    for replica in replicas.iter().filter(|r| !r.phase.is_closed()) {
+        // The last one of each minute.
+        let samples = app.controller.samples_of(&replica.id).into_iter().map(|s| (s.at.0.div_euclid(MINUTE_MS), s));
+        for (at, sample) in samples.collect::<BTreeMap<_, _>>() {
+            let minute = all.entry(at).or_default();
+            minute.running += sample.running;
+            minute.waiting += sample.waiting;
+            minute.kv_permille = minute.kv_permille.max(sample.kv_permille);
+        }
     }
     if all.is_empty() {
         return html! {};
@@ -35,7 +39,9 @@ pub(crate) fn shown(app: &App, replicas: &[Replica], now: Time) -> Markup {
     #[expect(clippy::cast_precision_loss, reason = "charts show a few digits")]
     let figure = |n: u64| n as f64;
     let of = |column: &dyn Fn(&str, Minute) -> Column| -> Vec<Column> {
-        (last - MINUTES + 1..=last).map(|at| column(&name(at), all.get(&at).copied().unwrap_or_default())).collect()
+        let unknown = |name: String| Column { parts: [0.0, 0.0], said: format!("{name} UTC: not known"), name };
+        let one = |at: i64| all.get(&at).map_or_else(|| unknown(name(at)), |minute| column(&name(at), *minute));
+        (last - MINUTES + 1..=last).map(one).collect()
     };
     let busy = of(&|name, m| Column {
         name: name.to_owned(),

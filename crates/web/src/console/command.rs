@@ -16,8 +16,9 @@ pub(crate) fn way(visitor: &Visitor, name: &str, way: Option<&SshWay>) -> Markup
         code { "charter ssh " (name) }
         @if let Some(way) = way {
             @let file = way.key_file.as_deref().unwrap_or("KEY");
-            @let line = format!("ssh -i {file} -p {} -o IdentitiesOnly=yes {}@{}", way.port, way.user, way.host);
+            @let line = charter_controller::shell_line(&["ssh", "-i", file, "-p", &way.port.to_string(), "-o", "IdentitiesOnly=yes", &format!("{}@{}", way.user, way.host)].map(str::to_owned));
             div.copyable { pre.wrap { (line) } button.small type="button" data-copy=(line) { "Copy" } }
+            @if let Some(key) = &way.host_key { p.small.soft { "Its host key must be " code { (key) } } }
             @if way.key_file.is_none() { p.small.soft { code { "charter ssh " (name) " --print" } " writes the key on the server’s computer." } }
             (asks("command", "small", "Run a command…", &format!("Run a command on the machine of {name}"), form(visitor, &format!("{}/run", of_deployment(name)), html! {
                 p { "It runs in the login shell there, for a minute at most; that you ran one is written down." }
@@ -43,6 +44,7 @@ fn shown(visitor: &Visitor, name: &str, command: &str, done: &CommandDone) -> Ma
     html! {
         div.head { div { nav.crumb aria-label="Way back" { a href=(of_deployment(name)) { (name) } " / command" } h1 { "On the machine of " (name) } p.soft { (ended) } } }
         (card("printed", "Printed", html! { code { (command) } }, html! {
+            @if done.cut { p.soft { "It printed more than 256 KiB: this is the beginning, and it was not waited for." } }
             @if done.stdout.is_empty() { p.soft { "Nothing." } } @else { pre.wrap #stdout tabindex="0" { (done.stdout) } }
             @if !done.stderr.is_empty() { h3 { "Complained" } pre.wrap #stderr tabindex="0" { (done.stderr) } }
         }))

@@ -124,15 +124,15 @@ fn actions(app: &App, visitor: &Visitor, state: &domain::Deployment, d: &Deploym
             a.button href={ "/upgrades?name=" (encoded(&d.name)) } { "What would an upgrade do?" }
             (asks("upgrade", "", "Upgrade…", "Upgrade to what its file says?", form(visitor, &format!("{base}/upgrade"), html! {
                 p { "The file is read afresh. The new generation is brought up and examined before it serves; if it fails, the present one serves on." }
-                label.field { "Strategy"
-                    select name="strategy" { option value="auto" { "auto: the one without a gap, where there is money and a machine" } option value="side-by-side" { "side by side" } option value="rolling" { "rolling" } option value="in-place" { "in place: requests wait" } option value="recreate" { "recreate: a gap" } } }
+                (super::act::strategies())
                 div.actions { button.main { "Upgrade" } }
             })))
             @if !others.is_empty() {
                 (asks("move", "", "Move…", "Move it to another provider?", form(visitor, &format!("{base}/migrate"), html! {
                     p { "The next generation is brought up there and examined before it serves; then what runs here is given back." }
                     label.field { "To" select name="provider" { @for other in &others { option { (other) } } } }
-                    div.actions { button.main { "Move it" } }
+                    (super::act::strategies())
+                    div.actions { button.main { "Move it" } button name="what-if" value="yes" { "What would it do?" } }
                 })))
             }
             (asks("end", "bad", "End…", "End this deployment?", html! {
@@ -235,7 +235,7 @@ fn lease(visitor: &Visitor, d: &Deployment, now: Time, may: bool) -> Markup {
                 button.small name="infinite" value="yes" { "no end" }
             }))
             (super::layout::form_of("row", visitor, &action, html! {
-                label.sr for="more" { "Hours" } input #more type="number" name="hours" min="1" max="8760" placeholder="hours"; button.small { "Extend" }
+                label.sr for="more" { "Hours" } input #more type="number" name="hours" min="0" max="8760" placeholder="hours"; label.sr for="minutes" { "Minutes" } input #minutes type="number" name="minutes" min="0" max="59" placeholder="minutes"; button.small { "Extend" }
             }))
         }
     }
@@ -261,6 +261,7 @@ fn generations(visitor: &Visitor, state: &domain::Deployment, now: Time, may: bo
                             (asks(&id, "small", "Back to it…", &format!("Back to generation {}?", g.number), form(visitor, &format!("{}/rollback", of_deployment(&state.name)), html! {
                                 p { "What generation " (g.number) " ran becomes the next generation. It is examined like every other one before it serves." }
                                 input type="hidden" name="to" value=(g.number);
+                                (super::act::strategies())
                                 div.actions { button.main { "Go back" } }
                             })))
                         }

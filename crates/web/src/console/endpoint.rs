@@ -89,6 +89,10 @@ fn port(visitor: &Visitor, base: &str, is_open: bool) -> Markup {
             html! {
                 p { "On the server’s computer alone. What is asked there goes past limits and accounting; the engine’s own key is shown once." }
                 label.field { "Port" input type="number" name="port" min="0" max="65535" placeholder="a free one"; }
+                details { summary { "Listen elsewhere than on loopback" }
+                    label.field { "Address" input name="bind" placeholder="127.0.0.1" autocomplete="off"; }
+                    label.tick { input type="checkbox" name="insecure" value="yes"; "others may reach it, and nothing is encrypted" }
+                }
                 div.actions { button.main { "Open it" } }
             },
         ),

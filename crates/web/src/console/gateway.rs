@@ -63,7 +63,7 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
                 } }
             } }
             @if may { (form_of("row", visitor, "/gateway/backends", html! {
-                input name="name" placeholder="name" aria-label="Name" required; input name="url" placeholder="http://10.0.0.7:8000" aria-label="Address" required; input name="model" placeholder="model (all it lists)" aria-label="Model"; button { "Register" }
+                input name="name" placeholder="name" aria-label="Name" required; input name="url" placeholder="http://10.0.0.7:8000" aria-label="Address" required; input name="model" placeholder="model (all it lists)" aria-label="Model"; input name="max-concurrent" type="number" min="1" placeholder="at once (16)" aria-label="Requests at the same time"; button { "Register" }
             })) }
         }))
     })
@@ -204,7 +204,7 @@ pub(crate) async fn register(State(console): State<Console>, act: Act) -> Respon
             name: act.text("name").to_owned(),
             base_url: act.text("url").to_owned(),
             model: act.said("model").map(str::to_owned),
-            max_concurrent: None,
+            max_concurrent: act.number("max-concurrent")?,
         };
         let made = backends::register(State(console.app.clone()), act.caller(), Body(wanted)).await?.1.0;
         Ok(format!("`{}` answers, and is registered: it serves {}.", made.name, made.served_names.join(", ")))

@@ -30,10 +30,10 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
     let house = visitor.caller.is_house();
     Ok(html! {
         div.head {
-            div { h1 { "Machines" } p.soft { "Everything that stands in the providers’ accounts, by the records and by the last look." } }
+            div { h1 { "Machines" } p.soft { @if visitor.caller.is(Role::Admin) { "Everything that stands in the providers’ accounts, by the records and by the last look." } @else { "What your deployments hold at the providers, by the records." } } }
             div.actions #acts data-live {
                 @if house { (form(visitor, "/machines/look", html! { button { "Look now" } })) }
-                @if visitor.caller.is(Role::Admin) { (end_all(visitor, &all, price)) }
+                @if visitor.caller.is(Role::Admin) { (end_all(visitor, &all)) }
             }
         }
         div.stack #all data-live {
@@ -46,7 +46,7 @@ async fn shown(app: &App, visitor: &Visitor) -> Answer<Markup> {
 fn table(visitor: &Visitor, all: &[Machine]) -> Markup {
     if all.is_empty() {
         return empty(
-            "Nothing stands anywhere",
+            if visitor.caller.is(Role::Admin) { "Nothing stands anywhere" } else { "Nothing of yours stands anywhere" },
             html! { p { "A machine appears here as soon as it is ordered, and goes when its provider has shown that it is gone." } p { a.button href="/deploy" { "Deploy a model" } } },
         );
     }
@@ -87,8 +87,10 @@ fn end(visitor: &Visitor, at: usize, m: &Machine) -> Markup {
 }
 
 /// The end of everything.
-fn end_all(visitor: &Visitor, all: &[Machine], price: i64) -> Markup {
-    let ours = all.iter().filter(|m| m.deployment.is_some()).count();
+fn end_all(visitor: &Visitor, all: &[Machine]) -> Markup {
+    let ours = all.iter().filter(|m| m.deployment.is_some());
+    let price: i64 = ours.clone().map(|m| m.price_usd_micros_per_hour).sum();
+    let ours = ours.count();
     asks(
         "panic",
         "bad",
@@ -125,6 +127,11 @@ pub(crate) async fn panic(State(console): State<Console>, act: Act) -> Response 
         }
         let (_, ending) = ending::end_all(State(console.app), act.caller()).await?;
         let count = many(ending.deployments.len(), "deployment is", "deployments are");
+        if let Some(first) = ending.failed.first() {
+            let message = format!("{count} being ended; {} could not be told to", many(ending.failed.len(), "one", "others"));
+            return Err(failed(500, "D0001", message, "say it again, or run `charter panic` on the server’s computer")
+                .detail(first.clone()));
+        }
         Ok(format!("{count} being ended: each machine is given back, and that is proven."))
     }
     .await;

@@ -25,6 +25,19 @@ const POLICIES: [(Policy, &str); 4] = [
 ];
 const TIERS: [&str; 5] = ["reflex", "simple", "moderate", "complex", "critical"];
 
+/// How long each part may take, as the form asks for it.
+fn times(route: Option<&Route>) -> [(&'static str, &'static str, i64); 5] {
+    let usual = charter_domain::routing::Patience::default();
+    let p = route.map_or(usual, |r| r.patience);
+    [
+        ("start", "For something that is started", p.start.0 / 1000),
+        ("queue", "For a place", p.queue.0 / 1000),
+        ("first", "For the first token", p.first.0 / 1000),
+        ("between", "Between two tokens", p.between.0 / 1000),
+        ("whole", "For the whole answer", p.whole.0 / 1000),
+    ]
+}
+
 /// The form for one name; empty for a new one.
 fn fields(visitor: &Visitor, route: Option<&Route>) -> Markup {
     let policy = route.map(|r| json!(r.policy)).unwrap_or_default();
@@ -48,9 +61,13 @@ fn fields(visitor: &Visitor, route: Option<&Route>) -> Markup {
             details open[route.is_some_and(|r| !r.tiers.is_empty())] { summary { "Models by effort" }
                 div.fields { @for tier in TIERS { label.field { (tier) input name={ "tier-" (tier) } value=(route.and_then(|r| r.tiers.get(tier)).map_or("", String::as_str)) autocomplete="off"; } } }
             }
+            details { summary { "How long requests wait" }
+                div.fields { @for (name, label, seconds) in times(route) { label.field { (label) ", seconds" input type="number" name=(name) min="1" max="86400" value=(seconds); } } }
+            }
             details open[route.is_some_and(|r| r.price.is_some() || r.cache.is_some())] { summary { "Price, kept answers" }
                 div.fields {
                     label.field { "$ for 1 M tokens in" input name="price-in" value=(price(|p| p.input.0)) placeholder="by the rent"; }
+                    label.field { "$ for 1 M that a cache had" input name="price-cached" value=(price(|p| p.cached.0)) placeholder="as the others"; }
                     label.field { "$ for 1 M tokens out" input name="price-out" value=(price(|p| p.output.0)); }
                     label.field { "Keep answers, seconds" input type="number" name="cache" min="1" max="86400" value=(cache) placeholder="not kept"; }
                 }
@@ -117,9 +134,7 @@ async fn wanted(console: &Console, act: &Act) -> Answer<RouteWish> {
     let price = match (super::keys::micros(act, "price-in")?, super::keys::micros(act, "price-out")?) {
         (None, None) => None,
         (Some(input_usd_micros), Some(output_usd_micros)) => {
-            // What a cache had is cheaper only where that was said elsewhere; the form has no field for it.
-            let cached = known.price.as_ref().filter(|p| p.input_usd_micros == input_usd_micros);
-            Some(Price { input_usd_micros, cached_usd_micros: cached.and_then(|p| p.cached_usd_micros), output_usd_micros })
+            Some(Price { input_usd_micros, cached_usd_micros: super::keys::micros(act, "price-cached")?, output_usd_micros })
         }
         _ => return Err(failed(422, "A0422", "one of the two prices is missing", "name both, or none")),
     };
@@ -131,7 +146,11 @@ async fn wanted(console: &Console, act: &Act) -> Answer<RouteWish> {
         tiers: TIERS.iter().filter_map(tier).collect(),
         price,
         cache_seconds: act.number("cache")?,
-        ..known
+        start_seconds: act.number("start")?.or(known.start_seconds),
+        queue_seconds: act.number("queue")?.or(known.queue_seconds),
+        first_token_seconds: act.number("first")?.or(known.first_token_seconds),
+        between_tokens_seconds: act.number("between")?.or(known.between_tokens_seconds),
+        whole_seconds: act.number("whole")?.or(known.whole_seconds),
     })
 }
 
@@ -170,7 +189,9 @@ pub(crate) async fn explain(State(console): State<Console>, act: Act) -> Respons
     .await;
     let (status, shown) = match told {
         Ok(told) => (StatusCode::OK, card("told", act.text("model"), html! {}, explained(&told))),
-        Err(failed) => (StatusCode::UNPROCESSABLE_ENTITY, Note::of(&failed.0).shown()),
+        Err(failed) => {
+            (StatusCode::from_u16(failed.0.status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY), Note::of(&failed.0).shown())
+        }
     };
     let page = html! {
         div.head { div { nav.crumb aria-label="Way back" { a href="/gateway" { "Gateway" } " / what would happen" } h1 { "What would become of it" } p.soft { "Nothing was sent." } } }

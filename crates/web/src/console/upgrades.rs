@@ -154,6 +154,26 @@ fn one(fleet: &Upgrade, sizes: &[u32], verdicts: &BTreeMap<String, String>, now:
     }
 }
 
+/// What a move to another provider would do, on a page of its own.
+pub(crate) async fn move_what_if(console: &Console, act: &Act, name: &str) -> Response {
+    let told = async {
+        let state = crate::deployments::find(&console.app, &act.caller(), name).await?;
+        let to = Target::Provider(act.text("provider").to_owned());
+        crate::plan::what_if(&console.app, &act.caller(), &[state], &to, None).await
+    }
+    .await;
+    let shown = match told {
+        Ok(plan) => card("what-if", "What if", html! { "to " (act.text("provider")) }, table(&plan)),
+        Err(failed) => super::note::Note::of(&failed.0).shown(),
+    };
+    let page = html! {
+        div.head { div { nav.crumb aria-label="Way back" { a href=(of_deployment(name)) { (name) } " / move" } h1 { "What a move would do" } p.soft { "Nothing was touched." } } }
+        (shown)
+        p { a.button href=(of_deployment(name)) { "Back" } }
+    };
+    whole(&act.visitor, Place::Overview, "What a move would do", page)
+}
+
 pub(crate) async fn begin(State(console): State<Console>, act: Act) -> Response {
     let path = act.said("name").map_or_else(|| "/upgrades".to_owned(), |name| format!("/upgrades?name={}", encoded(name)));
     let said = async {

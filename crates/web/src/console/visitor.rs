@@ -163,7 +163,7 @@ const FORM_MAX: usize = 256 * 1024;
 
 fn too_large() -> Failed {
     let hint = format!("send no more than {} KiB", FORM_MAX / 1024);
-    failed(413, "A0413", "the form is too large, or it broke off", hint)
+    failed(413, "A0422", "the form is too large, or it broke off", hint)
 }
 
 impl<S: Send + Sync> FromRequest<S> for Act
