@@ -326,7 +326,7 @@ def requests(page):
 def refusals(browser, page):
     step("what is not there, or not for this key, is a page; a viewer is led to nothing of the kind")
     assert page.goto(URL + "/nowhere").status == 404
-    expect(page.get_by_role("heading", level=1)).to_have_text("there is nothing at this path")
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing at this path")
     page.get_by_role("link", name="To the overview").click()
     expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
     made = urllib.request.Request(URL + "/api/v1/keys", data=json.dumps({"role": "viewer", "name": "looker"}).encode(),

@@ -137,7 +137,7 @@ fn names(app: &App, table: &RouteTable, used: &[Used]) -> Markup {
     }
     html! {
         div.scroll { table.cards {
-            thead { tr { th { "Name" } th { "State" } th { "How" } th.num { "Requests" } th.num { "First token" } th.num { "95 of 100" } th.num { "Whole" } th.num { "95 of 100" } th.num { "Waiting" } th.num { "Waited" } th.num title="answered by another name, because it could not" { "Fell back" } th.num title="answered in the place of others" { "Stood in" } th.num { "Failed" } } }
+            thead { tr { th { "Name" } th { "State" } th { "How" } th.num { "Requests" } th.num title="half of them, and 95 of 100" { "First token" } th.num title="half of them, and 95 of 100" { "Whole answer" } th.num { "Waiting" } th.num { "Waited" } th.num title="answered by another name, because this one could not" { "Fell back" } th.num { "Failed" } } }
             tbody { @for name in all {
                 @let route = table.routes.iter().find(|r| r.name == name);
                 @let mine: Vec<&Used> = used.iter().filter(|u| *u.model == *name).collect();
@@ -147,12 +147,12 @@ fn names(app: &App, table: &RouteTable, used: &[Used]) -> Markup {
                     td data-label="State" { (sign(state_of(table, name, route))) }
                     td data-label="How" { div { (how(table, name, route)) } }
                     td.num data-label="Requests" { (count(u64::try_from(mine.len()).unwrap_or(0))) }
-                    td.num data-label="First token" { (percentile(&done, 50, |u| u.first_ms)) } td.num data-label="95 of 100" { (percentile(&done, 95, |u| u.first_ms)) }
-                    td.num data-label="Whole" { (percentile(&done, 50, |u| u.duration_ms)) } td.num data-label="95 of 100" { (percentile(&done, 95, |u| u.duration_ms)) }
+                    td.num data-label="First token" { div { (percentile(&done, 50, |u| u.first_ms)) span.under { "95 %: " (percentile(&done, 95, |u| u.first_ms)) } } }
+                    td.num data-label="Whole answer" { div { (percentile(&done, 50, |u| u.duration_ms)) span.under { "95 %: " (percentile(&done, 95, |u| u.duration_ms)) } } }
                     td.num data-label="Waiting" { (waiting(app, table, name)) }
                     td.num data-label="Waited" { (mine.iter().filter(|u| u.queue_ms + u.cold_ms > 0).count()) }
-                    td.num data-label="Fell back" { (used.iter().filter(|u| *u.instead_of == *name).count()) }
-                    td.num data-label="Stood in" { (mine.iter().filter(|u| !u.instead_of.is_empty()).count()) }
+                    @let stood_in = mine.iter().filter(|u| !u.instead_of.is_empty()).count();
+                    td.num data-label="Fell back" { div { (used.iter().filter(|u| *u.instead_of == *name).count()) @if stood_in > 0 { span.under { "stood in " (stood_in) } } } }
                     td.num data-label="Failed" { (mine.iter().filter(|u| matches!(u.end, End::Failed | End::Cut)).count()) }
                 }
             } }
