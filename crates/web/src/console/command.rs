@@ -20,11 +20,11 @@ pub(crate) fn way(visitor: &Visitor, name: &str, way: Option<&SshWay>) -> Markup
             div.copyable { pre.wrap { (line) } button.small type="button" data-copy=(line) { "Copy" } }
             @if let Some(key) = &way.host_key { p.small.soft { "Its host key must be " code { (key) } } }
             @if way.key_file.is_none() { p.small.soft { code { "charter ssh " (name) " --print" } " writes the key on the server’s computer." } }
-            (asks("command", "small", "Run a command…", &format!("Run a command on the machine of {name}"), form(visitor, &format!("{}/run", of_deployment(name)), html! {
+            div.actions { (asks("command", "small", "Run a command…", &format!("Run a command on the machine of {name}"), form(visitor, &format!("{}/run", of_deployment(name)), html! {
                 p { "It runs in the login shell there, for a minute at most; that you ran one is written down." }
                 label.field { "Command" input.mono name="command" required maxlength="4096" placeholder="nvidia-smi" autocomplete="off" spellcheck="false"; }
                 div.actions { button.main { "Run it" } }
-            })))
+            }))) }
         }
     }
 }

@@ -211,7 +211,7 @@ fn pairs(state: &domain::Deployment, d: &Deployment, now: Time) -> Markup {
 /// The way to its machine, where somebody can log in there.
 fn ssh(visitor: &Visitor, d: &Deployment, replicas: &[Replica], way: Option<&charter_api::ssh::SshWay>) -> Markup {
     let open = replicas.iter().any(|r| r.instance().is_some_and(|i| i.mapped_port().is_none()));
-    html! { div.stack #ssh-now data-live { @if open { h3 { "SSH" } (super::command::way(visitor, &d.name, way)) } } }
+    html! { div #ssh-now data-live { @if open { h3 { "SSH" } (super::command::way(visitor, &d.name, way)) } } }
 }
 
 fn source(state: &domain::Deployment) -> &'static str {
