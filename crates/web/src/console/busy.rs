@@ -34,6 +34,10 @@ pub(crate) fn shown(app: &App, replicas: &[Replica], now: Time) -> Markup {
     if all.is_empty() {
         return html! {};
     }
+    if all.values().all(|m| m.running + m.waiting + u64::from(m.kv_permille) == 0) {
+        let said = "Whenever the engine was asked in the last hour, nothing ran or waited inside it, and its cache was empty.";
+        return html! { p.small.soft { (said) } };
+    }
     let name =
         |minute: i64| jiff::Timestamp::from_millisecond(minute * MINUTE_MS).unwrap_or_default().strftime("%H:%M").to_string();
     #[expect(clippy::cast_precision_loss, reason = "charts show a few digits")]
