@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 pub struct Ending {
     /// Deployments that ran, or were to run.
     pub deployments: Vec<String>,
-    /// Those that could not be told to end, and why.
-    pub failed: Vec<String>,
     /// What their machines cost until they are gone.
     pub price_usd_micros_per_hour: i64,
 }

@@ -72,6 +72,6 @@ pub struct CommandDone {
     pub stdout: String,
     /// What it complained of.
     pub stderr: String,
-    /// It printed more than is shown, and was not waited for.
+    /// It printed more than is shown, or ran for longer than a minute, and was not waited for.
     pub cut: bool,
 }

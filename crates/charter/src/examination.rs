@@ -74,7 +74,7 @@ pub(crate) async fn records(
 ) -> Result<Vec<Finding>, Error> {
     let open = open(store).await?;
     let deployments = store.deployments().await?;
-    let counts = format!("{} deployments, {} copies open", deployments.len(), open.len());
+    let counts = format!("{}, {} open", many(deployments.len(), "deployment", "deployments"), many(open.len(), "copy", "copies"));
     let mut all = vec![Finding::good("database", format!("{}, schema {}, {counts}", store.kind(), store.schema()))];
     let mut broken = broken_rules(store).await?;
     if !broken.is_empty() {
@@ -95,6 +95,10 @@ pub(crate) async fn records(
     let running = deployments.into_iter().map(|row| row.state).filter(|state| state.wish == Wish::Run);
     all.extend(secrets(running.collect(), programs).await);
     Ok(all)
+}
+
+fn many(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// Open copies, and whether a look at each is planned.

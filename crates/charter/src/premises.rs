@@ -38,6 +38,7 @@ impl Place {
     /// Of a server that starts with these options.
     pub(crate) fn of(options: &Options, store: &Arc<Database>, controller: &Controller) -> Arc<Self> {
         let (data_dir, file) = (options.data_dir.clone(), options.config.clone());
+        forget_parts(&data_dir.join("backups"));
         let (store, controller) = (Arc::clone(store), controller.clone());
         Arc::new(Self { data_dir, file, store, controller, found: tokio::sync::Mutex::default(), backing_up: Arc::default() })
     }

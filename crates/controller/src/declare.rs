@@ -173,6 +173,43 @@ impl Controller {
         Err(Error::Conflict)
     }
 
+    /// Tells everything to end, in one commit: whatever happens to this process, either all of it is to end or nothing was said. The
+    /// names of what ran, or was to.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn end_everything(&self, by: &str) -> Result<Vec<String>, Error> {
+        for _ in 0..20 {
+            let running = self.store().deployments().await?.into_iter().filter(|row| row.state.wish == Wish::Run);
+            let (mut names, mut deployments, mut facts) = (vec![], vec![], vec![]);
+            for row in running {
+                let mut state = row.state;
+                state.wish = Wish::Stop;
+                state.forget_upgrade("it was told to end");
+                names.push(state.name.clone());
+                facts.push(self.fact(&state.id, None, format!("`{by}` said to end everything")));
+                deployments.push(Write { expected: row.version, state });
+            }
+            let ending: Vec<Deployment> = deployments.iter().map(|write| write.state.clone()).collect();
+            match self.store().commit(Commit { deployments, facts, ..Commit::default() }).await {
+                Ok(()) => {
+                    for state in &ending {
+                        // What cannot be planned now is planned by the planner, which looks at everything anew.
+                        if let Err(error) = self.plan_one(state).await {
+                            tracing::warn!(deployment = state.name, %error, "its end is planned a moment later");
+                        }
+                    }
+                    self.changed();
+                    self.0.tasks.wake("planner");
+                    return Ok(names);
+                }
+                Err(Error::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Conflict)
+    }
+
     /// Gives a deployment more time, if money can be set aside for it: its own end moves, or where it has none, the time
     /// before which it is not ended for answering nobody.
     ///

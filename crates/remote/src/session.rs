@@ -7,7 +7,7 @@ use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{ChannelMsg, ChannelStream, Disconnect};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a connection may take, authentication included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -176,33 +176,48 @@ impl Session {
         }
     }
 
-    /// The same for a person: what is printed beyond the limit is left out, and the command is not waited for any more. The second
-    /// part says so.
+    /// The same for a person: what is printed beyond the limit, or later, is left out, and the command is not waited for any more. The
+    /// second part says so.
     ///
     /// # Errors
-    /// As [`Self::exec`], but for too much.
+    /// [`Error::Broken`].
     pub async fn exec_some(&self, command: &str, limit: usize, patience: Duration) -> Result<(Output, bool), Error> {
-        match timeout(patience, self.exec_until(command, b"", limit)).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Timeout { address: self.address.clone(), seconds: patience.as_secs() }),
-        }
+        self.exec_until(command, b"", limit, Some(Instant::now() + patience)).await
     }
 
     async fn exec_now(&self, command: &str, stdin: &[u8], limit: usize) -> Result<Output, Error> {
-        match self.exec_until(command, stdin, limit).await? {
+        match self.exec_until(command, stdin, limit, None).await? {
             (output, false) => Ok(output),
             (_, true) => Err(Error::TooMuch { address: self.address.clone(), limit }),
         }
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the other messages of the library mean nothing to a command")]
-    async fn exec_until(&self, command: &str, stdin: &[u8], limit: usize) -> Result<(Output, bool), Error> {
+    async fn exec_until(
+        &self,
+        command: &str,
+        stdin: &[u8],
+        limit: usize,
+        until: Option<Instant>,
+    ) -> Result<(Output, bool), Error> {
         let mut channel = self.handle.channel_open_session().await.map_err(|e| self.broken(&e))?;
         channel.exec(true, command).await.map_err(|e| self.broken(&e))?;
         channel.data(stdin).await.map_err(|e| self.broken(&e))?;
         channel.eof().await.map_err(|e| self.broken(&e))?;
         let mut output = Output { status: None, stdout: vec![], stderr: vec![] };
-        while let Some(message) = channel.wait().await {
+        loop {
+            let next = match until {
+                None => channel.wait().await,
+                Some(until) => match timeout_at(until, channel.wait()).await {
+                    Ok(next) => next,
+                    Err(_) => {
+                        // A server that ends what runs there does so now; one that does not lets it go on.
+                        channel.close().await.ok();
+                        return Ok((output, true));
+                    }
+                },
+            };
+            let Some(message) = next else { break };
             match message {
                 ChannelMsg::Data { data } => output.stdout.extend_from_slice(&data),
                 ChannelMsg::ExtendedData { data, .. } => output.stderr.extend_from_slice(&data),

@@ -32,6 +32,9 @@ struct Made {
     print: String,
     /// Different for every try.
     by: String,
+    /// The process that was asked.
+    #[serde(default)]
+    epoch: String,
     /// What came of it.
     answer: Option<Told>,
 }
@@ -56,8 +59,8 @@ pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -
     let Ok(caller) = Caller::from_request_parts(&mut parts, &app).await else {
         return next.run(Request::from_parts(parts, body)).await;
     };
-    // What gateways exchange is theirs alone, and is not written down.
-    if parts.uri.path().starts_with("/api/v1/gateway/") {
+    // What gateways exchange is theirs alone, and is not written down; and the end of everything is never a repeat.
+    if parts.uri.path().starts_with("/api/v1/gateway/") || parts.uri.path() == "/api/v1/panic" {
         return next.run(Request::from_parts(parts, body)).await;
     }
     let unread = || {
@@ -87,12 +90,13 @@ async fn made_once(
     next: Next,
 ) -> Result<Response, charter_store::Error> {
     let (store, now) = (app.controller.store(), app.controller.now());
-    let mine = Made { at: now, print: print.clone(), by: app.controller.fresh(), answer: None };
+    let mine = Made { at: now, print: print.clone(), by: app.controller.fresh(), epoch: app.epoch.clone(), answer: None };
     let text = serde_json::to_string(&mine).unwrap_or_default();
     let known: Made = serde_json::from_str(&store.meta(name, &text).await?).unwrap_or_else(|_| mine.clone());
     if known != mine {
         if now.since(known.at) < KEPT {
-            return Ok(again(known, &print));
+            let is_gone = known.epoch != app.epoch && !store.shared();
+            return Ok(again(known, &print, is_gone));
         }
         store.put_meta(name, &text).await?;
     }
@@ -111,12 +115,22 @@ async fn made_once(
     Ok(Response::from_parts(parts, body.into()))
 }
 
-fn again(known: Made, print: &str) -> Response {
+fn again(known: Made, print: &str, is_gone: bool) -> Response {
     if known.print != print {
         let hint = "take another key for another change";
         return failed(422, "A0425", "this `Idempotency-Key` was used for something else", hint).into_response();
     }
     let Some(told) = known.answer else {
+        if is_gone {
+            let hint = "look whether it was made; if it was not, send it again under another key";
+            return failed(
+                409,
+                "A0426",
+                "the server ended before the first request with this `Idempotency-Key` was answered",
+                hint,
+            )
+            .into_response();
+        }
         let hint = "look at what there is; the same request can be sent again a moment later";
         return failed(409, "A0426", "the first request with this `Idempotency-Key` has not been answered yet", hint)
             .into_response();
@@ -180,9 +194,9 @@ mod tests {
     #[test]
     fn a_second_try_hears_what_the_first_one_heard() {
         let told = Told { status: 202, kind: Some("application/json".into()), body: "{}".into() };
-        let made = |answer| Made { at: Time(1), print: "p".into(), by: "x".into(), answer };
-        assert_eq!(again(made(Some(told)), "p").status(), 202);
-        assert_eq!(again(made(None), "p").status(), 409);
-        assert_eq!(again(made(None), "q").status(), 422);
+        let made = |answer| Made { at: Time(1), print: "p".into(), by: "x".into(), epoch: String::new(), answer };
+        assert_eq!(again(made(Some(told)), "p", false).status(), 202);
+        assert_eq!(again(made(None), "p", false).status(), 409);
+        assert_eq!(again(made(None), "q", false).status(), 422);
     }
 }

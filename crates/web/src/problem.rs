@@ -128,6 +128,12 @@ pub(crate) fn failed(status: u16, code: &str, message: impl Into<String>, hint: 
 
 /// Nothing of that name, or not yours.
 pub(crate) fn unknown(what: &str, name: &str) -> Failed {
-    let command = if what == "deployment" { "charter status".to_owned() } else { format!("charter {what} list") };
-    failed(404, "A0404", format!("there is no {what} `{name}`"), format!("`{command}` lists what is there"))
+    let lists = match what {
+        "deployment" => "`charter status` lists".to_owned(),
+        "backup" => "`GET /api/v1/backups` lists".to_owned(),
+        "machine" => "`charter sweep` lists".to_owned(),
+        "profile" => "the server's file has".to_owned(),
+        _ => format!("`charter {what} list` lists"),
+    };
+    failed(404, "A0404", format!("there is no {what} `{name}`"), format!("{lists} what is there"))
 }

@@ -133,6 +133,7 @@ pub(crate) async fn run(
     let replica = on_a_machine(&app, &name, &state).await?;
     let ran = app.controller.run_there(&state, &replica, command).await;
     let ended = match &ran {
+        Ok(ran) if ran.cut && ran.status.is_none() => "it was not waited for".to_owned(),
         Ok(ran) => ran.status.map_or_else(|| "a signal ended it".to_owned(), |status| format!("it ended with status {status}")),
         Err(why) => format!("it was not run to its end: {}", why.text),
     };

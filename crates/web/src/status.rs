@@ -118,8 +118,10 @@ async fn view(app: &App, state: &Deployment, sums: &Sums) -> Result<wire::Deploy
     let controller = &app.controller;
     let all = controller.replicas_of(&state.id).await?;
     let status = state.status(&all);
-    let unrouted =
-        status == Status::Running && !all.iter().any(|r| matches!(r.phase, Phase::Ready { .. }) && controller.is_routed(r));
+    // Where rented machines are to get no requests, that is told for all of them, and each runs as it did.
+    let unrouted = controller.rented_closed().is_none()
+        && status == Status::Running
+        && !all.iter().any(|r| matches!(r.phase, Phase::Ready { .. }) && controller.is_routed(r));
     let status = if unrouted { Status::Loading } else { status };
     let failed = |r: &&Replica| state.is_given_up(r, &all);
     let shown = all.iter().filter(|r| !r.phase.is_closed() || failed(r));

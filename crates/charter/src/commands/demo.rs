@@ -7,9 +7,10 @@ use crate::http;
 use crate::local::Known;
 use crate::output::{Printer, Tone};
 use crate::serve::{Options, Running, start};
+use charter_api::ending::Ending;
 use charter_api::market::{Offers, OffersQuestion};
 use charter_api::problem::Problem;
-use charter_api::status::Deployment;
+use charter_api::status::{Deployment, Status};
 use charter_domain::money::{Usd, UsdPerHour};
 use charter_domain::time::Span;
 use charter_testbed::market::{Market, Settings};
@@ -299,11 +300,28 @@ pub(super) async fn ask(gateway: &str, key: &str) -> Result<(), String> {
 }
 
 /// Ends what is left, on every path.
+/// Waits until nothing is left of anything.
+async fn all_stopped(stage: &Stage) -> Result<(), Problem> {
+    loop {
+        let status: Status = stage.client.get("/api/v1/status").await?;
+        let Some(left) = status.deployments.iter().find(|d| d.status != "stopped") else { return Ok(()) };
+        let mut change = None;
+        loop {
+            let seen = stage.client.watched(&left.name, change).await?;
+            change = Some(seen.change);
+            if seen.deployment.status == "stopped" {
+                break;
+            }
+        }
+    }
+}
+
 async fn clean_up(stage: Stage, report: &mut Report) {
-    let ended = stage.client.act(Method::DELETE, "/api/v1/deployments/demo").await;
+    // Whatever somebody has deployed beside the demo's own ends with it.
+    let ended: Result<Ending, Problem> = stage.client.post("/api/v1/panic", &json!({})).await;
     if ended.is_ok() {
-        let waited = tokio::time::timeout(Duration::from_secs(20), until(&stage, |status| status == "stopped")).await;
-        tracing::debug!(in_time = waited.is_ok(), "the deployment has ended");
+        let waited = tokio::time::timeout(Duration::from_secs(30), all_stopped(&stage)).await;
+        tracing::debug!(in_time = waited.is_ok(), "everything has ended");
     }
     let ledger = stage.market.ledger();
     report.leaked = ledger.get("alive").and_then(Value::as_u64).unwrap_or(0);

@@ -92,7 +92,8 @@ def deploy(page, name="web"):
     # What can be done follows what is: the machine costs something by now, and ending it says so.
     page.get_by_role("button", name="End…").click()
     expect(page.locator("[popover]:popover-open")).to_contain_text("/h are spent no more")
-    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("[popover]:popover-open")).to_have_count(0)
     expect(page.locator("#steps li.done", has_text="loading")).to_contain_text("·")
 
 
@@ -315,6 +316,21 @@ def machines(page):
     expect(page.locator("#facts")).to_contain_text("said to run printf on its machine by SSH; it ended with status 3")
 
 
+def taken(page):
+    step("what runs under a name is not replaced by another model without a word; an upgrade to nothing says so")
+    page.goto(URL + "/deploy")
+    for name, value in (("model", "demo/other-7B"), ("name", "web"), ("max-price", "0.30"), ("min-vram", "24GB")):
+        page.locator(f"[name={name}]").fill(value)
+    expect(page.locator("#check [role=alert]")).to_contain_text("demo/stand-in-7B", timeout=20000)
+    page.get_by_role("button", name="Deploy", exact=True).click()
+    said(page, "runs demo/stand-in-7B", "alert")
+    expect(page.locator("[name=replace]")).to_be_visible()
+    page.goto(URL + "/deployments/demo")
+    page.get_by_role("button", name="Upgrade…").click()
+    page.locator("[popover]:popover-open").get_by_role("button", name="Upgrade", exact=True).click()
+    expect(page.locator("main [role=status], main [role=alert]").first).to_contain_text(re.compile("nothing to do|has begun"), timeout=20000)
+
+
 def requests(page):
     step("single requests are listed, and chosen by what they asked")
     page.goto(URL + "/requests")
@@ -347,6 +363,9 @@ def refusals(browser, page):
     for path in ("/spend", "/deploy", "/machines", "/requests", "/keys"):
         assert other.goto(URL + path).status == 403, path
         expect(other.locator("main")).to_contain_text("What to do")
+    assert other.goto(URL + "/deployments/web/run").status == 405
+    expect(other.get_by_role("heading", level=1)).to_contain_text("only takes what a form sends")
+    ask(other)
     other.goto(URL + "/gateway")
     other.get_by_role("button", name="What would happen…").click()
     other.locator("[popover]:popover-open [name=model]").fill("web-model")
@@ -497,6 +516,7 @@ def main():
         beginnings(page)
         order(page)
         machines(page)
+        taken(page)
         requests(page)
         refusals(browser, page)
         without_scripts(browser)

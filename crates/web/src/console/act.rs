@@ -14,9 +14,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use charter_api::deployment::More;
 use charter_api::manifest::Save;
 use charter_api::ssh::PortWish;
-use charter_api::upgrade::Single;
+use charter_api::upgrade::{Single, Upgrade};
 use charter_store::Role;
 use maud::{Markup, html};
+
+/// The longest answer that is read again.
+const ANSWER_MAX: usize = 1024 * 1024;
 
 /// Back to a page, with a sentence.
 pub(crate) fn back(path: &str, said: Answer<String>) -> Response {
@@ -29,6 +32,20 @@ pub(crate) fn back(path: &str, said: Answer<String>) -> Response {
         response.headers_mut().append(header::SET_COOKIE, value);
     }
     response
+}
+
+/// What is said of an upgrade: that it has begun, or why there is nothing to do.
+pub(crate) async fn came_of(response: Response, said: String) -> Answer<String> {
+    let body = axum::body::to_bytes(response.into_body(), ANSWER_MAX).await.unwrap_or_default();
+    let made: Upgrade = serde_json::from_slice(&body).unwrap_or_default();
+    if let Some(failure) = made.failed.first() {
+        let message = format!("`{}` is not upgraded", failure.name);
+        return Err(failed(409, &failure.error.code, message, "correct what it says").detail(failure.error.message.clone()));
+    }
+    let idle = made.over && made.upgraded.is_empty() && !made.skipped.is_empty();
+    let why = |reason: &str| if reason == "no-change" { "it runs as its file says".to_owned() } else { reason.to_owned() };
+    let reasons: Vec<String> = made.skipped.iter().map(|one| format!("`{}`: {}", one.name, why(&one.reason))).collect();
+    Ok(if idle { format!("There is nothing to do. {}.", reasons.join("; ")) } else { said })
 }
 
 /// The strategy that a form names.
@@ -68,8 +85,8 @@ pub(crate) async fn end(State(console): State<Console>, Path(name): Path<String>
 pub(crate) async fn upgrade(State(console): State<Console>, Path(name): Path<String>, act: Act) -> Response {
     let said = async {
         let wanted = Single { strategy: Some(strategy(&act)), ..Single::default() };
-        upgrades::upgrade(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?;
-        Ok(format!("The upgrade of `{name}` has begun."))
+        let begun = upgrades::upgrade(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?;
+        came_of(begun, format!("The upgrade of `{name}` has begun.")).await
     }
     .await;
     back(&of_deployment(&name), said)
@@ -118,8 +135,8 @@ pub(crate) async fn migrate(State(console): State<Console>, Path(name): Path<Str
     let said = async {
         let provider = act.said("provider").map(str::to_owned);
         let wanted = Single { provider, strategy: Some(strategy(&act)), ..Single::default() };
-        upgrades::migrate(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?;
-        Ok(format!("`{name}` moves to {}: it is brought up there first.", act.text("provider")))
+        let begun = upgrades::migrate(State(console.app.clone()), act.caller(), Path(name.clone()), Body(wanted)).await?;
+        came_of(begun, format!("`{name}` moves to {}: it is brought up there first.", act.text("provider"))).await
     }
     .await;
     back(&of_deployment(&name), said)

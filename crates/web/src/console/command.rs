@@ -39,12 +39,15 @@ pub(crate) async fn run(State(console): State<Console>, Path(name): Path<String>
 }
 
 fn shown(visitor: &Visitor, name: &str, command: &str, done: &CommandDone) -> Markup {
-    let ended =
-        done.status.map_or_else(|| "it was ended by a signal".to_owned(), |status| format!("it ended with status {status}"));
+    let ended = match done.status {
+        Some(status) => format!("it ended with status {status}"),
+        None if done.cut => "it was not waited for".to_owned(),
+        None => "it was ended by a signal".to_owned(),
+    };
     html! {
         div.head { div { nav.crumb aria-label="Way back" { a href=(of_deployment(name)) { (name) } " / command" } h1 { "On the machine of " (name) } p.soft { (ended) } } }
         (card("printed", "Printed", html! { code { (command) } }, html! {
-            @if done.cut { p.soft { "It printed more than 256 KiB: this is the beginning, and it was not waited for." } }
+            @if done.cut { p.soft { "It printed more than 256 KiB, or ran for longer than a minute: this is the beginning. It was not waited for, and may go on there." } }
             @if done.stdout.is_empty() { p.soft { "Nothing." } } @else { pre.wrap #stdout tabindex="0" { (done.stdout) } }
             @if !done.stderr.is_empty() { h3 { "Complained" } pre.wrap #stderr tabindex="0" { (done.stderr) } }
         }))

@@ -172,7 +172,7 @@ async fn shown(app: &App, visitor: &Visitor, from: &From_, fields: &Fields, note
                         header { h2 { "What this would be" } }
                         div.in #check aria-live="polite" { p.soft { "Fill in a model: whether it fits, what it runs on and what it costs is shown here." }
                             noscript { button name="check" value="yes" formaction="/deploy/check" { "Show it" } } }
-                        div.in { button.main type="submit" { "Deploy" } }
+                        div.in { @if note.is_some_and(|why| why.0.code == "A0420") { (tick(fields, "replace", "Replace what runs under this name: it ends once the new one serves, and its name is answered no more")) } button.main type="submit" { "Deploy" } }
                     }
                 }
             }
@@ -325,7 +325,7 @@ async fn wanted(app: &App, act: &Act) -> Answer<Declare> {
         profile: form::profile(act.fields(), &base),
         deployment: form::deployment(act.fields(), profile_name),
         source_file: None,
-        keep_others: act.said("name").is_none(),
+        keep_others: !act.is_on("replace"),
     })
 }
 
@@ -369,7 +369,7 @@ async fn judged(app: &App, act: &Act) -> Answer<Markup> {
         return Ok(html! { p.soft { "Fill in a model: whether it fits, what it runs on and what it costs is shown here." } });
     }
     let one = wanted(app, act).await?;
-    let profile = one.profile.clone();
+    let (profile, one_name) = (one.profile.clone(), one.name.clone());
     let question = PlanQuestion { deployments: vec![one] };
     let told = plan::plan(State(app.clone()), act.caller(), Body(question)).await?.0;
     let market = offers::ask(State(app.clone()), act.caller(), Body(OffersQuestion { profile: profile.clone() })).await?.0;
@@ -377,10 +377,12 @@ async fn judged(app: &App, act: &Act) -> Answer<Markup> {
     let fits = !entry.offers.is_empty() || entry.action != "create";
     let hours: Option<i64> = act.said("serve-for").and_then(|h| h.parse().ok()).filter(|h| (1..=87_600).contains(h));
     let price = entry.price_after_usd_micros_per_hour;
+    let replaced = replaced(app, act, &one_name, &profile).await?;
     Ok(html! {
+        @if let Some(text) = replaced { div.said.warn role="alert" { p { (text) } } }
         dl.tiles {
             div.tile { dt { "Would run on" } dd { @if let Some(o) = entry.offers.first() { (o.gpu) } @else { "–" } small { @if let Some(o) = entry.offers.first() { (o.provider) ", offer " (o.id) } @else { "nothing fits at this moment" } } } }
-            div.tile { dt { "Price" } dd { (per_hour(price)) small { @match hours { Some(h) => { (usd(price.saturating_mul(h))) " for " (h) " h" }, None => { (usd(price.saturating_mul(24))) " a day" } } } } }
+            div.tile { dt { "Price" } dd { @if price > 0 || fits { (per_hour(price)) } @else { "–" } small { @match hours { Some(h) => { (usd(price.saturating_mul(h))) " for " (h) " h" }, None => { (usd(price.saturating_mul(24))) " a day" } } } } }
         }
         dl.pairs {
             dt { "What happens" } dd { (entry.action) @if !entry.why.is_empty() { ": " (entry.why) } }
@@ -391,10 +393,24 @@ async fn judged(app: &App, act: &Act) -> Answer<Markup> {
         @if !fits || !entry.reports.is_empty() { ul.notes { @for report in &entry.reports { li { (super::layout::sign(if fits { "waiting" } else { "alert" })) p { (marked(&report.text)) small { (report.code) } } span {} } } } }
         @if !market.offers.is_empty() {
             div.scroll { table { caption { "The best offers now" } thead { tr { th { "Card" } th { "Where" } th.num { "Price" } th.num { "Score" } } }
-                tbody { @for row in market.offers.iter().take(SHOWN) { tr { td { (row.gpu) } td { (row.provider) " " span.faint { (row.country.as_deref().unwrap_or_default()) } } td.num { (per_hour(row.price_usd_micros_per_hour)) } td.num { (format!("{:.2}", row.score)) } } } } } }
+                tbody { @for row in market.offers.iter().take(SHOWN) { tr { td { (row.gpu) } td { (row.provider) " " span.faint { (row.country.as_deref().unwrap_or_default()) } } td.num { (per_hour(row.price_usd_micros_per_hour)) } td.num { (format!("{:.0}", row.score * 100.0)) } } } } } }
         }
         (super::market::left_out(&market.filtered))
     })
+}
+
+/// What runs under this name already, with another model: it would be ended for this.
+async fn replaced(app: &App, act: &Act, name: &str, profile: &Value) -> Answer<Option<String>> {
+    let Ok(state) = deployments::find(app, &act.caller(), name).await else { return Ok(None) };
+    let served = act.said("served-name").or_else(|| profile["served-name"].as_str()).unwrap_or_default();
+    let same = profile["model"] == *state.profile.model && (served.is_empty() || served == state.profile.served_name);
+    if same || !super::attention::is_wished(state.wish) {
+        return Ok(None);
+    }
+    let (model, served) = (&state.profile.model, &state.profile.served_name);
+    Ok(Some(format!(
+        "“{name}” runs already: {model}, asked for as “{served}”. It would be replaced by this. Give the new one another name to have both."
+    )))
 }
 
 /// What the version comes to.

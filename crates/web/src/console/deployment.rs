@@ -160,6 +160,7 @@ fn kind(text: &str) -> &'static str {
     let any = |words: &[&str]| words.iter().any(|w| text.contains(w));
     match () {
         () if text.starts_with("the budget") => "",
+        () if text.contains("has taken over") => "good",
         () if any(&["fail", "error", "refused", "lost", "given up", "cannot", "not there"]) => "bad",
         () if any(&["it answers", "ready", "passed", "serves", "gone for good", "is gone"]) => "good",
         () => "",

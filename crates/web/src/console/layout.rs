@@ -181,7 +181,7 @@ pub(crate) fn asks(id: &str, class: &str, label: &str, title: &str, body: Markup
     let heading = format!("{id}-title");
     html! {
         button class=(class) type="button" popovertarget=(id) { (label) }
-        div popover id=(id) role="dialog" aria-labelledby=(heading) { h2 id=(heading) { (title) } (body) }
+        div popover id=(id) role="dialog" aria-labelledby=(heading) { h2 id=(heading) { (title) } (body) button.plain.cancel type="button" popovertarget=(id) popovertargetaction="hide" { "Cancel" } }
     }
 }
 

@@ -64,14 +64,14 @@ fn table(visitor: &Visitor, found: &Offers) -> Markup {
             (empty("Nothing fits at this moment", html! { @for reason in &found.reasons { p { (reason) } } p.small { "Offers come and go within minutes; a deployment can be told to go on searching." } }))
         } @else {
             div.scroll { table.cards {
-                thead { tr { th { "Card" } th { "Where" } th.num { "Price" } th.num { "Score" } th title="thousandths of the score" { "Parts of the score" } th.num { "Network" } th.num { "Reliable" } th {} } }
+                thead { tr { th { "Card" } th { "Where" } th.num { "Price" } th.num { "Score" } th title="of 100: price 40, reliability 30, network 15, CUDA 10, disk 5" { "Parts of the score" } th.num { "Network" } th.num { "Reliable" } th {} } }
                 tbody { @for row in &found.offers {
                     tr {
                         td.lead { strong { (row.gpu) } span.under { @if let Some(size) = row.vram_bytes { (bytes(size)) " each" } @if let Some(tier) = row.tier { ", choice " (tier + 1) } } }
                         td data-label="Where" { div { (row.provider) " " (row.country.as_deref().unwrap_or_default()) span.under { "host " (row.host) ", offer " (row.id) } } }
                         td.num data-label="Price" { (per_hour(row.price_usd_micros_per_hour)) }
-                        td.num data-label="Score" { strong { (format!("{:.3}", row.score)) } }
-                        td data-label="Parts" { div.small.soft { @for (name, part) in parts(&row.score_parts) { span.nowrap { (name) " " b { (part) } } " " } } }
+                        td.num data-label="Score" { strong { (format!("{:.0}", row.score * 100.0)) } }
+                        td data-label="Parts" { div.small.soft { @for (name, part) in parts(&row.score_parts) { span.nowrap { (name) " " b { ((part + 5) / 10) } } " " } } }
                         td.num data-label="Network" { @match row.inet_down_mbps { Some(mbps) => { (mbps) " Mbit/s" }, None => "–" } }
                         td.num data-label="Reliable" { @match row.reliability_permille { Some(p) => { (p / 10) "." (p % 10) " %" }, None => "–" } }
                         td.bare { @if visitor.caller.is(Role::Operator) { a.button.small href={ "/deploy?provider=" (encoded(&row.provider)) "&offer=" (encoded(&row.id)) } { "Deploy on it" } } }

@@ -45,6 +45,7 @@ pub(crate) use guard::guard;
 pub(crate) use log::{follow as follow_log, whole_file as log_file};
 pub(crate) use visitor::of_cookie;
 
+use crate::problem::failed;
 use axum::Router;
 use axum::routing::{get, post};
 
@@ -100,4 +101,7 @@ pub(crate) fn pages() -> Router<Console> {
         .route("/api/docs", get(docs::page))
         .route("/errors/{code}", get(docs::error))
         .route("/quarantine/end", post(act::end_quarantined))
+        .method_not_allowed_fallback(|_: visitor::Visitor| async {
+            failed(405, "A0405", "this address only takes what a form sends", "go back to the page that the form is on")
+        })
 }

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use charter_api::status::Deployment;
 use charter_domain::budget::Scope;
 use charter_domain::time::Time;
+use charter_store::Role;
 use maud::{Markup, html};
 
 /// Deployments that figures are added up of.
@@ -58,10 +59,10 @@ async fn shown(app: &App, visitor: &Visitor, wish: &Wish) -> Answer<Markup> {
     Ok(html! {
         div.head {
             div { h1 { "Overview" } }
-            div.actions { a.button.main href="/deploy" { "Deploy a model" } a.button href="/playground" { "Ask a model" } }
+            div.actions { @if visitor.caller.is(Role::Operator) { a.button.main href="/deploy" { "Deploy a model" } } a.button href="/playground" { "Ask a model" } }
         }
         div #figures data-live { (tiles(app, visitor, &running).await?) }
-        div #money data-live { (money(app, visitor, seen.price_usd_micros_per_hour).await?) }
+        div #money data-live { @if visitor.caller.is(Role::Operator) { (money(app, visitor, seen.price_usd_micros_per_hour).await?) } }
         @if !lines.is_empty() {
             div #attention data-live { (card("needs", "Needs attention", html! { (many(lines.len(), "thing", "things")) }, attention::list(&lines))) }
         } @else {

@@ -188,8 +188,8 @@ pub(crate) async fn begin(State(console): State<Console>, act: Act) -> Response 
             waves: owned("waves"),
             keep_going: act.is_on("keep-going"),
         };
-        upgrades::start_all(State(console.app.clone()), act.caller(), Body(wanted)).await?;
-        Ok("The upgrade has begun.".to_owned())
+        let begun = upgrades::start_all(State(console.app.clone()), act.caller(), Body(wanted)).await?;
+        super::act::came_of(begun, "The upgrade has begun.".to_owned()).await
     }
     .await;
     back(&path, said)
