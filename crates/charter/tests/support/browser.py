@@ -28,7 +28,7 @@ class Backend(http.server.BaseHTTPRequestHandler):
 
 def watch(page):
     """No page may complain, ask for anything elsewhere, or run what was smuggled into it."""
-    page.on("console", lambda m: faults.append(("console", m.text)) if m.type == "error" and not any(status in m.text for status in ("401", "403", "404", "422")) else None)
+    page.on("console", lambda m: faults.append(("console", m.text)) if m.type == "error" and not any(status in m.text for status in ("401", "403", "404", "405", "409", "422")) else None)
     page.on("pageerror", lambda e: faults.append(("page", str(e))))
     page.on("dialog", lambda d: (faults.append(("dialog", d.message)), d.dismiss()))
     page.on("request", lambda r: faults.append(("elsewhere", r.url)) if not r.url.startswith((URL, "data:", "blob:")) else None)
