@@ -194,6 +194,7 @@ fn pairs(state: &domain::Deployment, d: &Deployment, now: Time) -> Markup {
                     @match &r.gpu { Some(gpu) => (gpu), None => span.faint { "being looked for" } }
                     span.small.soft { " " (r.provider.as_deref().unwrap_or_default()) " " (r.instance.as_deref().unwrap_or_default()) @if r.price_usd_micros_per_hour > 0 { " · " (per_hour(r.price_usd_micros_per_hour)) } }
                     @if let Some(tunnel) = &r.tunnel { span.small.soft { " · SSH " (tunnel) } }
+                    @if let Some(health) = r.health { span.small.soft { " · health " (health) } }
                     @if let Some(symptom) = &r.symptom { span.small.soft { " · " (symptom) } }
                     @if let Some(tokens) = r.capacity_tokens { span.small.soft { " · room for " (thousands(tokens)) " tokens" } }
                 }

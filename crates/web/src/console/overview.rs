@@ -169,6 +169,11 @@ fn machine(d: &Deployment) -> Markup {
     }
 }
 
+/// What its engines say of themselves, the worst of it.
+fn health(d: &Deployment) -> Option<u16> {
+    d.replicas.iter().filter(|r| r.phase == "ready").filter_map(|r| r.health).max()
+}
+
 /// Where it stands: the word, and how far a start has come.
 fn state(d: &Deployment) -> Markup {
     let progress = d.replicas.iter().find_map(|r| r.progress.as_ref());
@@ -179,6 +184,7 @@ fn state(d: &Deployment) -> Markup {
         @if let Some(p) = progress { span.under { (p.text) @if let Some(percent) = p.percent { " " (percent) " %" } } }
         @else if !phases.is_empty() { span.under { (phases.join(", ")) } }
         @if !d.drift.is_empty() { " " span.tag { "drift" } }
+        @if let Some(health) = health(d) { span.under title="what the engine says of itself" { "health " (health) } }
     }
 }
 
