@@ -40,7 +40,7 @@ impl Controller {
     /// Runs a command in the login shell of the machine of a replica, for a minute at most.
     ///
     /// # Errors
-    /// There is no way there, it prints too much, or it takes too long.
+    /// There is no way there, or the machine hangs.
     pub async fn run_there(&self, deployment: &Deployment, replica: &Replica, command: &str) -> Result<Ran, NotRun> {
         let failed = |e: charter_remote::Error| NotRun { code: e.code(), text: e.to_string(), hint: e.hint() };
         let nothing = || NotRun { code: "A0411", text: "no machine is held".to_owned(), hint: "start it with `charter up`" };

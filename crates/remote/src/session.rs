@@ -15,6 +15,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 pub const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
 /// After so long without a word from the machine it is asked whether it lives.
 const KEEPALIVE: Duration = Duration::from_secs(10);
+/// How long a command may take to be accepted, beside its own time.
+const OPENING: Duration = Duration::from_secs(5);
 /// So many questions may stay without an answer.
 const KEEPALIVE_MAX: usize = 3;
 /// Messages of one stream that may wait for their reader: a minute of tokens.
@@ -180,9 +182,13 @@ impl Session {
     /// second part says so.
     ///
     /// # Errors
-    /// [`Error::Broken`].
+    /// [`Error::Timeout`] where the machine hangs, or [`Error::Broken`].
     pub async fn exec_some(&self, command: &str, limit: usize, patience: Duration) -> Result<(Output, bool), Error> {
-        self.exec_until(command, b"", limit, Some(Instant::now() + patience)).await
+        // A machine that hangs does not even open a channel.
+        match timeout(patience + OPENING, self.exec_until(command, b"", limit, Some(Instant::now() + patience))).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout { address: self.address.clone(), seconds: (patience + OPENING).as_secs() }),
+        }
     }
 
     async fn exec_now(&self, command: &str, stdin: &[u8], limit: usize) -> Result<Output, Error> {

@@ -65,6 +65,13 @@ async fn a_command_gets_its_input_and_gives_its_output_and_status() {
     assert!(matches!(flood, Err(Error::TooMuch { limit: 1000, .. })));
     let slow = session.exec("sleep 60", b"", 1000, Duration::from_millis(200)).await;
     assert!(matches!(slow, Err(Error::Timeout { .. })));
+    // For a person the beginning is kept, whether there is too much of it or it takes too long.
+    let (late, cut) = session.exec_some("echo begun; sleep 60", 1000, Duration::from_secs(1)).await.expect("the beginning");
+    assert_eq!((late.text().as_str(), late.status, cut), ("begun\n", None, true));
+    let (flood, cut) = session.exec_some("head -c 100000 /dev/zero", 1000, Duration::from_secs(10)).await.expect("the beginning");
+    assert_eq!((flood.stdout.len(), cut), (1000, true));
+    let (whole, cut) = session.exec_some("echo all; exit 4", 1000, Duration::from_secs(10)).await.expect("all of it");
+    assert_eq!((whole.text().as_str(), whole.status, cut), ("all\n", Some(4), false));
 }
 
 #[tokio::test]
